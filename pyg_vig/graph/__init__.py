@@ -1,0 +1,23 @@
+"""Who is whose neighbour: layouts, graph builders, and reductions over neighbours."""
+
+from pyg_vig.graph.adjacency import Adjacency, NeighborTable, as_edge_index
+from pyg_vig.graph.grid import GridGraph, grid_graph
+from pyg_vig.graph.knn import KNNGraph, knn_graph, knn_table
+from pyg_vig.graph.layout import Layout, to_map, to_nodes
+from pyg_vig.graph.reduce import neighbor_max, neighbor_sum
+
+__all__ = [
+    "Adjacency",
+    "GridGraph",
+    "KNNGraph",
+    "Layout",
+    "NeighborTable",
+    "as_edge_index",
+    "grid_graph",
+    "knn_graph",
+    "knn_table",
+    "neighbor_max",
+    "neighbor_sum",
+    "to_map",
+    "to_nodes",
+]

@@ -1,0 +1,65 @@
+"""Who is whose neighbour: the forms in which a graph reaches a conv, and how each reduces rows over neighbours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+
+
+class NeighborTable:
+    r"""A graph in which every node has the same number of neighbours :math:`k`: a table instead of an edge list.
+
+    This is what the k-NN builders hand to the convs, in eager mode and under :func:`torch.compile` alike (an
+    :class:`~torch_geometric.EdgeIndex` cannot be made inside a compiled region). Any conv of pyg_vig takes it in place
+    of ``edge_index``; for every other use there is :attr:`edge_index`.
+
+    Args:
+        index: neighbours of every destination node, ``(N_dst, k)`` int64, rows of the source node matrix, nearest
+            first.
+        num_src: number of rows of the source node matrix.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import NeighborTable
+        >>> table = NeighborTable(torch.tensor([[0, 1], [1, 0], [2, 1]]), num_src=3)
+        >>> table.edge_index.tolist()
+        [[0, 1, 1, 0, 2, 1], [0, 0, 1, 1, 2, 2]]
+    """
+
+    def __init__(self, index: Tensor, num_src: int) -> None:
+        self.index = index
+        self.num_src = num_src
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_src={self.num_src}, num_dst={self.num_dst}, k={self.k})"
+
+    @property
+    def num_dst(self) -> int:
+        """Number of destination nodes."""
+        return self.index.size(0)
+
+    @property
+    def k(self) -> int:
+        """Neighbours of every node."""
+        return self.index.size(1)
+
+    @property
+    def edge_index(self) -> EdgeIndex:
+        """The same graph as PyG's edge list ``(2, N_dst * k)``: source row first, sorted by destination."""
+        dst = torch.arange(self.num_dst, device=self.index.device).repeat_interleave(self.k)
+        edges = torch.stack([self.index.reshape(-1), dst])
+        return EdgeIndex(edges, sort_order="col", sparse_size=(self.num_src, self.num_dst))
+
+    def csr(self) -> tuple[Tensor, Tensor]:
+        """Row pointers ``(N_dst + 1,)`` and neighbours ``(N_dst * k,)``, by destination."""
+        ptr = torch.arange(0, self.num_dst * self.k + 1, self.k, device=self.index.device)
+        return ptr, self.index.reshape(-1)
+
+
+Adjacency = NeighborTable | Tensor  # a Tensor is PyG's edge_index: plain, EdgeIndex, or a sparse adj_t
+
+
+def as_edge_index(adjacency: Adjacency) -> Tensor:
+    """The PyG ``edge_index`` of any adjacency."""
+    return adjacency.edge_index if isinstance(adjacency, NeighborTable) else adjacency

@@ -1,0 +1,105 @@
+"""Grid graphs: every patch linked to the patches around it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+
+from pyg_vig.graph.layout import Layout
+
+_OFFSETS = {
+    4: ((-1, 0), (0, -1), (0, 1), (1, 0)),
+    8: ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)),
+}
+
+
+def grid_graph(
+    height: int,
+    width: int,
+    neighbors: int = 8,
+    *,
+    loop: bool = False,
+    batch_size: int = 1,
+    device: torch.device | str | None = None,
+) -> EdgeIndex:
+    """Edges between adjacent patches of ``batch_size`` grids of ``height x width`` patches.
+
+    Args:
+        height: patches from top to bottom.
+        width: patches from left to right.
+        neighbors: 4 (sides) or 8 (sides and corners); patches at the border have fewer.
+        loop: add every patch to its own neighbours.
+        batch_size: number of grids, one after the other.
+        device: where to put the edges.
+
+    Returns:
+        ``EdgeIndex`` of shape ``(2, E)``, sorted by destination.
+
+    Raises:
+        ValueError: for an empty grid or another number of neighbours.
+
+    Example:
+        >>> from pyg_vig.graph import grid_graph
+        >>> grid_graph(2, 2, neighbors=4).tolist()
+        [[1, 2, 0, 3, 0, 3, 1, 2], [0, 0, 1, 1, 2, 2, 3, 3]]
+    """
+    if height < 1 or width < 1 or batch_size < 1:
+        raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
+    if neighbors not in _OFFSETS:
+        raise ValueError(f"neighbors must be 4 or 8, got {neighbors}")
+    offsets = torch.tensor(sorted(_OFFSETS[neighbors] + (((0, 0),) if loop else ())))
+    dst = torch.cartesian_prod(torch.arange(height), torch.arange(width)).unsqueeze(1)  # (H * W, 1, 2)
+    src = dst + offsets  # (H * W, k, 2)
+    inside = ((src >= 0) & (src < torch.tensor([height, width]))).all(-1)
+    flat = src @ torch.tensor([width, 1])
+    node = torch.arange(height * width).unsqueeze(1).expand_as(flat)
+    edges = torch.stack([flat[inside], node[inside]])
+    return repeat_graph(edges, height * width, batch_size).to(device)
+
+
+def repeat_graph(edges: Tensor, num_nodes: int, copies: int) -> EdgeIndex:
+    """``copies`` disjoint copies of a graph whose edges are sorted by destination."""
+    offset = torch.arange(copies, device=edges.device).mul(num_nodes).view(1, -1, 1)
+    repeated = (edges.unsqueeze(1) + offset).flatten(1)  # (2, copies * E)
+    return EdgeIndex(repeated, sort_order="col", sparse_size=(num_nodes * copies,) * 2)
+
+
+class GridGraph(torch.nn.Module):
+    """Links adjacent patches: a graph builder ``(x, layout) -> edge_index`` that looks at no feature.
+
+    Args:
+        neighbors: 4 or 8.
+        loop: add every patch to its own neighbours.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import GridGraph, Layout
+        >>> GridGraph(4)(torch.rand(8, 3), Layout.from_grid(2, 2, 2)).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(self, neighbors: int = 8, *, loop: bool = False) -> None:
+        super().__init__()
+        if neighbors not in _OFFSETS:
+            raise ValueError(f"neighbors must be 4 or 8, got {neighbors}")
+        self.neighbors = neighbors
+        self.loop = loop
+
+    def extra_repr(self) -> str:
+        return f"neighbors={self.neighbors}, loop={self.loop}"
+
+    def forward(self, x: Tensor, layout: Layout) -> EdgeIndex:
+        """Edges of the grid that the nodes lie on."""
+        if isinstance(x, tuple) or layout.grid is None:
+            raise ValueError("a grid graph links the nodes of one grid: use it with images and reduction 1")
+        return _cached_grid(*layout.grid, self.neighbors, self.loop, layout.num_graphs, x.device)
+
+
+@lru_cache(maxsize=16)
+def _cached_grid(
+    height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
+) -> EdgeIndex:
+    return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)

@@ -1,0 +1,156 @@
+"""How the rows of a node matrix group into graphs.
+
+Inside the blocks there is one layout only, the node matrix ``(N, C)``. A feature map in ``channels_last`` memory *is*
+that matrix, so :func:`to_nodes` and :func:`to_map` copy nothing; no other file reshapes between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    r"""How the :math:`N` rows of a node matrix group into graphs: equal sizes (images) or ragged (clouds, graphs).
+
+    Layouts travel beside the features through every block; graph builders, pooling and
+    :class:`~pyg_vig.nn.DropPath` read them. Build one with :meth:`from_grid`, :meth:`from_equal` or :meth:`from_batch`.
+
+    Args:
+        num_graphs: number of graphs :math:`B`.
+        num_nodes: number of nodes :math:`N` of all graphs together.
+        grid: height and width in patches, where every graph is such a grid (row-major).
+        batch: the graph of every node, ``(N,)``, sorted; ``None`` where all graphs have the same size.
+        edge_index: edges given with the data, read by the ``"given"`` graph builder.
+
+    Example:
+        >>> from pyg_vig.graph import Layout
+        >>> layout = Layout.from_grid(2, 7, 7)
+        >>> layout.num_nodes, layout.nodes_per_graph
+        (98, 49)
+    """
+
+    num_graphs: int
+    num_nodes: int
+    grid: tuple[int, int] | None = None
+    batch: Tensor | None = None
+    edge_index: Any = None
+
+    @classmethod
+    def from_grid(cls, num_graphs: int, height: int, width: int) -> Layout:
+        """``num_graphs`` images of ``height x width`` patches each."""
+        return cls(num_graphs, num_graphs * height * width, grid=(height, width))
+
+    @classmethod
+    def from_equal(cls, num_graphs: int, nodes_per_graph: int) -> Layout:
+        """``num_graphs`` graphs of ``nodes_per_graph`` nodes each."""
+        return cls(num_graphs, num_graphs * nodes_per_graph)
+
+    @classmethod
+    def from_batch(cls, batch: Tensor, num_graphs: int | None = None) -> Layout:
+        """Ragged graphs, from PyG's batch vector.
+
+        Raises:
+            ValueError: if ``batch`` is not a sorted integer vector within ``num_graphs``.
+        """
+        if batch.dim() != 1 or batch.is_floating_point():
+            raise ValueError(f"'batch' must be an integer vector (N,), got {batch.dtype} of shape {tuple(batch.shape)}")
+        if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):
+            raise ValueError("'batch' must be sorted and non-negative: order the nodes graph by graph")
+        largest = int(batch[-1]) + 1 if batch.numel() else 0
+        if num_graphs is not None and num_graphs < largest:
+            raise ValueError(f"'batch' names graph {largest - 1}, but there are only {num_graphs} graphs")
+        num_graphs = largest if num_graphs is None else num_graphs
+        return cls(num_graphs, batch.numel(), batch=batch)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all graphs have the same number of nodes by construction."""
+        return self.batch is None
+
+    @property
+    def nodes_per_graph(self) -> int:
+        """Nodes of each graph (only where all sizes are equal)."""
+        if self.batch is not None:
+            raise ValueError("a ragged layout has no common number of nodes: read 'sizes()' instead")
+        return self.num_nodes // max(self.num_graphs, 1)
+
+    def sizes(self) -> Tensor:
+        """Number of nodes of every graph, ``(B,)`` int64."""
+        if self.batch is None:
+            return torch.full((self.num_graphs,), self.nodes_per_graph)
+        return torch.bincount(self.batch, minlength=self.num_graphs)
+
+    def batch_vector(self, device: torch.device | None = None) -> Tensor:
+        """The graph of every node, ``(N,)`` int64 (PyG's ``batch``)."""
+        if self.batch is not None:
+            return self.batch
+        return torch.arange(self.num_graphs, device=device).repeat_interleave(self.nodes_per_graph)
+
+    def with_edges(self, edge_index: Any) -> Layout:
+        """The same grouping with edges given by the data."""
+        return replace(self, edge_index=edge_index)
+
+    def pooled(self, reduction: int) -> Layout:
+        """The layout after pooling ``reduction x reduction`` patches (incomplete windows are dropped).
+
+        Raises:
+            ValueError: where the nodes form no grid, or a grid smaller than one window.
+        """
+        if self.grid is None:
+            raise ValueError(f"pooled neighbours (reduction={reduction}) need nodes on a grid; use reduction=1 here")
+        height, width = self.grid[0] // reduction, self.grid[1] // reduction
+        if height == 0 or width == 0:
+            raise ValueError(f"a {self.grid[0]} x {self.grid[1]} grid is smaller than the pooling window {reduction}")
+        return Layout.from_grid(self.num_graphs, height, width)
+
+    def expand(self, per_graph: Tensor) -> Tensor:
+        """Give every node its graph's row: ``(B, ...) -> (N, ...)``."""
+        if self.batch is not None:
+            return per_graph.index_select(0, self.batch)
+        rows = per_graph.unsqueeze(1).expand(-1, self.nodes_per_graph, *per_graph.shape[1:])
+        return rows.reshape(self.num_nodes, *per_graph.shape[1:])
+
+    def pool(self, x: Tensor, reduce: str = "mean") -> Tensor:
+        """Reduce the nodes of every graph: ``(N, C) -> (B, C)``; an empty graph gives zeros.
+
+        Args:
+            x: node matrix.
+            reduce: ``"mean"``, ``"max"`` or ``"sum"``.
+        """
+        if reduce not in ("mean", "max", "sum"):
+            raise ValueError(f"reduce must be 'mean', 'max' or 'sum', got {reduce!r}")
+        if self.batch is not None:
+            return scatter(x, self.batch, 0, self.num_graphs, reduce)
+        graphs = x.view(self.num_graphs, self.nodes_per_graph, x.size(-1))
+        return graphs.amax(1) if reduce == "max" else getattr(graphs, reduce)(1)
+
+
+def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
+    """A feature map ``(B, C, H, W)`` as a node matrix ``(B * H * W, C)``; free in ``channels_last`` memory.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import to_map, to_nodes
+        >>> x, layout = to_nodes(torch.rand(2, 8, 4, 4))
+        >>> x.shape, to_map(x, layout).shape
+        (torch.Size([32, 8]), torch.Size([2, 8, 4, 4]))
+    """
+    batch, channels, height, width = feature_map.shape
+    return feature_map.permute(0, 2, 3, 1).reshape(-1, channels), Layout.from_grid(batch, height, width)
+
+
+def to_map(x: Tensor, layout: Layout) -> Tensor:
+    """A node matrix on a grid as a feature map ``(B, C, H, W)`` in ``channels_last`` memory, without a copy.
+
+    Raises:
+        ValueError: where the layout has no grid.
+    """
+    if layout.grid is None:
+        raise ValueError("these nodes lie on no grid, so they cannot become a feature map (B, C, H, W)")
+    return x.view(layout.num_graphs, *layout.grid, x.size(-1)).permute(0, 3, 1, 2)
