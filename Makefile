@@ -1,0 +1,53 @@
+# One environment in $(VENV), installed with uv and pinned by constraints.txt. The same with pip:
+#   python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e '.[all,dev]'
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
+MANIFEST := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'VENV=folder (now $(VENV)), PYTHON=interpreter, ARGS="arguments of the command"'
+
+demo: $(VENV)/.demo ## Train a small ViG on real digits and draw its graphs (ARGS: of pyg-vig train)
+	$(BIN)/pyg-vig train $(ARGS)
+
+test: $(VENV)/.dev ## Run the test suite, with the compiled extensions (ARGS: of pytest)
+	$(BIN)/python scripts/install_extensions.py
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Measure speed and memory (ARGS: of benchmarks, such as --reference DIR)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove caches and build output, not the environment
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -path './.?*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# A stamp is written last, so a set-up that was interrupted starts again.
+$(VENV)/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "The pinned versions need Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.uv $(MANIFEST)
+	$(INSTALL) -e '.[images,plot,train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv $(MANIFEST)
+	$(INSTALL) -e '.[all,dev]'
+	@touch $@
