@@ -40,11 +40,22 @@ def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
     raise ValueError('expected a NeighborTable, an EdgeIndex with sort_order="col", or a sparse adj_t')
 
 
-def num_edges_of(adjacency: Adjacency) -> Tensor | None:
-    """In-degree of every destination ``(N_dst, 1)``, or ``None`` where all have the same, positive one."""
+def isolated(adjacency: Adjacency) -> Tensor | None:
+    """Mask ``(N_dst, 1)`` of the nodes without neighbours, or ``None`` where there can be none."""
     if isinstance(adjacency, NeighborTable):
         return None
-    return to_csr(adjacency)[0].diff().unsqueeze(1)
+    return (in_degree(adjacency) == 0).unsqueeze(1)
+
+
+def in_degree(adjacency: Adjacency) -> Tensor:
+    """Number of neighbours of every destination, ``(N_dst,)`` int64."""
+    return to_csr(adjacency)[0].diff()
+
+
+def out_degree(adjacency: Adjacency, num_src: int) -> Tensor:
+    """How often every source is a neighbour, ``(N_src,)`` int64."""
+    _, src = to_csr(adjacency)
+    return torch.zeros(num_src, dtype=torch.int64, device=src.device).scatter_add_(0, src, torch.ones_like(src))
 
 
 def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:

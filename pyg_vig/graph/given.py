@@ -1,0 +1,49 @@
+"""Edges that come with the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+
+from pyg_vig.graph.layout import Layout
+
+
+class GivenGraph(torch.nn.Module):
+    """Hands on the edges that the layout carries: a graph builder for static graphs.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import GivenGraph, Layout, grid_graph
+        >>> layout = Layout.from_grid(1, 2, 2).with_edges(grid_graph(2, 2, neighbors=4))
+        >>> GivenGraph()(torch.rand(4, 3), layout).shape
+        torch.Size([2, 8])
+    """
+
+    def forward(self, x: Any, layout: Layout) -> Tensor:
+        """The given edges."""
+        if isinstance(x, tuple) or layout.edge_index is None:
+            raise ValueError("graph='given' needs an edge_index beside the nodes: pass a PyG Data or Batch that has one")
+        return layout.edge_index
+
+
+def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
+    """A checked ``edge_index``, sorted by destination, so that every block can use the fused path.
+
+    Raises:
+        ValueError: for a wrong shape or type, or a node that does not exist.
+    """
+    if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and None not in edge_index.sparse_size():
+        return edge_index
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
+        raise ValueError(
+            f"edge_index must be int64 of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}"
+        )
+    if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
+        low, high = int(edge_index.min()), int(edge_index.max())
+        raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
+    edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+    order = edge_index[1].argsort(stable=True)
+    return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=(num_nodes, num_nodes))

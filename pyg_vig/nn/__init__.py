@@ -1,0 +1,36 @@
+"""Layers on node matrices: graph convolutions, and the modules of a vision GNN."""
+
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.conv import (
+    EdgeConv,
+    ExternalConv,
+    GINConv,
+    MaxRelativeConv,
+    NeighborConv,
+    SAGEConv,
+    conv_resolver,
+)
+from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.ffn import FFN
+from pyg_vig.nn.grapher import Grapher, ViGBlock
+from pyg_vig.nn.linear import GroupedLinear, LinearNorm, NodeUpdate
+from pyg_vig.nn.norm import norm_resolver
+
+__all__ = [
+    "FFN",
+    "DropPath",
+    "EdgeConv",
+    "ExternalConv",
+    "GINConv",
+    "Grapher",
+    "GroupedLinear",
+    "LinearNorm",
+    "MaxRelativeConv",
+    "NeighborConv",
+    "NodeUpdate",
+    "SAGEConv",
+    "ViGBlock",
+    "activation_resolver",
+    "conv_resolver",
+    "norm_resolver",
+]

@@ -1,0 +1,62 @@
+"""Activations by name, with the slopes of the published code, and what the fused convs need to know of them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+_ALIASES = {"leakyrelu": "leaky_relu", "hswish": "hardswish", "swish": "silu", None: "none", "identity": "none"}
+_ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "prelu": lambda: nn.PReLU(init=0.2),
+    "elu": nn.ELU,
+    "mish": nn.Mish,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "none": nn.Identity,
+}
+# A function is quasi-convex if it falls, then rises (or does only one of the two). Its maximum over a set then sits at
+# one end of the set. PReLU is so for either sign of its slope.
+_QUASI_CONVEX = (
+    nn.ReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.Mish,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Identity,
+)
+
+
+def activation_resolver(name: str | nn.Module | None) -> nn.Module:
+    """The activation of that name (PyTorch's names, case and underscores as in ``torch.nn.functional``).
+
+    ``leaky_relu`` and ``prelu`` have the published networks' slope of 0.2. A module is returned as it is.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> from pyg_vig.nn import activation_resolver
+        >>> activation_resolver("leaky_relu")
+        LeakyReLU(negative_slope=0.2)
+    """
+    if isinstance(name, nn.Module):
+        return name
+    key = name.lower() if isinstance(name, str) else name
+    key = _ALIASES.get(key, key)
+    if key not in _ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(sorted(_ACTIVATIONS))}")
+    return _ACTIVATIONS[key]()
+
+
+def is_quasi_convex(activation: nn.Module) -> bool:
+    """Whether the maximum of ``activation`` over a set of numbers sits at their smallest or largest."""
+    return isinstance(activation, _QUASI_CONVEX)

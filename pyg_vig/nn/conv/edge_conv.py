@@ -1,0 +1,128 @@
+"""Edge convolution at the price of max-relative."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
+from pyg_vig.graph.reduce import in_degree, isolated, out_degree
+from pyg_vig.nn.activation import is_quasi_convex
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.linear import NodeUpdate, grouped_linear
+from pyg_vig.nn.norm import edge_statistics, fold, is_foldable, training_affine, weighted_statistics
+
+
+class EdgeConv(NeighborConv):
+    r"""The edge convolution of `"Dynamic Graph CNN for Learning on Point Clouds" <https://arxiv.org/abs/1801.07829>`_
+    with one layer, as in `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_:
+
+    .. math::
+        x_i' = \max_{j \in \mathcal{N}(i)} \sigma\left( W \left[ x_i \,\Vert\, x_j - x_i \right] \right)
+
+    with ``norm`` before the activation. A node without neighbours becomes zero.
+
+    The fused path needs two products per node instead of one per edge:
+    :math:`W [x_i \Vert x_j - x_i] = a_i + b_j`, and the maximum of a quasi-convex :math:`\sigma` over the neighbours is
+    taken at :math:`\max_j b_j` or :math:`\min_j b_j`. Batch norm's statistics over all edges follow from sums over
+    nodes. All of it is exact. Activations not known to be quasi-convex, and norms other than batch norm, take the
+    definition.
+
+    Args:
+        in_channels: width of the input nodes.
+        out_channels: width of the output nodes.
+        heads: groups of the linear layer; the published networks use 4 (heads 0 and 1 then see :math:`x_i` only).
+        norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
+        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        bias: whether the linear layer has a bias.
+
+    Shapes:
+        - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``
+        - **edge_index**: ``(2, |E|)``, ``EdgeIndex``, sparse ``adj_t`` or :class:`~pyg_vig.graph.NeighborTable`
+        - **output**: ``(|V|, out_channels)`` or ``(|V_t|, out_channels)``
+
+    Raises:
+        ValueError: if ``heads`` does not divide twice ``in_channels`` and ``out_channels``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import EdgeConv
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> EdgeConv(16, 32)(torch.rand(3, 16), edge_index).shape
+        torch.Size([3, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int = 1,
+        norm: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+    ) -> None:
+        super().__init__(aggr="max")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.nn = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
+        self.fuse = is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, nn.BatchNorm1d | nn.Identity)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        self.nn.reset_parameters()
+
+    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
+        """Transform every edge and keep the largest."""
+        x = source_and_destination(x)
+        return self.aggregate_neighbors(edge_index, x)
+
+    def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
+        """The transformed edge."""
+        return self.nn(torch.cat([x_i, x_j - x_i], dim=-1))
+
+    def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
+        """The same maximum from its two ends, with no row per edge."""
+        fixed, a, b = self._parts(x)
+        width = b.size(1)
+        ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
+        parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
+        if self._normalises_batch():
+            affine = self._training_affine(fixed, a, b, edge_index)
+            parts = [torch.addcmul(shift, part, scale) for part, (scale, shift) in zip(parts, affine, strict=True)]
+        fixed, highest, lowest = (self.nn.act(part) for part in parts)
+        out = torch.cat([fixed, torch.maximum(highest, lowest)], dim=1)
+        alone = isolated(edge_index)
+        return out if alone is None else out.masked_fill(alone, 0)
+
+    def _normalises_batch(self) -> bool:
+        return isinstance(self.nn.norm, nn.BatchNorm1d) and not is_foldable(self.nn.norm)
+
+    def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Output channels before the activation: those that depend on ``x_i`` alone, and the others as ``a_i + b_j``."""
+        linear = self.nn.linear
+        weight, bias = linear.weight, linear.bias
+        if is_foldable(self.nn.norm):
+            weight, bias = fold(weight, bias, self.nn.norm)
+        if linear.groups % 2:  # some group sees both halves of the input
+            weight = torch.block_diag(*weight.chunk(linear.groups))
+            node, neighbor = weight.chunk(2, dim=1)
+            return x[1][:, :0], F.linear(x[1], node - neighbor, bias), F.linear(x[0], neighbor)
+        (node, neighbor), groups = weight.chunk(2), linear.groups // 2
+        bias_node, bias_edge = (None, None) if bias is None else bias.chunk(2)
+        b = grouped_linear(x[0], neighbor, None, groups)
+        a = b if x[0] is x[1] else grouped_linear(x[1], neighbor, None, groups)
+        return grouped_linear(x[1], node, bias_node, groups), -a if bias_edge is None else bias_edge - a, b
+
+    def _training_affine(
+        self, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
+        degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
+        moving = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, out)
+        mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
+        scale, shift = training_affine(self.nn.norm, mean, var, degree.sum())
+        widths = [fixed.size(1), b.size(1)]
+        (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
+        return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]

@@ -1,0 +1,147 @@
+"""From a name, a class or a factory to a graph convolution that is known to fit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch_geometric.nn.conv as pyg_convs
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+from pyg_vig.graph import Adjacency, NeighborTable, as_edge_index
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.conv.edge_conv import EdgeConv
+from pyg_vig.nn.conv.gin_conv import GINConv
+from pyg_vig.nn.conv.max_relative_conv import MaxRelativeConv
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures
+from pyg_vig.nn.conv.sage_conv import SAGEConv
+from pyg_vig.nn.norm import norm_resolver
+
+ConvSpec = str | type[nn.Module] | Callable[[int, int], nn.Module]
+
+CONVS: dict[str, type[NeighborConv]] = {
+    "max_relative": MaxRelativeConv,
+    "edge": EdgeConv,
+    "sage": SAGEConv,
+    "gin": GINConv,
+}
+_ALIASES = {"mr": "max_relative"}
+
+
+class ExternalConv(nn.Module):
+    """A conv of PyG's (or yours) in the place of ours: it sees an ``edge_index``, norm and activation follow it.
+
+    Args:
+        conv: any module with ``conv(x, edge_index)``.
+        channels: width of its output.
+        norm: norm after it, ``"batch"``, ``"layer"`` or ``None``.
+        act: activation after the norm.
+    """
+
+    def __init__(self, conv: nn.Module, channels: int, norm: str | None = None, act: str | nn.Module | None = None):
+        super().__init__()
+        self.conv = conv
+        self.norm = norm_resolver(norm, channels)
+        self.act = activation_resolver(act)
+
+    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
+        """Run the conv, then norm and activation."""
+        return self.act(self.norm(self.conv(x, as_edge_index(edge_index))))
+
+
+def conv_resolver(
+    query: ConvSpec,
+    in_channels: int,
+    out_channels: int,
+    *,
+    bipartite: bool = False,
+    heads: int = 1,
+    norm: str | None = None,
+    act: str | nn.Module | None = "gelu",
+    bias: bool = True,
+    **conv_kwargs: Any,
+) -> nn.Module:
+    """Build a graph convolution ``conv(x, edge_index)`` from whatever names it, and try it once.
+
+    Args:
+        query: one of ours by name (``"max_relative"`` or ``"mr"``, ``"edge"``, ``"sage"``, ``"gin"``), a PyG conv by
+            class name (``"GATv2Conv"``), a class, or a factory ``(in_channels, out_channels) -> module``.
+        in_channels: width of the input nodes.
+        out_channels: width of the output nodes.
+        bipartite: whether the conv will be called with a pair ``(x_src, x_dst)`` (pooled neighbours).
+        heads: groups of the update of our convs. Others do not get it: set their heads in a factory.
+        norm: norm of our convs; appended to others.
+        act: activation of our convs; appended to others.
+        bias: bias of our convs.
+        **conv_kwargs: further arguments of the conv's constructor.
+
+    Raises:
+        ValueError: for an unknown name, or a conv that does not map ``(N, in_channels)`` and an ``edge_index`` to
+            ``(N, out_channels)``; the message says what it did instead.
+
+    Example:
+        >>> from pyg_vig.nn import conv_resolver
+        >>> conv_resolver("GATv2Conv", 16, 32).conv
+        GATv2Conv(16, 32, heads=1)
+    """
+    name, build = _find(query)
+    if isinstance(build, type) and issubclass(build, NeighborConv):
+        conv_kwargs = {"heads": heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
+    elif bipartite and "add_self_loops" in _arguments(build):
+        conv_kwargs = {"add_self_loops": False} | conv_kwargs  # node i is not pooled node i
+    try:
+        conv = build(in_channels, out_channels, **conv_kwargs)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built as conv({in_channels}, {out_channels}): {error}. {_FACTORY}") from error
+    if not isinstance(conv, nn.Module):
+        raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")
+    if isinstance(conv, NeighborConv):
+        return conv
+    _try(name, conv, in_channels, out_channels, bipartite)
+    return ExternalConv(conv, out_channels, norm, act)
+
+
+_FACTORY = "Give a factory instead, e.g. conv=lambda i, o: GATConv(i, o, heads=4, concat=False)."
+
+
+def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
+    if not isinstance(query, str):
+        if not callable(query) or isinstance(query, nn.Module):
+            raise ValueError(f"a conv is given by name, class or factory (each block builds its own), got {query!r}")
+        return getattr(query, "__name__", repr(query)), query
+    name = _ALIASES.get(query, query)
+    if name in CONVS:
+        return name, CONVS[name]
+    found = getattr(pyg_convs, name, None)
+    if isinstance(found, type) and issubclass(found, MessagePassing):
+        return f"PyG's {name}", found
+    raise ValueError(f"unknown conv {query!r}: one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'")
+
+
+def _arguments(build: Callable[..., nn.Module]) -> set[str]:
+    try:
+        return set(inspect.signature(build).parameters) if isinstance(build, type) else set()
+    except ValueError:
+        return set()
+
+
+@torch.no_grad()
+def _try(name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool) -> None:
+    """Run the conv once on a tiny graph, without leaving a trace in it or in the random state."""
+    table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2]]), num_src=3 if bipartite else 4)
+    x = torch.linspace(-1, 1, 4 * in_channels).view(4, in_channels)
+    was_training = conv.training
+    try:
+        with torch.random.fork_rng(devices=[]):
+            out = conv.eval()((x[:3], x) if bipartite else x, table.edge_index)
+    except Exception as error:
+        call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
+        raise ValueError(f"{name} cannot be called with {call} and edge_index: {error}. {_FACTORY}") from error
+    finally:
+        conv.train(was_training)
+    if not isinstance(out, Tensor) or out.shape != (4, out_channels):
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"{name} must map (4, {in_channels}) to (4, {out_channels}), but returned {got}. {_FACTORY}")

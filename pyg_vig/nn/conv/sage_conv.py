@@ -1,0 +1,91 @@
+"""GraphSAGE with max pooling, as ViG's ablation uses it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Adjacency, neighbor_max
+from pyg_vig.graph.reduce import out_degree
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.linear import NodeUpdate
+from pyg_vig.nn.norm import training_affine, weighted_statistics
+
+
+class SAGEConv(NeighborConv):
+    r"""The max-pooling operator of `"Inductive Representation Learning on Large Graphs"
+    <https://arxiv.org/abs/1706.02216>`_ as in `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_:
+
+    .. math::
+        x_i' = \sigma\left( W_2 \left[ x_i \,\Vert\, \max_{j \in \mathcal{N}(i)} \sigma(W_1 x_j) \right] \right)
+
+    with ``norm`` before each activation. A node without neighbours has a maximum of zero. The published code applies
+    :math:`W_1` to every edge. The fused path applies it to every node; batch norm over the edges is then batch norm
+    over the nodes, weighted by how often each is a neighbour.
+
+    Args:
+        in_channels: width of the input nodes.
+        out_channels: width of the output nodes.
+        heads: groups of both linear layers; the published networks use 4.
+        norm: ``"batch"``, ``"layer"`` or ``None``, after each linear layer.
+        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        bias: whether the linear layers have biases.
+
+    Shapes:
+        - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``
+        - **edge_index**: ``(2, |E|)``, ``EdgeIndex``, sparse ``adj_t`` or :class:`~pyg_vig.graph.NeighborTable`
+        - **output**: ``(|V|, out_channels)`` or ``(|V_t|, out_channels)``
+
+    Raises:
+        ValueError: if ``heads`` does not divide both widths.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import SAGEConv
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> SAGEConv(16, 32)(torch.rand(3, 16), edge_index).shape
+        torch.Size([3, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int = 1,
+        norm: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+    ) -> None:
+        super().__init__(aggr="max")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.nn1 = NodeUpdate(in_channels, in_channels, groups=heads, norm=norm, act=act, bias=bias)
+        self.nn2 = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        self.nn1.reset_parameters()
+        self.nn2.reset_parameters()
+
+    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
+        """Aggregate the neighbours and update the nodes."""
+        x = source_and_destination(x)
+        largest = self.aggregate_neighbors(edge_index, x)
+        return self.nn2(torch.cat([x[1], largest], dim=-1))
+
+    def message(self, x_j: Tensor) -> Tensor:
+        """The transformed neighbour."""
+        return self.nn1(x_j)
+
+    def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
+        """The same maximum, every node transformed once."""
+        return neighbor_max(self._transform(x[0], edge_index), edge_index)
+
+    def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
+        norm = self.nn1.norm
+        if not isinstance(norm, nn.BatchNorm1d) or not norm.training:
+            return self.nn1(x)
+        x, count = self.nn1.linear(x), out_degree(edge_index, x.size(0))
+        scale, shift = training_affine(norm, *weighted_statistics(x, count), count.sum())
+        return self.nn1.act(torch.addcmul(shift, x, scale))

@@ -1,0 +1,43 @@
+"""Stochastic depth for batches of graphs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout
+
+
+class DropPath(nn.Module):
+    r"""Drops a residual branch for whole graphs, not single nodes, in training
+    (`"Deep Networks with Stochastic Depth" <https://arxiv.org/abs/1603.09382>`_).
+
+    Args:
+        p: probability that a graph loses the branch; what stays is scaled by :math:`1 / (1 - p)`.
+
+    Raises:
+        ValueError: if ``p`` lies outside ``[0, 1)``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout
+        >>> from pyg_vig.nn import DropPath
+        >>> DropPath(0.5)(torch.ones(6, 1), Layout.from_equal(3, 2)).shape
+        torch.Size([6, 1])
+    """
+
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"drop_path must be a probability in [0, 1), got {p}")
+        self.p = p
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Scale every graph's rows by 0 or ``1 / (1 - p)``."""
+        if self.p == 0 or not self.training:
+            return x
+        keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
+        return x * layout.expand(keep.to(x.dtype) / (1 - self.p))

@@ -1,0 +1,55 @@
+"""The feed-forward module of a ViG block."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.linear import LinearNorm
+
+
+class FFN(nn.Module):
+    r"""Feed-forward module with residual, on every node alone (ViG, equation 5):
+
+    .. math::
+        Y = \sigma(X W_1) W_2 + X
+
+    with batch norm after both products.
+
+    Args:
+        channels: width of the nodes.
+        hidden_channels: width between the products; four times ``channels`` by default.
+        act: activation, by PyTorch's name.
+        drop_path: probability to drop the branch for a graph.
+
+    Shapes:
+        - **x**: ``(N, channels)``; **output**: the same
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import FFN
+        >>> FFN(16)(torch.rand(10, 16)).shape
+        torch.Size([10, 16])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int | None = None,
+        *,
+        act: str | nn.Module | None = "gelu",
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        hidden_channels = hidden_channels or 4 * channels
+        self.fc1 = LinearNorm(channels, hidden_channels)
+        self.act = activation_resolver(act)
+        self.fc2 = LinearNorm(hidden_channels, channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Apply the module; without a layout all nodes are one graph."""
+        layout = layout or Layout.from_equal(1, x.size(0))
+        return x + self.drop_path(self.fc2(self.act(self.fc1(x))), layout)

@@ -1,0 +1,150 @@
+"""The Grapher: a graph convolution between two linear layers, and the block that pairs it with an FFN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.graph import GraphSpec, Layout, graph_resolver, to_map, to_nodes
+from pyg_vig.nn.conv import ConvSpec, conv_resolver
+from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.ffn import FFN
+from pyg_vig.nn.linear import LinearNorm
+
+
+class Grapher(nn.Module):
+    r"""Graph convolution with residual (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_, equation 4):
+
+    .. math::
+        Y = \operatorname{conv}(X W_{\text{in}}) \, W_{\text{out}} + X
+
+    with batch norm after both products. The graph is built by :attr:`graph` from :math:`X W_{\text{in}}`, so a forward
+    hook on that module sees it. With ``reduction`` :math:`r`, neighbours are taken from the :math:`r \times r`
+    average-pooled nodes of the same image (Pyramid ViG).
+
+    Args:
+        channels: width of the nodes.
+        conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to twice as many.
+        graph: ``"knn"``, ``"grid"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of one.
+        k: neighbours of every node, for ``"knn"``.
+        dilation: take every ``dilation``-th of the nearest, for ``"knn"``.
+        cosine: compare directions instead of Euclidean distances, for ``"knn"``.
+        epsilon: probability, in training, of random neighbours among the nearest, for ``"knn"``.
+        position: module ``layout -> bias`` for the distances, for ``"knn"``.
+        reduction: size of the pooling windows.
+        heads: groups of the conv's update.
+        norm: norm of the conv.
+        act: activation of the conv.
+        bias: bias of the conv.
+        fc: whether there are linear layers around the conv; without them it maps ``channels`` to ``channels``.
+        drop_path: probability to drop the branch for a graph.
+        conv_kwargs: further arguments of the conv's constructor.
+
+    Shapes:
+        - **x**: ``(N, channels)``; **output**: the same
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import Grapher
+        >>> Grapher(16, k=4)(torch.rand(10, 16)).shape
+        torch.Size([10, 16])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        conv: ConvSpec = "max_relative",
+        graph: GraphSpec = "knn",
+        k: int = 9,
+        dilation: int = 1,
+        cosine: bool = True,
+        epsilon: float = 0.0,
+        position: nn.Module | None = None,
+        reduction: int = 1,
+        heads: int = 4,
+        norm: str | None = "batch",
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+        fc: bool = True,
+        drop_path: float = 0.0,
+        conv_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reduction = reduction
+        inner = 2 * channels if fc else channels
+        self.fc1 = LinearNorm(channels, channels) if fc else nn.Identity()
+        self.graph = graph_resolver(
+            graph, k=k, dilation=dilation, cosine=cosine, epsilon=epsilon, position=position
+        )
+        self.conv = conv_resolver(
+            conv,
+            channels,
+            inner,
+            bipartite=reduction > 1,
+            heads=heads,
+            norm=norm,
+            act=act,
+            bias=bias,
+            **(conv_kwargs or {}),
+        )
+        self.fc2 = LinearNorm(inner, channels) if fc else nn.Identity()
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Apply the module; without a layout all nodes are one graph."""
+        layout = layout or Layout.from_equal(1, x.size(0))
+        shortcut, x = x, self.fc1(x)
+        nodes, layouts = self._neighbors(x, layout)
+        x = self.fc2(self.conv(nodes, self.graph(nodes, layouts)))
+        return shortcut + self.drop_path(x, layout)
+
+    def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
+        """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""
+        if self.reduction == 1:
+            return x, layout
+        pooled_layout = layout.pooled(self.reduction)
+        pooled, _ = to_nodes(F.avg_pool2d(to_map(x, layout), self.reduction, self.reduction))
+        return (pooled, x), (pooled_layout, layout)
+
+
+class ViGBlock(nn.Module):
+    """A :class:`Grapher` followed by an :class:`~pyg_vig.nn.FFN`.
+
+    Args:
+        channels: width of the nodes.
+        ffn: whether there is an FFN.
+        act: activation of both parts.
+        drop_path: probability to drop each branch for a graph.
+        **grapher: arguments of :class:`Grapher`.
+
+    Shapes:
+        - **x**: ``(N, channels)``; **output**: the same
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import ViGBlock
+        >>> ViGBlock(16, conv="edge", k=4)(torch.rand(10, 16)).shape
+        torch.Size([10, 16])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        ffn: bool = True,
+        act: str | nn.Module | None = "gelu",
+        drop_path: float = 0.0,
+        **grapher: Any,
+    ) -> None:
+        super().__init__()
+        self.grapher = Grapher(channels, act=act, drop_path=drop_path, **grapher)
+        self.ffn = FFN(channels, act=act, drop_path=drop_path) if ffn else None
+
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Apply the block; without a layout all nodes are one graph."""
+        layout = layout or Layout.from_equal(1, x.size(0))
+        x = self.grapher(x, layout)
+        return x if self.ffn is None else self.ffn(x, layout)

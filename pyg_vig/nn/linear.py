@@ -1,0 +1,137 @@
+"""Linear layers on node matrices: in groups, and with the normalisation that follows them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
+
+
+class GroupedLinear(nn.Linear):
+    r"""A linear layer in ``groups`` independent groups of channels: a 1x1 convolution with groups, on node rows.
+
+    The "multi-head update" of ViG is this layer with four groups.
+
+    Args:
+        in_channels: width of the input rows.
+        out_channels: width of the output rows.
+        groups: number of groups; must divide both widths.
+        bias: whether to learn an additive bias.
+
+    Shapes:
+        - **input**: ``(N, in_channels)``
+        - **output**: ``(N, out_channels)``
+        - **weight**: ``(out_channels, in_channels / groups)``
+
+    Raises:
+        ValueError: if ``groups`` does not divide both widths.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import GroupedLinear
+        >>> GroupedLinear(8, 16, groups=4)(torch.rand(5, 8)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
+            )
+        super().__init__(in_channels // groups, out_channels, bias=bias)
+        self.groups = groups
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, groups={self.groups}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return grouped_linear(x, self.weight, self.bias, self.groups)
+
+
+def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """One batched product over the groups, ``(N, in) -> (N, out)``."""
+    if groups == 1:
+        return F.linear(x, weight, bias)
+    rows = x.view(x.size(0), groups, -1).transpose(0, 1)  # (G, N, in / G)
+    weight = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
+    if bias is None:
+        out = torch.bmm(rows, weight)
+    else:
+        out = torch.baddbmm(bias.view(groups, 1, -1), rows, weight)
+    return out.transpose(0, 1).reshape(x.size(0), -1)
+
+
+class LinearNorm(nn.Module):
+    """A (grouped) linear layer and its normalisation: the 1x1 convolution and batch norm of the published code.
+
+    In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows. (A forward hook
+    on :attr:`norm` therefore fires in training only.)
+
+    Args:
+        in_channels: width of the input rows.
+        out_channels: width of the output rows.
+        groups: see :class:`GroupedLinear`.
+        norm: ``"batch"``, ``"layer"`` or ``None``.
+        bias: whether the linear layer has a bias.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, groups: int = 1, norm: str | None = "batch", bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.linear = GroupedLinear(in_channels, out_channels, groups, bias)
+        self.norm = norm_resolver(norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        linear = self.linear
+        if is_foldable(self.norm) and x.size(0) > linear.in_features:  # else the weights are larger than the rows
+            weight, bias = fold(linear.weight, linear.bias, self.norm)
+            return grouped_linear(x, weight, bias, linear.groups)
+        return self.norm(linear(x))
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        self.linear.reset_parameters()
+        if hasattr(self.norm, "reset_parameters"):
+            self.norm.reset_parameters()
+
+    def fuse(self) -> nn.Module:
+        """The linear layer alone, with the norm folded in."""
+        if not is_foldable(self.norm):
+            return self
+        weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
+        fused = GroupedLinear(
+            self.linear.in_features * self.linear.groups, self.linear.out_features, self.linear.groups
+        ).to(weight)
+        fused.weight.data, fused.bias.data = weight.detach(), bias.detach()
+        return fused
+
+
+class NodeUpdate(LinearNorm):
+    """What a conv does to every node at its end: linear in groups, norm, activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        groups: int = 1,
+        norm: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, groups=groups, norm=norm, bias=bias)
+        self.act = activation_resolver(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply all three."""
+        return self.act(super().forward(x))
+
+    def fuse(self) -> nn.Module:
+        """Linear layer with the norm folded in, and the activation."""
+        return nn.Sequential(super().fuse(), self.act)

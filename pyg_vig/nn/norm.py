@@ -1,0 +1,94 @@
+"""Normalisation by name, and batch norm in the forms that the fused paths need: folded, weighted, over edges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
+
+
+def norm_resolver(name: str | None, channels: int) -> nn.Module:
+    """The normalisation of that name for node matrices: ``"batch"``, ``"layer"``, or ``None`` / ``"none"``.
+
+    Raises:
+        ValueError: for an unknown name (``"instance"`` among them: a conv sees edges, not images).
+    """
+    if name is None or name == "none":
+        return nn.Identity()
+    if name not in _NORMS:
+        raise ValueError(f"unknown norm {name!r}: choose 'batch', 'layer' or None")
+    return _NORMS[name](channels)
+
+
+def is_foldable(norm: nn.Module) -> bool:
+    """Whether ``norm`` is, right now, an affine map with constant coefficients."""
+    return isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training and norm.running_mean is not None
+
+
+def fold(weight: Tensor, bias: Tensor | None, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
+    scale, shift = _affine(norm, norm.running_mean, norm.running_var)
+    shift = shift if bias is None else torch.addcmul(shift, bias, scale)
+    return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
+
+
+def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of the rows where row ``i`` occurs ``count[i]`` times.
+
+    Args:
+        x: rows, ``(N, C)``.
+        count: ``(N,)``.
+    """
+    share = count.to(x.dtype) / count.sum()
+    mean = share @ x
+    return mean, share @ (x - mean).square()
+
+
+def edge_statistics(
+    a: Tensor, b: Tensor, b_sum: Tensor, in_degree: Tensor, out_degree: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Mean and (biased) variance of :math:`z_{ij} = a_i + b_j` over all edges, from node-wise sums alone.
+
+    With both parts centred, :math:`\operatorname{Var} z = (\sum_i d_i a_i^2 + \sum_j d'_j b_j^2 + 2 \sum_i a_i s_i)/E`
+    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`.
+
+    Args:
+        a: destination part ``(N_dst, C)``.
+        b: source part ``(N_src, C)``.
+        b_sum: sum of ``b`` over the neighbours of every destination ``(N_dst, C)``.
+        in_degree: neighbours of every destination ``(N_dst,)``.
+        out_degree: how often every source is a neighbour ``(N_src,)``.
+    """
+    total = in_degree.sum()
+    (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
+    b_sum = b_sum - in_degree.to(a.dtype).unsqueeze(1) * mean_b
+    return mean_a + mean_b, var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
+
+
+def training_affine(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
+
+    Moves the running statistics as the layer itself would.
+    """
+    _update_running(norm, mean, var, count)
+    return _affine(norm, mean, var)
+
+
+@torch.no_grad()
+def _update_running(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tensor) -> None:
+    if not norm.track_running_stats:
+        return
+    norm.num_batches_tracked.add_(1)
+    momentum = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
+    norm.running_var.lerp_((var * count / (count - 1)).to(norm.running_var.dtype), momentum)
+
+
+def _affine(norm: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    scale = torch.rsqrt(var + norm.eps)
+    if norm.weight is None:
+        return scale, -mean * scale
+    scale = scale * norm.weight
+    return scale, torch.addcmul(norm.bias, mean, scale, value=-1)
+
