@@ -25,7 +25,9 @@ class GivenGraph(torch.nn.Module):
     def forward(self, x: Any, layout: Layout) -> Tensor:
         """The given edges."""
         if isinstance(x, tuple) or layout.edge_index is None:
-            raise ValueError("graph='given' needs an edge_index beside the nodes: pass a PyG Data or Batch that has one")
+            raise ValueError(
+                "graph='given' needs an edge_index beside the nodes: pass a PyG Data or Batch that has one"
+            )
         return layout.edge_index
 
 

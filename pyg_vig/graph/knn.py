@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import smallest
 
 T = TypeVar("T")
-Pair = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
+Pair: TypeAlias = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
 _CHUNK = 1 << 23  # distances held at a time (32 MiB in float32)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,7 @@ class _CsrMax(torch.autograd.Function):
     INFINITY = 2.0**1000  # rounds to float32's infinity
 
     @staticmethod
-    def forward(ctx, x: Tensor, ptr: Tensor, src: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, ptr: Tensor, src: Tensor) -> Tensor:
         keys = x.double().clamp_(-_CsrMax.INFINITY, _CsrMax.INFINITY)  # an infinity has no bits to spare
         rows = torch.arange(x.size(0)).unsqueeze(1)
         keys.view(torch.int64).bitwise_or_(rows)
@@ -142,7 +143,7 @@ class _CsrMax(torch.autograd.Function):
         return best.bitwise_and_(~_CsrMax.ROW_BITS).view(torch.float64).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         rows, ptr = ctx.saved_tensors
         channels = grad.size(1)
         grad = torch.where((ptr.diff() > 0).unsqueeze(1), grad, 0)  # no neighbours: a constant zero

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
-_ALIASES = {"leakyrelu": "leaky_relu", "hswish": "hardswish", "swish": "silu", None: "none", "identity": "none"}
-_ACTIVATIONS = {
+_ALIASES: dict[str | None, str] = {
+    "leakyrelu": "leaky_relu",
+    "hswish": "hardswish",
+    "swish": "silu",
+    None: "none",
+    "identity": "none",
+}
+_ACTIVATIONS: dict[str | None, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
@@ -53,7 +61,7 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
     key = name.lower() if isinstance(name, str) else name
     key = _ALIASES.get(key, key)
     if key not in _ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(sorted(_ACTIVATIONS))}")
+        raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(map(str, _ACTIVATIONS))}")
     return _ACTIVATIONS[key]()
 
 

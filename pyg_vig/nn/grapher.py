@@ -76,9 +76,7 @@ class Grapher(nn.Module):
         self.reduction = reduction
         inner = 2 * channels if fc else channels
         self.fc1 = LinearNorm(channels, channels) if fc else nn.Identity()
-        self.graph = graph_resolver(
-            graph, k=k, dilation=dilation, cosine=cosine, epsilon=epsilon, position=position
-        )
+        self.graph = graph_resolver(graph, k=k, dilation=dilation, cosine=cosine, epsilon=epsilon, position=position)
         self.conv = conv_resolver(
             conv,
             channels,

@@ -58,10 +58,7 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) 
         return F.linear(x, weight, bias)
     rows = x.view(x.size(0), groups, -1).transpose(0, 1)  # (G, N, in / G)
     weight = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
-    if bias is None:
-        out = torch.bmm(rows, weight)
-    else:
-        out = torch.baddbmm(bias.view(groups, 1, -1), rows, weight)
+    out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weight)
     return out.transpose(0, 1).reshape(x.size(0), -1)
 
 
@@ -97,7 +94,7 @@ class LinearNorm(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
         self.linear.reset_parameters()
-        if hasattr(self.norm, "reset_parameters"):
+        if isinstance(self.norm, nn.BatchNorm1d | nn.LayerNorm):
             self.norm.reset_parameters()
 
     def fuse(self) -> nn.Module:

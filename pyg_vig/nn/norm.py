@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeGuard
+
 import torch
 from torch import Tensor, nn
 
@@ -21,12 +23,30 @@ def norm_resolver(name: str | None, channels: int) -> nn.Module:
     return _NORMS[name](channels)
 
 
-def is_foldable(norm: nn.Module) -> bool:
+class BatchNorm(Protocol):
+    """What the fused paths read of a batch norm, whichever class it has."""
+
+    eps: float
+    momentum: float | None
+    weight: Tensor | None
+    bias: Tensor
+    track_running_stats: bool
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+
+def is_foldable(norm: nn.Module) -> TypeGuard[BatchNorm]:
     """Whether ``norm`` is, right now, an affine map with constant coefficients."""
     return isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training and norm.running_mean is not None
 
 
-def fold(weight: Tensor, bias: Tensor | None, norm: nn.Module) -> tuple[Tensor, Tensor]:
+def normalises_batch(norm: nn.Module) -> TypeGuard[BatchNorm]:
+    """Whether ``norm`` is a batch norm that takes, right now, its statistics from the rows it is given."""
+    return isinstance(norm, nn.BatchNorm1d) and not is_foldable(norm)
+
+
+def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
     scale, shift = _affine(norm, norm.running_mean, norm.running_var)
     shift = shift if bias is None else torch.addcmul(shift, bias, scale)
@@ -66,7 +86,7 @@ def edge_statistics(
     return mean_a + mean_b, var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
 
 
-def training_affine(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
 
     Moves the running statistics as the layer itself would.
@@ -76,7 +96,7 @@ def training_affine(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tens
 
 
 @torch.no_grad()
-def _update_running(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tensor) -> None:
+def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> None:
     if not norm.track_running_stats:
         return
     norm.num_batches_tracked.add_(1)
@@ -85,10 +105,9 @@ def _update_running(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, count: Tens
     norm.running_var.lerp_((var * count / (count - 1)).to(norm.running_var.dtype), momentum)
 
 
-def _affine(norm: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+def _affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.rsqrt(var + norm.eps)
     if norm.weight is None:
         return scale, -mean * scale
     scale = scale * norm.weight
     return scale, torch.addcmul(norm.bias, mean, scale, value=-1)
-

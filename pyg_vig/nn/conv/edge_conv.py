@@ -11,7 +11,15 @@ from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.linear import NodeUpdate, grouped_linear
-from pyg_vig.nn.norm import edge_statistics, fold, is_foldable, training_affine, weighted_statistics
+from pyg_vig.nn.norm import (
+    BatchNorm,
+    edge_statistics,
+    fold,
+    is_foldable,
+    normalises_batch,
+    training_affine,
+    weighted_statistics,
+)
 
 
 class EdgeConv(NeighborConv):
@@ -88,21 +96,19 @@ class EdgeConv(NeighborConv):
         width = b.size(1)
         ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
         parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
-        if self._normalises_batch():
-            affine = self._training_affine(fixed, a, b, edge_index)
+        if normalises_batch(self.nn.norm):
+            affine = _training_affine(self.nn.norm, fixed, a, b, edge_index)
             parts = [torch.addcmul(shift, part, scale) for part, (scale, shift) in zip(parts, affine, strict=True)]
         fixed, highest, lowest = (self.nn.act(part) for part in parts)
         out = torch.cat([fixed, torch.maximum(highest, lowest)], dim=1)
         alone = isolated(edge_index)
         return out if alone is None else out.masked_fill(alone, 0)
 
-    def _normalises_batch(self) -> bool:
-        return isinstance(self.nn.norm, nn.BatchNorm1d) and not is_foldable(self.nn.norm)
-
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Output channels before the activation: those that depend on ``x_i`` alone, and the others as ``a_i + b_j``."""
+        """Output channels before the activation: those of ``x_i`` alone, and the others as ``a_i + b_j``."""
         linear = self.nn.linear
-        weight, bias = linear.weight, linear.bias
+        weight: Tensor = linear.weight
+        bias: Tensor | None = linear.bias
         if is_foldable(self.nn.norm):
             weight, bias = fold(weight, bias, self.nn.norm)
         if linear.groups % 2:  # some group sees both halves of the input
@@ -115,14 +121,15 @@ class EdgeConv(NeighborConv):
         a = b if x[0] is x[1] else grouped_linear(x[1], neighbor, None, groups)
         return grouped_linear(x[1], node, bias_node, groups), -a if bias_edge is None else bias_edge - a, b
 
-    def _training_affine(
-        self, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
-        degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
-        moving = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, out)
-        mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
-        scale, shift = training_affine(self.nn.norm, mean, var, degree.sum())
-        widths = [fixed.size(1), b.size(1)]
-        (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
-        return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]
+
+def _training_affine(
+    norm: BatchNorm, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
+) -> list[tuple[Tensor, Tensor]]:
+    """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
+    degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
+    moving = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, out)
+    mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
+    scale, shift = training_affine(norm, mean, var, degree.sum())
+    widths = [fixed.size(1), b.size(1)]
+    (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
+    return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]

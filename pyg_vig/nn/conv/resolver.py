@@ -95,7 +95,9 @@ def conv_resolver(
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
     except TypeError as error:
-        raise ValueError(f"{name} cannot be built as conv({in_channels}, {out_channels}): {error}. {_FACTORY}") from error
+        raise ValueError(
+            f"{name} cannot be built as conv({in_channels}, {out_channels}): {error}. {_FACTORY}"
+        ) from error
     if not isinstance(conv, nn.Module):
         raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")
     if isinstance(conv, NeighborConv):
@@ -121,7 +123,7 @@ def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
     raise ValueError(f"unknown conv {query!r}: one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'")
 
 
-def _arguments(build: Callable[..., nn.Module]) -> set[str]:
+def _arguments(build: Callable[..., object]) -> set[str]:
     try:
         return set(inspect.signature(build).parameters) if isinstance(build, type) else set()
     except ValueError:
