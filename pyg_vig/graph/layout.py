@@ -6,6 +6,7 @@ that matrix, so :func:`to_nodes` and :func:`to_map` copy nothing; no other file 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ class Layout:
         num_nodes: number of nodes :math:`N` of all graphs together.
         grid: height and width in patches, where every graph is such a grid (row-major).
         batch: the graph of every node, ``(N,)``, sorted; ``None`` where all graphs have the same size.
+        grids: height and width of every graph, where they are grids of different sizes.
         edge_index: edges given with the data, read by the ``"given"`` graph builder.
 
     Example:
@@ -39,6 +41,7 @@ class Layout:
     num_nodes: int
     grid: tuple[int, int] | None = None
     batch: Tensor | None = None
+    grids: tuple[tuple[int, int], ...] | None = None
     edge_index: Any = None
 
     @classmethod
@@ -91,6 +94,17 @@ class Layout:
         if self.batch is not None:
             return self.batch
         return torch.arange(self.num_graphs, device=device).repeat_interleave(self.nodes_per_graph)
+
+    def with_grids(self, grids: Sequence[tuple[int, int]]) -> Layout:
+        """The same grouping where every graph is a grid of its own size.
+
+        Raises:
+            ValueError: if the grids do not match the graphs.
+        """
+        sizes = self.sizes().tolist()
+        if [height * width for height, width in grids] != sizes:
+            raise ValueError(f"grids {list(grids)} do not match graphs of {sizes} nodes")
+        return replace(self, grids=tuple(grids))
 
     def with_edges(self, edge_index: Any) -> Layout:
         """The same grouping with edges given by the data."""

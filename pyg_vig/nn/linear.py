@@ -97,16 +97,13 @@ class LinearNorm(nn.Module):
         if isinstance(self.norm, nn.BatchNorm1d | nn.LayerNorm):
             self.norm.reset_parameters()
 
-    def fuse(self) -> nn.Module:
-        """The linear layer alone, with the norm folded in."""
-        if not is_foldable(self.norm):
-            return self
-        weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
-        fused = GroupedLinear(
-            self.linear.in_features * self.linear.groups, self.linear.out_features, self.linear.groups
-        ).to(weight)
-        fused.weight.data, fused.bias.data = weight.detach(), bias.detach()
-        return fused
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Replace the batch norm, for good, by what it does to the weights."""
+        if is_foldable(self.norm):
+            weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
+            self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.norm = nn.Identity()
 
 
 class NodeUpdate(LinearNorm):
@@ -128,7 +125,3 @@ class NodeUpdate(LinearNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Apply all three."""
         return self.act(super().forward(x))
-
-    def fuse(self) -> nn.Module:
-        """Linear layer with the norm folded in, and the activation."""
-        return nn.Sequential(super().fuse(), self.act)

@@ -1,0 +1,23 @@
+"""The published networks, assembled from parts, and their files."""
+
+from pyg_vig.models.checkpoint import load_checkpoint, load_model, save_checkpoint
+from pyg_vig.models.config import ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.factory import build_model, create_model, get_config, list_models
+from pyg_vig.models.record import record_graphs
+from pyg_vig.models.vision_gnn import FeatureExtractor, VisionGNN
+
+__all__ = [
+    "FeatureExtractor",
+    "ModelConfig",
+    "PyramidViGConfig",
+    "ViGConfig",
+    "VisionGNN",
+    "build_model",
+    "create_model",
+    "get_config",
+    "list_models",
+    "load_checkpoint",
+    "load_model",
+    "record_graphs",
+    "save_checkpoint",
+]

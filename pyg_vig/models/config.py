@@ -1,0 +1,123 @@
+"""The configuration of a network: plain data, one field for everything that can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pyg_vig.graph import GraphSpec
+from pyg_vig.nn.conv import ConvSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What all networks share.
+
+    Args:
+        num_classes: width of the output; 0 leaves the classifier out.
+        in_channels: channels of the image.
+        image_size: side of the images in pixels for which position terms and dilations are laid out. Others work.
+        conv: graph convolution, see :func:`~pyg_vig.nn.conv_resolver`.
+        conv_kwargs: further arguments of its constructor.
+        graph: graph builder, see :func:`~pyg_vig.graph.graph_resolver`.
+        k: neighbours of every node; a sequence gives one value per block.
+        dilated: whether the dilation of the k-NN graph grows with depth.
+        epsilon: probability, in training, of random neighbours among the nearest ``k * dilation``.
+        heads: groups of the conv's update.
+        act: activation everywhere, by PyTorch's name.
+        norm: norm of the graph convs (``"batch"``, ``"layer"``, ``None``); all else has batch norm.
+        bias: bias of the graph convs' linear layers.
+        grapher_fc: linear layers around every graph conv (the paper's Table 7).
+        ffn: an FFN in every block (the paper's Table 7).
+        position: whether there are position terms.
+        head_channels: width of the hidden layer of the head.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0.
+        distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
+    """
+
+    num_classes: int = 1000
+    in_channels: int = 3
+    image_size: int = 224
+    conv: ConvSpec = "max_relative"
+    conv_kwargs: dict[str, Any] = field(default_factory=dict)
+    graph: GraphSpec = "knn"
+    k: int | Sequence[int] = 9
+    dilated: bool = True
+    epsilon: float = 0.0
+    heads: int = 4
+    act: str = "gelu"
+    norm: str | None = "batch"
+    bias: bool = True
+    grapher_fc: bool = True
+    ffn: bool = True
+    position: bool = True
+    head_channels: int = 1024
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    distilled: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "image_size", "heads", "head_channels"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.num_classes >= 0, "num_classes", self.num_classes, "0 or more")
+        for name in ("drop_rate", "drop_path_rate", "epsilon"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability")
+        for entry in fields(self):  # JSON has lists only
+            if isinstance(getattr(self, entry.name), list):
+                object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViGConfig(ModelConfig):
+    """Isotropic ViG: one width, one resolution.
+
+    Args:
+        channels: width of the nodes.
+        depth: number of blocks.
+        stem: ``"conv"`` (overlapping convolutions) or ``"patch"`` (one linear layer per patch, as in ViT; takes PyG
+            batches as well).
+        patch_size: side in pixels of what becomes a node; for ``"conv"`` a power of two.
+
+    ``k`` as one number grows to its double over the depth.
+    """
+
+    channels: int
+    depth: int
+    stem: str = "conv"
+    patch_size: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.channels >= 1, "channels", self.channels, "at least 1")
+        _require(self.depth >= 1, "depth", self.depth, "at least 1")
+        _require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
+        _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidViGConfig(ModelConfig):
+    """Pyramid ViG: stages of halved resolution, neighbours from pooled nodes in the early ones.
+
+    Args:
+        channels: width of the nodes in every stage; each must be divisible by 4.
+        depths: number of blocks of every stage.
+        reductions: side of the pooling windows for the neighbours in every stage.
+    """
+
+    channels: Sequence[int]
+    depths: Sequence[int]
+    reductions: Sequence[int] = (4, 2, 1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        same = len(self.channels) == len(self.depths) == len(self.reductions)
+        lengths = f"{len(self.channels)}, {len(self.depths)}, {len(self.reductions)}"
+        _require(same, "channels, depths and reductions", lengths, "of one length")
+        _require(min(self.depths) >= 1, "depths", self.depths, "at least 1 each")
+
+
+def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {rule}, got {value!r}")

@@ -1,0 +1,86 @@
+"""From a name to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from typing import Any
+
+from pyg_vig.models.config import ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.pyramid_vig import build_pyramid_vig
+from pyg_vig.models.variants import VARIANTS
+from pyg_vig.models.vig import build_vig
+from pyg_vig.models.vision_gnn import FeatureExtractor, VisionGNN
+
+_BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
+    ViGConfig: build_vig,
+    PyramidViGConfig: build_pyramid_vig,
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the networks, optionally those that match a shell pattern.
+
+    Example:
+        >>> import pyg_vig
+        >>> pyg_vig.list_models("vig_*")
+        ['vig_nano', 'vig_ti', 'vig_s', 'vig_b']
+    """
+    return [name for name in VARIANTS if fnmatch(name, pattern)]
+
+
+def get_config(name: str, **overrides: Any) -> ModelConfig:
+    """Configuration of a network, with fields replaced.
+
+    Raises:
+        ValueError: for an unknown name or field (the message lists the valid ones), or a value that makes no sense.
+
+    Example:
+        >>> from pyg_vig.models import get_config
+        >>> get_config("vig_ti", num_classes=10).channels
+        192
+    """
+    if name not in VARIANTS:
+        close = get_close_matches(name, VARIANTS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
+    config = VARIANTS[name]
+    valid = [entry.name for entry in fields(config)]
+    unknown = [key for key in overrides if key not in valid]
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
+    return replace(config, **overrides)
+
+
+def build_model(config: ModelConfig) -> VisionGNN:
+    """The network of a configuration."""
+    return _BUILDERS[type(config)](config)
+
+
+def create_model(
+    name: str, *, features_only: bool = False, out_indices: Sequence[int] | None = None, **overrides: Any
+) -> VisionGNN | FeatureExtractor:
+    """Build a published network, or a variation of it.
+
+    Args:
+        name: one of :func:`list_models`.
+        features_only: return the feature maps of the stages instead of scores.
+        out_indices: which stages, with ``features_only``; all by default.
+        **overrides: any field of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
+            ``k``, ``depth`` or ``depths``, ``channels``, ... (see :mod:`pyg_vig.models.config`).
+
+    Raises:
+        ValueError: for an unknown name or field, or a part that does not fit.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> model = pyg_vig.create_model("vig_nano", conv="GATv2Conv").eval()
+        >>> model(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
+    """
+    if out_indices is not None and not features_only:
+        raise ValueError("out_indices chooses feature maps: pass features_only=True as well")
+    model = build_model(get_config(name, **overrides))
+    return FeatureExtractor(model, out_indices) if features_only else model

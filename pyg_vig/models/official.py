@@ -1,0 +1,147 @@
+"""Names and shapes of the published checkpoints, seen from ours.
+
+Sources: the official code (Efficient-AI-Backbones, vig_pytorch) and mmpretrain 1.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pyg_vig.models.vision_gnn import VisionGNN
+
+_ACTIVATION_KEY = re.compile(r"(^|\.)acts?(\.\d+)?\.weight$")
+
+
+def layout_of(state: dict[str, Tensor]) -> str:
+    """Which code wrote a state dict: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
+    if any(key.startswith(("backbone.stem.", "backbone.blocks.", "backbone.stages.")) for key in state):
+        return "mmpretrain"
+    if any(key.startswith(("backbone.", "prediction.", "stem.convs.0.weight")) for key in state):
+        return "official"
+    return "pyg_vig"
+
+
+def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
+    """Rename and reshape an official ViG or Pyramid ViG state dict for ``model``; unknown keys keep their names."""
+    own = model.state_dict()
+    renamed = {_official_name(key, model): key for key in own}
+    return {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
+
+
+def to_official(model: VisionGNN) -> dict[str, Tensor]:
+    """The network's state under the official names and shapes, for the official code to load."""
+    state = {}
+    for key, value in model.state_dict().items():
+        name = _official_name(key, model)
+        if name == "pos_embed":
+            value = value.permute(0, 3, 1, 2)
+        elif name.endswith("relative_pos"):
+            value = value.unsqueeze(0)
+        elif value.dim() == 2:
+            value = value[:, :, None, None]
+        state[name] = value.contiguous()
+    return state
+
+
+def mmpretrain_to_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename mmpretrain's keys to the official ones."""
+    stage_sizes = _mmpretrain_stage_sizes(state)
+    return {_mmpretrain_name(key, stage_sizes): value for key, value in state.items()}
+
+
+def _official_name(key: str, model: VisionGNN) -> str:
+    if key == "position.weight":
+        return "pos_embed"
+    if match := re.fullmatch(r"stem\.(convs|acts)\.(\d+)\.(?:(conv|norm)\.)?(\w+)", key):
+        kind, index, part, name = match.groups()
+        offset = 2 if kind == "acts" else {"conv": 0, "norm": 1}[part]
+        return f"stem.convs.{3 * int(index) + offset}.{name}"
+    if key.startswith("head."):
+        for own, official in (
+            ("fc.linear", "0"),
+            ("fc.norm", "1"),
+            ("act", "2"),
+            ("classifier", "4"),
+        ):
+            key = key.replace(f"head.{own}.", f"prediction.{official}.")
+        return key
+    if match := re.fullmatch(r"stages\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", key):
+        stage, block, rest = match.groups()
+        number = _backbone_number(model, int(stage), None if block is None else int(block))
+        return f"backbone.{number}.{_official_block_name(rest, model)}"
+    return key
+
+
+def _backbone_number(model: VisionGNN, stage: int, block: int | None) -> int:
+    """Index in the official ``backbone``, where a Downsample counts as an element."""
+    before = sum(len(s.blocks) + (s.downsample is not None) for s in model.stages[:stage])
+    if block is None:
+        return before
+    return before + (model.stages[stage].downsample is not None) + block
+
+
+def _official_block_name(rest: str, model: VisionGNN) -> str:
+    act = "1" if model.config.norm in (None, "none") else "2"
+    for own, official in (
+        ("conv_norm.conv.", "conv.0."),
+        ("conv_norm.norm.", "conv.1."),
+        ("grapher.graph.position.table", "0.relative_pos"),
+        ("grapher.conv.", "0.graph_conv.gconv."),
+        ("grapher.", "0."),
+        ("ffn.", "1."),
+    ):
+        if rest.startswith(own):
+            rest = official + rest[len(own) :]
+            break
+    if ".gconv." in rest:
+        rest = re.sub(r"\.act\.", f".{act}.", rest)
+    return re.sub(r"\.norm\.", ".1.", re.sub(r"\.linear\.", ".0.", rest))
+
+
+def _reshape(value: Tensor, own: Tensor | None) -> Tensor:
+    """1x1 convolutions are linear layers here, maps have their channels last, tables no batch dimension."""
+    if own is None or value.shape == own.shape:
+        return value
+    if value.dim() == 4 and own.dim() == 2 and value.shape[2:] == (1, 1):
+        return value.flatten(1)
+    if value.dim() == 4 and own.dim() == 4:
+        return value.permute(0, 2, 3, 1).contiguous()
+    if value.dim() == own.dim() + 1 and value.size(0) == 1:
+        return value[0]
+    return value
+
+
+def _mmpretrain_stage_sizes(state: dict[str, Tensor]) -> list[int]:
+    """Elements of every stage of a pyramid (a Downsample counts), in order."""
+    found: dict[int, set[int]] = {}
+    for key in state:
+        if match := re.match(r"backbone\.stages\.(\d+)\.(\d+)\.", key):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    return [len(found[stage]) for stage in sorted(found)]
+
+
+def _mmpretrain_name(key: str, stage_sizes: list[int]) -> str:
+    if match := re.fullmatch(r"backbone\.stages\.(\d+)\.(\d+)\.(.+)", key):
+        stage, element, rest = int(match[1]), int(match[2]), match[3]
+        number = sum(stage_sizes[:stage]) + element
+        is_downsample = stage > 0 and element == 0
+        return f"backbone.{number}.conv.{rest}" if is_downsample else f"backbone.{number}.{rest}"
+    for theirs, official in _MMPRETRAIN_PREFIXES:
+        if key.startswith(theirs):
+            return official + key[len(theirs) :]
+    return key
+
+
+_MMPRETRAIN_PREFIXES = (
+    ("backbone.pos_embed", "pos_embed"),
+    ("backbone.stem.", "stem.convs."),
+    ("backbone.blocks.", "backbone."),
+    ("head.fc1.", "prediction.0."),
+    ("head.bn.", "prediction.1."),
+    ("head.act.", "prediction.2."),
+    ("head.fc2.", "prediction.4."),
+)

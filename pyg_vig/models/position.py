@@ -1,0 +1,110 @@
+"""Position terms: one learned for every patch, one fixed for every pair of patches."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout
+
+
+class AbsolutePosition(nn.Module):
+    """A learned vector for every patch, added after the stem.
+
+    The published networks run at the size they were built for only; here the table is resized (bicubic) for others.
+
+    Args:
+        channels: width of the nodes.
+        height: patches from top to bottom.
+        width: patches from left to right.
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, height, width, channels))
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Add the vectors to the nodes of one or several grids."""
+        if layout.grid is not None:
+            return (x.view(layout.num_graphs, -1, x.size(-1)) + self._at(layout.grid)).view_as(x)
+        if layout.grids is None:
+            raise ValueError(
+                "position vectors need to know every graph's grid: give each Data a 'grid' (as ImageToGraph does), or "
+                "build the network with position=False"
+            )
+        return x + torch.cat([self._at(grid)[0] for grid in layout.grids])
+
+    def _at(self, grid: tuple[int, int]) -> Tensor:
+        table = self.weight
+        if tuple(table.shape[1:3]) != grid:
+            resized = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
+            table = resized.permute(0, 2, 3, 1)
+        return table.reshape(1, -1, table.size(-1))
+
+
+class RelativePosition(nn.Module):
+    r"""Pyramid ViG's fixed term in the distances between patches, a sine-cosine similarity of their places:
+
+    .. math::
+        B = - \frac{2}{C} \, P P^\top
+
+    for the 2-D sine-cosine table :math:`P`. With pooled neighbours its columns are resized (bicubic) to their number.
+    As published, this resizes the *flattened* list of patches, which is not the same as pooling the grid.
+
+    Args:
+        channels: width :math:`C` of the table; must be divisible by 4.
+        size: patches on a side of the (square) grid.
+        reduction: side of the pooling windows of the neighbours.
+
+    Shapes:
+        - **output**: ``(n_dst, n_src)``, to be added to squared distances
+    """
+
+    table: Tensor
+
+    def __init__(self, channels: int, size: int, reduction: int = 1) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.register_buffer("table", _relative_table(channels, size, reduction).clone())
+        self._resized: tuple[object, Tensor] | None = None
+
+    def forward(self, layout: Layout) -> Tensor:
+        """The term for nodes on ``layout``'s grid."""
+        pooled = layout.pooled(self.reduction)
+        shape = (layout.nodes_per_graph, pooled.nodes_per_graph)
+        if tuple(self.table.shape) == shape:
+            return self.table
+        if torch.compiler.is_compiling():
+            return _resize(self.table, shape)
+        key = (shape, self.table.dtype, self.table.device, self.table.data_ptr(), self.table._version)
+        if self._resized is None or self._resized[0] != key:  # once a size, not once a batch
+            self._resized = (key, _resize(self.table, shape))
+        return self._resized[1]
+
+
+@lru_cache(maxsize=8)  # blocks of one stage share it
+def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
+    if channels % 4:
+        raise ValueError(f"sine-cosine positions need channels divisible by 4, got {channels}")
+    places = _sine_cosine(channels, size)
+    similarity = torch.from_numpy((2 * places @ places.T / channels).astype(np.float32))
+    return -_resize(similarity, (size**2, size**2 // reduction**2))
+
+
+def _sine_cosine(channels: int, size: int) -> np.ndarray:
+    """Table ``(size * size, channels)``: sines, then cosines, of the column; then of the row."""
+    frequencies = 1 / 10000 ** (np.arange(channels // 4, dtype=np.float64) / (channels / 4))
+    angles = np.arange(size, dtype=np.float64)[:, None] * frequencies
+    place = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (size, channels / 2)
+    rows, columns = np.divmod(np.arange(size**2), size)
+    return np.concatenate([place[columns], place[rows]], axis=1)
+
+
+def _resize(table: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(table.shape) == shape:
+        return table
+    return F.interpolate(table[None, None], shape, mode="bicubic", align_corners=False)[0, 0]

@@ -1,0 +1,47 @@
+"""Pyramid ViG (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_)."""
+
+from __future__ import annotations
+
+from pyg_vig.models.config import PyramidViGConfig
+from pyg_vig.models.position import AbsolutePosition, RelativePosition
+from pyg_vig.models.schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.stem import ConvStem, Downsample
+from pyg_vig.models.vig import block_options
+from pyg_vig.models.vision_gnn import Stage, VisionGNN
+from pyg_vig.nn import ViGBlock
+
+_STRIDE = 4  # of the stem
+
+
+def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
+    """A pyramid: every stage halves the grid of the one before."""
+    depth, sizes = sum(config.depths), _grid_sizes(config)
+    k = neighbor_counts(config.k, depth, growth=1)
+    dilation = dilations(k, sizes[-1] ** 2, config.dilated)
+    drop_path = spread(0, config.drop_path_rate, depth)
+    stages: list[Stage] = []
+    first = 0
+    for i, (channels, reduction) in enumerate(zip(config.channels, config.reductions, strict=True)):
+        blocks = [
+            ViGBlock(
+                channels,
+                k=k[j],
+                dilation=dilation[j],
+                drop_path=drop_path[j],
+                reduction=reduction,
+                position=RelativePosition(channels, sizes[i], reduction) if config.position else None,
+                **block_options(config),
+            )
+            for j in range(first, first + config.depths[i])
+        ]
+        first += config.depths[i]
+        downsample = Downsample(config.channels[i - 1], channels) if i else None
+        stages.append(Stage(blocks, channels, _STRIDE * 2**i, downsample))
+    stem = ConvStem(config.in_channels, config.channels[0], _STRIDE, config.act)
+    position = AbsolutePosition(config.channels[0], sizes[0], sizes[0]) if config.position else None
+    return VisionGNN(config, stem, stages, position)
+
+
+def _grid_sizes(config: PyramidViGConfig) -> list[int]:
+    """Patches on a side in every stage; each convolution of stride 2 rounds up."""
+    return [-(-config.image_size // (_STRIDE * 2**i)) for i in range(len(config.channels))]

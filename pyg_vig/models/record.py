@@ -1,0 +1,85 @@
+"""The graph of every block, without a change to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout, as_edge_index
+from pyg_vig.nn import Grapher
+
+
+class RecordedGraphs(list[Tensor]):
+    """``edge_index`` of every block, in the order of the forward pass.
+
+    Attributes:
+        layouts: how the destination nodes of each graph group into images, ``(B, H, W)`` grids for instance.
+        source_layouts: the same for the source nodes; coarser than ``layouts`` where neighbours are pooled.
+        names: the module name of the Grapher behind each graph.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layouts: list[Layout] = []
+        self.source_layouts: list[Layout] = []
+        self.names: list[str] = []
+
+    def clear(self) -> None:
+        """Forget all graphs, for the next forward pass."""
+        super().clear()
+        for entries in (self.layouts, self.source_layouts, self.names):
+            entries.clear()
+
+
+@contextmanager
+def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
+    """Record the ``edge_index`` of every block of every forward pass inside the context.
+
+    Args:
+        model: any module with :class:`~pyg_vig.nn.Grapher` modules inside.
+
+    Yields:
+        A list that grows by one ``edge_index`` ``(2, E)`` a block: source row first, nearest neighbour first.
+
+    Raises:
+        ValueError: if the model has no Grapher.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> model = pyg_vig.create_model("vig_nano").eval()
+        >>> with pyg_vig.record_graphs(model) as graphs:
+        ...     _ = model(torch.rand(1, 3, 32, 32))
+        >>> len(graphs), graphs[0].shape
+        (6, torch.Size([2, 384]))
+    """
+    graphers = [(name, module) for name, module in model.named_modules() if isinstance(module, Grapher)]
+    if not graphers:
+        raise ValueError(f"{type(model).__name__} has no Grapher, so there is no graph to record")
+    recorded = RecordedGraphs()
+    current: list[str] = []
+
+    def enter(name: str) -> Any:
+        return lambda module, args: current.append(name)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        current.pop()
+
+    def keep(module: nn.Module, args: tuple[Any, Any], adjacency: Any) -> None:
+        source, destination = args[1] if isinstance(args[1], tuple) else (args[1], args[1])
+        recorded.append(as_edge_index(adjacency))
+        recorded.layouts.append(destination)
+        recorded.source_layouts.append(source)
+        recorded.names.append(current[-1])
+
+    builders = {id(module.graph): module.graph for _, module in graphers}  # several blocks may share one
+    handles = [builder.register_forward_hook(keep) for builder in builders.values()]
+    for name, module in graphers:
+        handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
+    try:
+        yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,37 @@
+"""How neighbours, dilation and stochastic depth change over the blocks, rounded as the published code rounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def spread(first: float, last: float, count: int) -> list[float]:
+    """``count`` evenly spaced float32 numbers from ``first`` to ``last``."""
+    return torch.linspace(first, last, count, dtype=torch.float32).tolist()
+
+
+def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[int]:
+    """Neighbours in every block: from ``k`` to ``growth * k``, rounded down, or as given.
+
+    Raises:
+        ValueError: for a sequence of another length, or a value below 1.
+
+    Example:
+        >>> from pyg_vig.models.schedule import neighbor_counts
+        >>> neighbor_counts(9, 12, growth=2)
+        [9, 9, 10, 11, 12, 13, 13, 14, 15, 16, 17, 18]
+    """
+    counts = [int(value) for value in spread(k, growth * k, depth)] if isinstance(k, int) else list(k)
+    if len(counts) != depth:
+        raise ValueError(f"k names {len(counts)} blocks, but the network has {depth}: give one number, or one a block")
+    if min(counts) < 1:
+        raise ValueError(f"k must be at least 1 in every block, got {counts}")
+    return counts
+
+
+def dilations(k: Sequence[int], num_nodes: int, dilated: bool) -> list[int]:
+    """Dilation of every block: one more every four blocks, as long as the smallest grid holds the neighbours."""
+    largest = max(1, num_nodes // max(k))
+    return [min(i // 4 + 1, largest) if dilated else 1 for i in range(len(k))]

@@ -1,0 +1,158 @@
+"""From images to nodes: convolutional stem, patch embedding, and the downsampling between stages."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from pyg_vig.graph import Layout, sorted_edges, to_map, to_nodes
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.norm import fold, is_foldable
+
+
+class ConvNorm(nn.Module):
+    """A convolution and its batch norm, on maps; folded on the way in evaluation.
+
+    Args:
+        in_channels: channels of the input map.
+        out_channels: channels of the output map.
+        kernel_size: side of the kernel; the padding keeps the size.
+        stride: stride of the kernel.
+        groups: groups of channels.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        if is_foldable(self.norm):
+            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
+            return self.conv._conv_forward(x, weight, bias)
+        return self.norm(self.conv(x))
+
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Replace the batch norm, for good, by what it does to the weights."""
+        if is_foldable(self.norm):
+            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
+            self.conv.weight, self.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.norm = nn.Identity()
+
+
+class ConvStem(nn.Module):
+    """Overlapping convolutions that halve the map until ``stride``, then one that keeps it.
+
+    Args:
+        in_channels: channels of the image.
+        channels: width of the nodes.
+        stride: pixels per node side, a power of two; the widths of the layers double up to ``channels``.
+        act: activation after all layers but the last.
+
+    Raises:
+        ValueError: for a stride that is no power of two, or a width that it does not divide.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, act: str) -> None:
+        super().__init__()
+        halvings = stride.bit_length() - 1
+        if stride < 2 or stride != 1 << halvings:
+            raise ValueError(f"the stride of a convolutional stem (patch_size) must be a power of two, got {stride}")
+        widths = [channels >> (halvings - 1 - i) for i in range(halvings)]
+        if widths[0] << (halvings - 1) != channels:
+            raise ValueError(f"channels must be divisible by {stride // 2} for a stem of stride {stride}: {channels}")
+        sizes = [in_channels, *widths]
+        self.convs = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in zip(sizes, widths, strict=False))
+        self.convs.append(ConvNorm(channels, channels))
+        self.acts = nn.ModuleList(activation_resolver(act) for _ in range(halvings))
+        self.in_channels = in_channels
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Layout]:
+        """Images ``(B, C, H, W)`` to nodes on a grid."""
+        _check_images(images, self.in_channels, "convolutional")
+        x = images.contiguous(memory_format=torch.channels_last)
+        for conv, act in zip(self.convs, self.acts, strict=False):
+            x = act(conv(x))
+        return to_nodes(self.convs[-1](x))
+
+
+class PatchStem(nn.Module):
+    """One linear layer per patch: takes images, or PyG batches whose nodes are patches.
+
+    Args:
+        in_channels: channels of the image.
+        channels: width of the nodes.
+        patch_size: side of a patch in pixels.
+
+    Shapes:
+        - **input**: images ``(B, in_channels, H, W)`` with H and W multiples of ``patch_size``, or a PyG
+          ``Data`` / ``Batch`` with ``x`` of shape ``(N, in_channels * patch_size ** 2)`` (see
+          :class:`~pyg_vig.transforms.ImageToGraph`)
+        - **output**: node matrix ``(N, channels)`` and layout
+    """
+
+    def __init__(self, in_channels: int, channels: int, patch_size: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.patch_size = patch_size
+        self.linear = nn.Linear(in_channels * patch_size**2, channels)
+
+    def forward(self, images: Tensor | Data) -> tuple[Tensor, Layout]:
+        """Embed every patch."""
+        x, layout = self._from_graph(images) if isinstance(images, Data) else self._from_images(images)
+        return self.linear(x), layout
+
+    def _from_images(self, images: Tensor) -> tuple[Tensor, Layout]:
+        _check_images(images, self.in_channels, "patch")
+        if images.size(2) % self.patch_size or images.size(3) % self.patch_size:
+            raise ValueError(
+                f"images of {images.size(2)} x {images.size(3)} pixels do not divide into patches of "
+                f"{self.patch_size}: resize or pad them to multiples of {self.patch_size}"
+            )
+        return to_nodes(F.pixel_unshuffle(images, self.patch_size))  # channels in the order (C, row, column)
+
+    def _from_graph(self, data: Data) -> tuple[Tensor, Layout]:
+        if data.x is None or data.x.dim() != 2 or data.x.size(1) != self.linear.in_features:
+            got = None if data.x is None else tuple(data.x.shape)
+            raise ValueError(
+                f"the patch stem needs x of shape (N, {self.in_channels} * {self.patch_size}^2 = "
+                f"{self.linear.in_features}), got {got}: use ImageToGraph(patch_size={self.patch_size})"
+            )
+        batch = data.batch if data.batch is not None else data.x.new_zeros(data.x.size(0), dtype=torch.int64)
+        layout = Layout.from_batch(batch, getattr(data, "num_graphs", None) if data.batch is not None else 1)
+        grids = data.get("grid")
+        if grids is not None:
+            layout = layout.with_grids([(int(h), int(w)) for h, w in grids.view(-1, 2).tolist()])
+        if data.edge_index is not None:
+            layout = layout.with_edges(sorted_edges(data.edge_index, data.x.size(0)))
+        return data.x, layout
+
+
+class Downsample(nn.Module):
+    """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv_norm = ConvNorm(in_channels, out_channels, stride=2)
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+        """Nodes of a grid to nodes of the halved grid."""
+        return to_nodes(self.conv_norm(to_map(x, layout)))
+
+
+def _check_images(images: Tensor, channels: int, stem: str) -> None:
+    if isinstance(images, Data):
+        raise ValueError(f"a {stem} stem takes images (B, C, H, W), not PyG graphs: build the network with stem='patch'")
+    if images.dim() != 4 or images.size(1) != channels:
+        raise ValueError(
+            f"expected images of shape (B, {channels}, H, W), got {tuple(images.shape)}: add the batch dimension, or "
+            f"build the network with in_channels={images.size(-3) if images.dim() > 2 else '...'}"
+        )

@@ -1,0 +1,54 @@
+"""Isotropic ViG (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_)."""
+
+from __future__ import annotations
+
+from pyg_vig.models.config import ModelConfig, ViGConfig
+from pyg_vig.models.position import AbsolutePosition
+from pyg_vig.models.schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.stem import ConvStem, PatchStem
+from pyg_vig.models.vision_gnn import Stage, VisionGNN
+from pyg_vig.nn import ViGBlock
+
+_MAPS = 4  # the blocks are grouped in so many stages, whose ends are the feature maps for dense tasks
+
+
+def build_vig(config: ViGConfig) -> VisionGNN:
+    """An isotropic network: all blocks of one width on one grid."""
+    size = -(-config.image_size // config.patch_size)
+    k = neighbor_counts(config.k, config.depth, growth=2)
+    dilation = dilations(k, size**2, config.dilated)
+    drop_path = spread(0, config.drop_path_rate, config.depth)
+    blocks = [
+        ViGBlock(config.channels, k=k[i], dilation=dilation[i], drop_path=drop_path[i], **block_options(config))
+        for i in range(config.depth)
+    ]
+    count = min(_MAPS, config.depth)
+    bounds = [config.depth * i // count for i in range(count + 1)]
+    stages = [
+        Stage(blocks[start:stop], config.channels, config.patch_size)
+        for start, stop in zip(bounds, bounds[1:], strict=False)
+    ]
+    position = AbsolutePosition(config.channels, size, size) if config.position else None
+    return VisionGNN(config, _stem(config), stages, position)
+
+
+def block_options(config: ModelConfig) -> dict[str, object]:
+    """What a configuration says of every block alike."""
+    return {
+        "conv": config.conv,
+        "conv_kwargs": dict(config.conv_kwargs),
+        "graph": config.graph,
+        "epsilon": config.epsilon,
+        "heads": config.heads,
+        "norm": config.norm,
+        "act": config.act,
+        "bias": config.bias,
+        "fc": config.grapher_fc,
+        "ffn": config.ffn,
+    }
+
+
+def _stem(config: ViGConfig) -> ConvStem | PatchStem:
+    if config.stem == "patch":
+        return PatchStem(config.in_channels, config.channels, config.patch_size)
+    return ConvStem(config.in_channels, config.channels, config.patch_size, config.act)

@@ -1,0 +1,198 @@
+"""The skeleton that all networks share: stem, stages of blocks, head; with timm's methods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch_geometric.data import Data
+
+from pyg_vig.graph import Layout, to_map, to_nodes
+from pyg_vig.models.config import ModelConfig
+from pyg_vig.models.head import Head
+from pyg_vig.models.initialize import initialize
+
+
+class Stage(nn.Module):
+    """Blocks of one width and resolution, after an optional downsampling.
+
+    Args:
+        blocks: modules ``(x, layout) -> x``.
+        channels: width of the nodes.
+        stride: pixels per node side.
+        downsample: module ``(x, layout) -> (x, layout)`` before the blocks.
+    """
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], channels: int, stride: int, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+        self.channels = channels
+        self.stride = stride
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+        """Run the stage."""
+        if self.downsample is not None:
+            x, layout = self.downsample(x, layout)
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, layout, use_reentrant=False)
+            else:
+                x = block(x, layout)
+        return x, layout
+
+
+class VisionGNN(nn.Module):
+    """A vision GNN out of its parts. Build one with :func:`pyg_vig.create_model`.
+
+    Args:
+        config: what the network was built from.
+        stem: module ``images -> (x, layout)``.
+        stages: the stages, in order.
+        position: module ``(x, layout) -> x`` after the stem.
+
+    Shapes:
+        - **images**: ``(B, in_channels, H, W)``, or a PyG ``Data`` / ``Batch`` of patches where the stem takes one
+        - **output**: scores ``(B, num_classes)``
+    """
+
+    def __init__(
+        self, config: ModelConfig, stem: nn.Module, stages: Sequence[Stage], position: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = stem
+        self.position = position
+        self.stages = nn.ModuleList(stages)
+        self.num_features = stages[-1].channels
+        self.num_classes = config.num_classes
+        self.head = Head(
+            self.num_features,
+            config.head_channels,
+            config.num_classes,
+            config.act,
+            config.drop_rate,
+            config.distilled,
+        )
+        self.head_hidden_size = config.head_channels
+        initialize(self)
+
+    @property
+    def blocks(self) -> Iterator[nn.Module]:
+        """All blocks, in order."""
+        return (block for stage in self.stages for block in stage.blocks)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Channels, stride and module name of the output of every stage (timm's format)."""
+        return [
+            {"num_chs": stage.channels, "reduction": stage.stride, "module": f"stages.{i}"}
+            for i, stage in enumerate(self.stages)
+        ]
+
+    def forward(self, images: Tensor | Data) -> Tensor | tuple[Tensor, Tensor]:
+        """Scores of every image."""
+        x, layout = self.encode(images)
+        return self.head(layout.pool(x))
+
+    def encode(self, images: Tensor | Data) -> tuple[Tensor, Layout]:
+        """Nodes after the last stage, with their layout."""
+        x, layout = self._embed(images)
+        for stage in self.stages:
+            x, layout = stage(x, layout)
+        return x, layout
+
+    def forward_features(self, images: Tensor | Data) -> Tensor:
+        """Feature map ``(B, C, H, W)`` after the last stage; for a PyG batch the node matrix ``(N, C)``."""
+        x, layout = self.encode(images)
+        return to_map(x, layout) if layout.grid is not None else x
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Scores from a feature map ``(B, C, H, W)``; with ``pre_logits`` the hidden layer of the head."""
+        x, layout = to_nodes(features)
+        return self.head(layout.pool(x), pre_logits)
+
+    def forward_intermediates(self, images: Tensor | Data, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """Feature maps ``(B, C_i, H_i, W_i)`` after the chosen stages (all by default)."""
+        wanted = {i % len(self.stages) for i in (range(len(self.stages)) if indices is None else indices)}
+        x, layout = self._embed(images)
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x, layout = stage(x, layout)
+            if i in wanted:
+                maps.append(to_map(x, layout))
+        return maps
+
+    def get_classifier(self) -> nn.Module:
+        """The classifier of the head."""
+        return self.head.classifier
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier by a new one for ``num_classes`` classes (0: none)."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes)
+        initialize(self.head.classifier)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass instead of keeping their activations."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Groups of parameters for layer-wise learning rates (timm's format)."""
+        return {
+            "stem": r"^(stem|position)",
+            "blocks": r"^stages\.(\d+)" if coarse else [(r"^stages\.(\d+)\.(?:blocks\.(\d+)|downsample)", None)],
+        }
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that take no weight decay by design (none: the published recipe decays positions)."""
+        return set()
+
+    def fuse(self) -> VisionGNN:
+        """A copy for inference: every batch norm folded into the layer before it, no gradients; the same outputs."""
+        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        for module in fused.modules():
+            fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)
+            if fold_norm is not None:
+                fold_norm()
+        return fused
+
+    def _embed(self, images: Tensor | Data) -> tuple[Tensor, Layout]:
+        x, layout = self.stem(images)
+        return (x if self.position is None else self.position(x, layout)), layout
+
+
+class FeatureExtractor(nn.Module):
+    """Wraps a network so that it returns the feature maps of chosen stages (timm's ``features_only``).
+
+    Args:
+        model: the network.
+        out_indices: stages to return; negative ones count from the end.
+
+    Raises:
+        ValueError: for a stage that does not exist.
+    """
+
+    def __init__(self, model: VisionGNN, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        count = len(model.stages)
+        indices = range(count) if out_indices is None else out_indices
+        if any(not -count <= i < count for i in indices):
+            raise ValueError(f"out_indices must lie in -{count} .. {count - 1}, got {tuple(indices)}")
+        self.out_indices = sorted({i % count for i in indices})
+        self.model = model
+        model.stages = model.stages[: self.out_indices[-1] + 1]
+        model.head = nn.Identity()
+        self.feature_info = [model.feature_info[i] for i in self.out_indices]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps ``(B, C_i, H_i, W_i)``."""
+        return self.model.forward_intermediates(images, self.out_indices)
