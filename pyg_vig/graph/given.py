@@ -37,7 +37,8 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     Raises:
         ValueError: for a wrong shape or type, or a node that does not exist.
     """
-    if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and None not in edge_index.sparse_size():
+    size = (num_nodes, num_nodes)
+    if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
         return edge_index
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
@@ -48,4 +49,4 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
     edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
     order = edge_index[1].argsort(stable=True)
-    return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=(num_nodes, num_nodes))
+    return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)

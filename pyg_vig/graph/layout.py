@@ -139,8 +139,8 @@ class Layout:
         """
         if reduce not in ("mean", "max", "sum"):
             raise ValueError(f"reduce must be 'mean', 'max' or 'sum', got {reduce!r}")
-        if self.batch is not None:
-            return scatter(x, self.batch, 0, self.num_graphs, reduce)
+        if self.batch is not None or self.num_nodes == 0:
+            return scatter(x, self.batch_vector(x.device), 0, self.num_graphs, reduce)
         graphs = x.view(self.num_graphs, self.nodes_per_graph, x.size(-1))
         return graphs.amax(1) if reduce == "max" else getattr(graphs, reduce)(1)
 
