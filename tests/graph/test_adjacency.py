@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import torch
+
+from pyg_vig.graph import NeighborTable, as_edge_index
+
+TABLE = NeighborTable(torch.tensor([[4, 0], [2, 2], [1, 3]]), num_src=5)
+
+
+def test_edge_index_is_valid_and_sorted_by_destination():
+    edge_index = TABLE.edge_index
+    edge_index.validate()
+    assert edge_index.is_sorted_by_col
+    assert edge_index.sparse_size() == (5, 3)
+    assert edge_index.tolist() == [[4, 0, 2, 2, 1, 3], [0, 0, 1, 1, 2, 2]]
+
+
+def test_csr_is_that_of_the_edge_index():
+    ptr, src = TABLE.csr()
+    (expected_ptr, expected_src), _ = TABLE.edge_index.get_csc()
+    assert ptr.tolist() == expected_ptr.tolist()
+    assert src.tolist() == expected_src.tolist()
+
+
+def test_sizes_and_repr():
+    assert (TABLE.num_src, TABLE.num_dst, TABLE.k) == (5, 3, 2)
+    assert repr(TABLE) == "NeighborTable(num_src=5, num_dst=3, k=2)"
+
+
+def test_as_edge_index():
+    assert as_edge_index(TABLE).tolist() == TABLE.edge_index.tolist()
+    assert as_edge_index(TABLE.index) is TABLE.index

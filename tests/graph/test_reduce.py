@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+
+from pyg_vig.graph import Adjacency, NeighborTable, neighbor_max, neighbor_sum
+from pyg_vig.graph.reduce import in_degree, isolated, out_degree, to_csr
+
+NUM_SRC, NUM_DST, CHANNELS = 7, 6, 5
+
+
+def table() -> NeighborTable:
+    return NeighborTable(torch.stack([torch.randperm(NUM_SRC)[:3] for _ in range(NUM_DST)]), NUM_SRC)
+
+
+def irregular() -> EdgeIndex:
+    """Nodes 0, 3 and 5 (the first, one in the middle, the last) have no neighbours; node 2 has all."""
+    dst = torch.tensor([1, *[2] * NUM_SRC, 4, 4])
+    src = torch.tensor([6, *range(NUM_SRC), 0, 3])
+    return EdgeIndex(torch.stack([src, dst]), sort_order="col", sparse_size=(NUM_SRC, NUM_DST))
+
+
+def edgeless() -> EdgeIndex:
+    return EdgeIndex(torch.empty(2, 0, dtype=torch.int64), sort_order="col", sparse_size=(NUM_SRC, NUM_DST))
+
+
+def adj_t(layout: torch.layout) -> Tensor:
+    """A row per destination, as PyG's ``ToSparseTensor`` makes it."""
+    src, dst = irregular().as_tensor()
+    matrix = torch.sparse_coo_tensor(torch.stack([dst, src]), torch.ones(src.numel()), (NUM_DST, NUM_SRC))
+    return matrix.coalesce() if layout == torch.sparse_coo else matrix.to_sparse(layout=layout)
+
+
+GRAPHS = {
+    "table": table,
+    "irregular": irregular,
+    "edgeless": edgeless,
+    "coo": lambda: adj_t(torch.sparse_coo),
+    "csr": lambda: adj_t(torch.sparse_csr),
+    "csc.t": lambda: adj_t(torch.sparse_csr).t().to_sparse_csc().t(),
+}
+
+
+def neighbors(adjacency: Adjacency) -> list[list[int]]:
+    """The neighbours of every destination, found without the functions under test."""
+    if isinstance(adjacency, NeighborTable):
+        return adjacency.index.tolist()
+    if adjacency.layout != torch.strided:
+        return [row.nonzero().flatten().tolist() for row in adjacency.to_dense()]
+    return [adjacency[0][adjacency[1] == i].tolist() for i in range(NUM_DST)]
+
+
+def reduce_by_loop(x: Tensor, lists: list[list[int]], reduce: str, weight: Tensor | None = None) -> Tensor:
+    rows, edge = [], 0
+    for sources in lists:
+        part = x[sources]
+        if weight is not None:
+            part = part * weight[edge : edge + len(sources)].unsqueeze(1)
+        edge += len(sources)
+        rows.append(part.amax(0) if reduce == "max" and sources else part.sum(0))
+    return torch.stack(rows)
+
+
+@pytest.fixture(params=GRAPHS)
+def graph(request: pytest.FixtureRequest) -> Adjacency:
+    return GRAPHS[request.param]()
+
+
+def gradients(out: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    weight = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out).to(out.dtype)
+    return torch.autograd.grad((out * weight).sum(), inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+class TestAgainstALoop:
+    def test_max_is_exact(self, graph, dtype):
+        x = torch.randn(NUM_SRC, CHANNELS).to(dtype)
+        expected = reduce_by_loop(x, neighbors(graph), "max")
+        assert torch.equal(neighbor_max(x, graph), expected)
+        assert neighbor_max(x, graph).dtype == dtype
+
+    def test_max_with_gradient_is_exact(self, graph, dtype):
+        x = torch.randn(NUM_SRC, CHANNELS).to(dtype).requires_grad_()
+        out, expected = neighbor_max(x, graph), reduce_by_loop(x, neighbors(graph), "max")
+        assert torch.equal(out, expected)
+        torch.testing.assert_close(gradients(out, x), gradients(expected, x))
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_sum(self, graph, dtype, weighted):
+        x = torch.randn(NUM_SRC, CHANNELS).to(dtype).requires_grad_()
+        lists = neighbors(graph)
+        weight = torch.randn(sum(map(len, lists))).to(dtype).requires_grad_() if weighted else None
+        out, expected = neighbor_sum(x, graph, weight), reduce_by_loop(x, lists, "sum", weight)
+        torch.testing.assert_close(out, expected)
+        inputs = (x,) if weight is None else (x, weight)
+        rounding = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}  # the two add in different orders
+        torch.testing.assert_close(gradients(out, *inputs), gradients(expected, *inputs), **rounding)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_max_of_infinities_and_extremes(graph, dtype, requires_grad):
+    x = torch.randn(NUM_SRC, CHANNELS).to(dtype)
+    x[:, 0], x[:, 1], x[0, 2], x[3, 2] = -torch.inf, torch.inf, torch.inf, -torch.inf
+    x[:, 3] = torch.finfo(dtype).max * torch.linspace(-1, 1, NUM_SRC).to(dtype)
+    x[:, 4] = torch.finfo(dtype).smallest_normal * torch.arange(-3, 4).to(dtype)
+    expected = reduce_by_loop(x, neighbors(graph), "max")
+    assert torch.equal(neighbor_max(x.requires_grad_(requires_grad), graph), expected)
+
+
+def test_max_sends_the_gradient_of_ties_to_one_neighbour(graph):
+    x = torch.ones(NUM_SRC, CHANNELS, requires_grad=True)
+    neighbor_max(x, graph).sum().backward()
+    linked = sum(bool(sources) for sources in neighbors(graph))
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad.sum(0), torch.full((CHANNELS,), float(linked)))
+
+
+def test_gradcheck(graph):
+    x = torch.randn(NUM_SRC, CHANNELS, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda rows: neighbor_max(rows, graph), x)
+    assert torch.autograd.gradcheck(lambda rows: neighbor_sum(rows, graph), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduce", [neighbor_max, neighbor_sum])
+def test_compiled_equals_eager(reduce, dtype):
+    torch._dynamo.reset()
+    adjacency, x = table(), torch.randn(NUM_SRC, CHANNELS, dtype=dtype, requires_grad=True)
+
+    def run(rows: Tensor, index: Tensor) -> Tensor:
+        return reduce(rows, NeighborTable(index, NUM_SRC))
+
+    compiled = torch.compile(run, fullgraph=True)(x, adjacency.index)
+    eager = run(x, adjacency.index)
+    torch.testing.assert_close(compiled, eager)
+    torch.testing.assert_close(gradients(compiled, x), gradients(eager, x))
+
+
+def test_degrees_and_isolated_nodes(graph):
+    lists = neighbors(graph)
+    assert in_degree(graph).tolist() == [len(sources) for sources in lists]
+    flat = [source for sources in lists for source in sources]
+    assert out_degree(graph, NUM_SRC).tolist() == [flat.count(j) for j in range(NUM_SRC)]
+    alone = isolated(graph)
+    assert [not sources for sources in lists] == ([False] * NUM_DST if alone is None else alone.flatten().tolist())
+
+
+def test_csr(graph):
+    ptr, src = to_csr(graph)
+    lists = neighbors(graph)
+    assert [src[ptr[i] : ptr[i + 1]].tolist() for i in range(NUM_DST)] == lists
+
+
+@pytest.mark.parametrize("reduce", [neighbor_max, neighbor_sum])
+@pytest.mark.parametrize("edges", [irregular().as_tensor(), EdgeIndex(irregular().as_tensor().flip(0))])
+def test_unsorted_edges_are_refused(reduce, edges):
+    with pytest.raises(ValueError, match='sort_order="col"'):
+        reduce(torch.rand(NUM_SRC, 2), edges)
+
+
+def test_no_row_per_edge_is_held():
+    """Each of 200 nodes has all 200 as neighbours: a row per edge would take 20 MB."""
+    x = torch.randn(200, 128, requires_grad=True)
+    adjacency = NeighborTable(torch.arange(200).expand(200, -1).contiguous(), 200)
+    saved: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        neighbor_max(x, adjacency)
+    assert max(saved) <= x.numel()
