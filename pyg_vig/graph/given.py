@@ -38,8 +38,6 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         ValueError: for a wrong shape or type, or a node that does not exist.
     """
     size = (num_nodes, num_nodes)
-    if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
-        return edge_index
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index must be int64 of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}"
@@ -47,6 +45,8 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
         low, high = int(edge_index.min()), int(edge_index.max())
         raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
+    if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
+        return edge_index
     edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
     order = edge_index[1].argsort(stable=True)
     return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)

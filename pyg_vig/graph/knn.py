@@ -111,9 +111,10 @@ def knn_table(
     self_loops = None if isinstance(x, tuple) else loop
     count = k * dilation
     _check(src, dst, layout_src, layout_dst, k, dilation, self_loops, bias, backend)
-    if cosine:  # squared distances of unit vectors are 2 - 2 cos
-        same, src = src is dst, F.normalize(src, dim=-1)
-        dst = src if same else F.normalize(dst, dim=-1)
+    if dst.size(0) == 0:
+        return NeighborTable(torch.empty(0, k, dtype=torch.int64, device=dst.device), src.size(0))
+    same, src = src is dst, _comparable(src, cosine)
+    dst = src if same else _comparable(dst, cosine)
     if backend == "auto":
         backend = _choose(src, layout_src, bias)
     if backend == "dense":
@@ -128,7 +129,8 @@ class KNNGraph(torch.nn.Module):
 
     Args:
         k: neighbours of every node.
-        dilation: take every ``dilation``-th of the ``k * dilation`` nearest. Lowered on graphs that hold fewer nodes.
+        dilation: take every ``dilation``-th of the ``k * dilation`` nearest. Lowered in graphs that hold fewer nodes,
+            in each by itself, so that a batch of graphs gives what its members give one by one.
         cosine: compare directions, as ViG does, instead of Euclidean distances.
         loop: a node is its own first neighbour.
         epsilon: probability, in training, of a random choice among the ``k * dilation`` nearest.
@@ -175,23 +177,43 @@ class KNNGraph(torch.nn.Module):
     def forward(self, x: Pair[Tensor], layout: Pair[Layout] | Tensor | None = None) -> NeighborTable:
         """Find the neighbours of every node."""
         layout_src, layout_dst = (_as_layout(entry, rows) for entry, rows in zip(_pair(layout), _pair(x), strict=True))
+        if self.dilation == 1:
+            return self._search(x, (layout_src, layout_dst), 1)
+        excluded = int(not self.loop and not isinstance(x, tuple))  # the node itself
+        if layout_src.is_equal:
+            fitting = (layout_src.nodes_per_graph - excluded) // self.k
+            return self._search(x, (layout_src, layout_dst), max(1, min(self.dilation, fitting)))
+        dilations = ((layout_src.sizes() - excluded) // self.k).clamp(1, self.dilation)
+        return self._search_by_dilation(x, (layout_src, layout_dst), dilations)
+
+    def _search(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilation: int) -> NeighborTable:
         return knn_table(
             x,
             self.k,
-            (layout_src, layout_dst),
+            layouts,
             cosine=self.cosine,
             loop=self.loop,
-            dilation=self._dilation_for(layout_src),
+            dilation=dilation,
             epsilon=self.epsilon if self.training else 0.0,
-            bias=None if self.position is None else self.position(layout_dst),
+            bias=None if self.position is None else self.position(layouts[1]),
             backend=self.backend,
         )
 
-    def _dilation_for(self, layout: Layout) -> int:
-        if self.dilation == 1:
-            return 1
-        smallest_graph = layout.nodes_per_graph if layout.is_equal else int(layout.sizes().min())
-        return max(1, min(self.dilation, smallest_graph // self.k))
+    def _search_by_dilation(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilations: Tensor) -> NeighborTable:
+        """Every graph with its own dilation, so that it has the neighbours it would have without the others."""
+        (src, dst), distinct = _pair(x), dilations[layouts[1].sizes() > 0].unique().tolist()
+        if len(distinct) < 2:
+            return self._search(x, layouts, distinct[0] if distinct else 1)
+        index = torch.empty(dst.size(0), self.k, dtype=torch.int64, device=dst.device)
+        for dilation in distinct:
+            rows = [layout.expand(dilations == dilation).nonzero().flatten() for layout in layouts]
+            chosen = [
+                Layout.from_batch(layout.batch_vector(src.device)[kept], layout.num_graphs)
+                for layout, kept in zip(layouts, rows, strict=True)
+            ]
+            nodes = (src[rows[0]], dst[rows[1]]) if isinstance(x, tuple) else src[rows[0]]
+            index[rows[1]] = rows[0][self._search(nodes, (chosen[0], chosen[1]), dilation).index]
+        return NeighborTable(index, src.size(0))
 
 
 def _pair(value: Pair[T]) -> tuple[T, T]:
@@ -223,7 +245,11 @@ def _check(
         raise ValueError(f"k and dilation must be at least 1, got k={k}, dilation={dilation}")
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if src.device != dst.device:
+        raise ValueError(f"source nodes are on {src.device}, destination nodes on {dst.device}: move them together")
     for rows, layout in ((src, layout_src), (dst, layout_dst)):
+        if layout.batch is not None and layout.batch.device != rows.device:
+            raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them together")
         if rows.size(0) != layout.num_nodes:
             raise ValueError(f"{rows.size(0)} rows of features, but the layout (batch) has {layout.num_nodes} nodes")
     if layout_src.num_graphs != layout_dst.num_graphs:
@@ -251,6 +277,13 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
             f"{product} neighbours asked of a graph with {available}{other} nodes: "
             f"lower k (or the dilation), or use larger graphs (for images, a larger size)"
         )
+
+
+def _comparable(x: Tensor, cosine: bool) -> Tensor:
+    """What distances are taken of: unit vectors for ``cosine`` (2 - 2 cos), and no NaN, which no order can place."""
+    if cosine:
+        return F.normalize(x, dim=-1).nan_to_num_(nan=0.0)
+    return x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _choose(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
@@ -287,9 +320,11 @@ def _dense(
         nearest.append(smallest(distance, count))
     index = _join(nearest, src.size(0))
     if valid is None:
-        return (index + torch.arange(src.size(0), device=src.device).view(-1, 1, 1) * src.size(1)).view(-1, count)
-    first = valid.sum(1).cumsum(0) - valid.sum(1)
-    index = index + first.view(-1, 1, 1)
+        index = index + torch.arange(src.size(0), device=src.device).view(-1, 1, 1) * src.size(1)
+    else:
+        sizes = valid.sum(1).view(-1, 1, 1)
+        index = torch.minimum(index, sizes - 1)  # a distance that overflows ties with the padding
+        index = index + sizes.cumsum(0) - sizes
     return index.view(-1, count) if wanted is None else index[wanted]
 
 
@@ -333,7 +368,8 @@ def _tree(
     backend: str,
 ) -> Tensor:
     find = _load_tree(backend)
-    asked = count if self_loops is None else min(count + 1, int(layout_src.sizes().min()))  # one more: itself
+    sizes = layout_src.sizes()
+    asked = count if self_loops is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
     batch_src, batch_dst = layout_src.batch_vector(src.device), layout_dst.batch_vector(dst.device)
     edges = find(src.contiguous(), dst.contiguous(), asked, batch_src, batch_dst)
     if edges.size(1) != dst.size(0) * asked:

@@ -29,6 +29,7 @@ class Layout:
         batch: the graph of every node, ``(N,)``, sorted; ``None`` where all graphs have the same size.
         grids: height and width of every graph, where they are grids of different sizes.
         edge_index: edges given with the data, read by the ``"given"`` graph builder.
+        edge_attr: features of these edges, for the convs that take them.
 
     Example:
         >>> from pyg_vig.graph import Layout
@@ -43,6 +44,7 @@ class Layout:
     batch: Tensor | None = None
     grids: tuple[tuple[int, int], ...] | None = None
     edge_index: Any = None
+    edge_attr: Tensor | None = None
 
     @classmethod
     def from_grid(cls, num_graphs: int, height: int, width: int) -> Layout:
@@ -106,9 +108,9 @@ class Layout:
             raise ValueError(f"grids {list(grids)} do not match graphs of {sizes} nodes")
         return replace(self, grids=tuple(grids))
 
-    def with_edges(self, edge_index: Any) -> Layout:
-        """The same grouping with edges given by the data."""
-        return replace(self, edge_index=edge_index)
+    def with_edges(self, edge_index: Any, edge_attr: Tensor | None = None) -> Layout:
+        """The same grouping with edges given by the data, and their features in the same order."""
+        return replace(self, edge_index=edge_index, edge_attr=edge_attr)
 
     def pooled(self, reduction: int) -> Layout:
         """The layout after pooling ``reduction x reduction`` patches (incomplete windows are dropped).
