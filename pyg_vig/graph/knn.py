@@ -1,27 +1,20 @@
-"""k-nearest-neighbour graphs: dense and in chunks, by torch_cluster, or by pyg-lib."""
+"""k-nearest-neighbour graphs."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
 from typing import TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.utils import to_dense_batch
 
 from pyg_vig.graph.adjacency import NeighborTable
+from pyg_vig.graph.knn_backends import BACKENDS, choose, dense, tree
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.nearest import smallest
 
 T = TypeVar("T")
 Pair: TypeAlias = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
-
-BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
-_CHUNK = 1 << 23  # distances held at a time (32 MiB in float32)
-_TREE_DIMENSIONS = 8  # up to here a k-d tree beats the matrix product
 
 
 def knn_graph(
@@ -58,7 +51,7 @@ def knn_graph(
         epsilon: with this probability take a random ``k`` of them instead (one draw a call).
         bias: added to the squared distance, ``(n_dst, n_src)``, the same for every graph (all of equal size).
         backend: ``"dense"`` (matrix products), ``"torch_cluster"`` or ``"pyg_lib"`` (k-d trees and CUDA kernels);
-            ``"auto"`` takes torch_cluster for ragged or large sets in up to 8 dimensions, dense otherwise.
+            ``"auto"`` takes torch_cluster for ragged or large sets in up to 8 dimensions on the CPU, dense otherwise.
 
     Returns:
         ``EdgeIndex`` of shape ``(2, N_dst * k)``, sorted by destination, nearest neighbour first.
@@ -75,14 +68,10 @@ def knn_graph(
     """
     src, dst = _pair(x)
     batch_src, batch_dst = batch if isinstance(batch, tuple) else (batch, batch)
-    layouts = [
-        Layout.from_equal(1, rows.size(0)) if vector is None else Layout.from_batch(vector)
-        for rows, vector in ((src, batch_src), (dst, batch_dst))
-    ]
     table = knn_table(
-        x if isinstance(x, tuple) else src,
+        x,
         k,
-        (layouts[0], layouts[1]),
+        _layouts(src, dst, batch_src, batch_dst),
         cosine=cosine,
         loop=loop,
         dilation=dilation,
@@ -116,11 +105,11 @@ def knn_table(
     same, src = src is dst, _comparable(src, cosine)
     dst = src if same else _comparable(dst, cosine)
     if backend == "auto":
-        backend = _choose(src, layout_src, bias)
+        backend = choose(src, layout_src, bias)
     if backend == "dense":
-        index = _dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
+        index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
     else:
-        index = _tree(src, dst, layout_src, layout_dst, count, self_loops, backend)
+        index = tree(src, dst, layout_src, layout_dst, count, self_loops, backend)
     return NeighborTable(_dilate(index, k, dilation, epsilon), src.size(0))
 
 
@@ -220,6 +209,15 @@ def _pair(value: Pair[T]) -> tuple[T, T]:
     return value if isinstance(value, tuple) else (value, value)
 
 
+def _layouts(src: Tensor, dst: Tensor, batch_src: Tensor | None, batch_dst: Tensor | None) -> tuple[Layout, Layout]:
+    """Layouts of both sides; the last graphs may have nodes on one side only."""
+    layout_src, layout_dst = _as_layout(batch_src, src), _as_layout(batch_dst, dst)
+    if batch_src is None or batch_dst is None or layout_src.num_graphs == layout_dst.num_graphs:
+        return layout_src, layout_dst
+    num_graphs = max(layout_src.num_graphs, layout_dst.num_graphs)
+    return Layout.from_batch(batch_src, num_graphs), Layout.from_batch(batch_dst, num_graphs)
+
+
 def _as_layout(value: Layout | Tensor | None, rows: Tensor) -> Layout:
     if value is None:
         return Layout.from_equal(1, rows.size(0))
@@ -255,6 +253,8 @@ def _check(
     if layout_src.num_graphs != layout_dst.num_graphs:
         raise ValueError(f"{layout_src.num_graphs} source graphs, but {layout_dst.num_graphs} destination graphs")
     if bias is not None:
+        if backend not in ("auto", "dense"):
+            raise ValueError(f"a position bias needs backend='dense', got {backend!r}")
         if not (layout_src.is_equal and layout_dst.is_equal):
             raise ValueError("a position bias needs graphs of equal size")
         expected = (layout_dst.nodes_per_graph, layout_src.nodes_per_graph)
@@ -286,114 +286,10 @@ def _comparable(x: Tensor, cosine: bool) -> Tensor:
     return x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _choose(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
-    tree_suits = src.size(1) <= _TREE_DIMENSIONS and (not layout.is_equal or layout.nodes_per_graph > 2048)
-    if bias is None and tree_suits and not torch.compiler.is_compiling() and importlib.util.find_spec("torch_cluster"):
-        return "torch_cluster"
-    return "dense"
-
-
-def _dense(
-    src: Tensor,
-    dst: Tensor,
-    layout_src: Layout,
-    layout_dst: Layout,
-    count: int,
-    self_loops: bool | None,
-    bias: Tensor | None,
-    cosine: bool,
-) -> Tensor:
-    """Top-k of matrix products, a chunk of graphs (in large graphs: of rows) at a time."""
-    columns = None if cosine else src.square().sum(1, keepdim=True)  # |x_i|^2 is the same along a row: left out
-    src, valid = _stack(src, layout_src)
-    dst, wanted = _stack(dst * -2, layout_dst)
-    columns = None if columns is None else _stack(columns, layout_src)[0].mT  # (B, 1, m)
-    if valid is not None:  # padding is infinitely far
-        columns = (0 if columns is None else columns) + torch.where(valid, 0, torch.inf).to(src.dtype).unsqueeze(1)
-    nearest = []
-    for graphs, rows in _chunks(src.size(0), dst.size(1), src.size(1)):
-        base = _add(None if columns is None else columns[graphs], None if bias is None else bias[rows])
-        left, right = dst[graphs, rows], src[graphs].mT
-        distance = torch.bmm(left, right) if base is None else torch.baddbmm(base, left, right)
-        if self_loops is not None and bias is None:  # a bias ranks the node itself, as in the published code
-            distance.diagonal(rows.start or 0, 1, 2).fill_(-torch.inf if self_loops else torch.inf)
-        nearest.append(smallest(distance, count))
-    index = _join(nearest, src.size(0))
-    if valid is None:
-        index = index + torch.arange(src.size(0), device=src.device).view(-1, 1, 1) * src.size(1)
-    else:
-        sizes = valid.sum(1).view(-1, 1, 1)
-        index = torch.minimum(index, sizes - 1)  # a distance that overflows ties with the padding
-        index = index + sizes.cumsum(0) - sizes
-    return index.view(-1, count) if wanted is None else index[wanted]
-
-
-def _stack(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
-    """Node rows by graph, ``(B, n, C)``, with a mask of the real ones where sizes differ."""
-    if layout.is_equal:
-        return x.view(layout.num_graphs, layout.nodes_per_graph, -1), None
-    return to_dense_batch(x, layout.batch, batch_size=layout.num_graphs)
-
-
-def _chunks(graphs: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
-    if torch.compiler.is_compiling():
-        yield slice(None), slice(None)
-        return
-    graph_step, row_step = max(1, _CHUNK // max(1, n * m)), max(1, _CHUNK // max(1, m))
-    for graph in range(0, graphs, graph_step):
-        for row in range(0, n, row_step):
-            yield slice(graph, graph + graph_step), slice(row, row + row_step)
-
-
-def _join(parts: list[Tensor], graphs: int) -> Tensor:
-    """Chunks of rows of one graph, or of whole graphs, back to ``(B, n, k)``."""
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([part.flatten(0, 1) for part in parts]).view(graphs, -1, parts[0].size(-1))
-
-
-def _add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
-
-
-def _tree(
-    src: Tensor,
-    dst: Tensor,
-    layout_src: Layout,
-    layout_dst: Layout,
-    count: int,
-    self_loops: bool | None,
-    backend: str,
-) -> Tensor:
-    find = _load_tree(backend)
-    sizes = layout_src.sizes()
-    asked = count if self_loops is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
-    batch_src, batch_dst = layout_src.batch_vector(src.device), layout_dst.batch_vector(dst.device)
-    edges = find(src.contiguous(), dst.contiguous(), asked, batch_src, batch_dst)
-    if edges.size(1) != dst.size(0) * asked:
-        raise RuntimeError(f"{backend} lost edges ({edges.size(1)} of {dst.size(0) * asked}): use backend='dense'")
-    index = edges[1].view(dst.size(0), asked)
-    if self_loops is None:
-        return index
-    node = torch.arange(dst.size(0), device=index.device).unsqueeze(1)
-    others = index.gather(1, (index == node).to(torch.uint8).sort(dim=1, stable=True).indices)  # itself last
-    return torch.cat([node, others], 1)[:, :count] if self_loops else others[:, :count]
-
-
-def _load_tree(backend: str) -> Callable[..., Tensor]:
-    if backend == "pyg_lib":
-        from torch_geometric.nn import knn
-    else:
-        try:
-            from torch_cluster import knn
-        except ImportError as error:
-            raise ValueError("backend='torch_cluster' needs torch_cluster: pip install 'pyg-vig[cluster]'") from error
-    return knn
-
-
 def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:
-    if epsilon > 0 and float(torch.rand(())) < epsilon:
-        return index[:, torch.randperm(k * dilation, device=index.device)[:k]]
-    return index if dilation == 1 else index[:, ::dilation].contiguous()
+    strided = index if dilation == 1 else index[:, ::dilation].contiguous()
+    if epsilon == 0:
+        return strided
+    # The draw is not read, so that nothing waits for the device and a compiled region stays whole.
+    drawn = index[:, torch.randperm(k * dilation, device=index.device)[:k]]
+    return torch.where(torch.rand((), device=index.device) < epsilon, drawn, strided)
