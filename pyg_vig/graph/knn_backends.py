@@ -22,7 +22,12 @@ def choose(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
     if bias is not None or src.device.type != "cpu" or torch.compiler.is_compiling():
         return "dense"
     tree_suits = src.size(1) <= _TREE_DIMENSIONS and (not layout.is_equal or layout.nodes_per_graph > 2048)
-    return "torch_cluster" if tree_suits and importlib.util.find_spec("torch_cluster") else "dense"
+    return "torch_cluster" if tree_suits and is_installed("torch_cluster") else "dense"
+
+
+def is_installed(library: str) -> bool:
+    """Whether the library can be found, without importing it."""
+    return importlib.util.find_spec(library) is not None
 
 
 def dense(
@@ -153,7 +158,7 @@ def tree(
 
 
 def _load(backend: str) -> Callable[..., Tensor]:
-    if importlib.util.find_spec(backend) is None:
+    if not is_installed(backend):
         package = "pyg-lib" if backend == "pyg_lib" else "torch_cluster: pip install 'pyg-vig[cluster]'"
         raise ValueError(f"backend={backend!r} needs {package} (backend='dense' needs nothing)")
     if backend == "pyg_lib":
