@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -45,11 +48,21 @@ def _packed_smallest(distance: Tensor, k: int) -> Tensor:
     One integer partition then sorts values and columns together, and ties go to the lower column.
     """
     bits = distance.detach().contiguous().view(torch.int32).numpy().reshape(-1, distance.size(-1))
-    rows, columns = bits.shape
-    nearest = np.empty((rows, k), np.int64)
-    halves = np.empty((min(rows, _BLOCK_ROWS), columns, 2), np.int32)
-    for start in range(0, rows, _BLOCK_ROWS):
-        block = bits[start : start + _BLOCK_ROWS]
+    nearest = np.empty((len(bits), k), np.int64)
+    threads = min(torch.get_num_threads(), -(-len(bits) // _BLOCK_ROWS))
+    if threads > 1:  # numpy lets go of the interpreter while it sorts
+        spans = zip(np.array_split(bits, threads), np.array_split(nearest, threads), strict=True)
+        list(_pool(os.getpid(), threads).map(lambda span: _select(*span), spans))
+    else:
+        _select(bits, nearest)
+    return torch.from_numpy(nearest).view(*distance.shape[:-1], k)
+
+
+def _select(bits: np.ndarray, nearest: np.ndarray) -> None:
+    columns, k = bits.shape[1], nearest.shape[1]
+    halves = np.empty((min(len(bits), _BLOCK_ROWS), columns, 2), np.int32)
+    for start in range(0, len(bits), _BLOCK_ROWS):
+        block, best = bits[start : start + _BLOCK_ROWS], nearest[start : start + _BLOCK_ROWS]
         low, high = np.moveaxis(halves[: len(block)], 2, 0)
         low[:] = np.arange(columns, dtype=np.int32)
         np.right_shift(block, 31, out=high)
@@ -58,11 +71,14 @@ def _packed_smallest(distance: Tensor, k: int) -> Tensor:
         keys = halves[: len(block)].view(np.int64)[..., 0]
         if k < columns:
             keys.partition(k - 1, axis=1)
-        best = nearest[start : start + _BLOCK_ROWS]
         best[:] = keys[:, :k]
         best.sort(axis=1)
         best &= 0xFFFFFFFF
-    return torch.from_numpy(nearest).view(*distance.shape[:-1], k)
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)  # one a process: threads do not survive a fork
 
 
 @_packed_smallest.register_fake

@@ -1,6 +1,7 @@
 """The published networks, assembled from parts, and their files."""
 
 from pyg_vig.models.checkpoint import load_checkpoint, load_model, save_checkpoint
+from pyg_vig.models.complexity import count_macs, count_parameters
 from pyg_vig.models.config import ModelConfig, PyramidViGConfig, ViGConfig
 from pyg_vig.models.factory import build_model, create_model, get_config, list_models
 from pyg_vig.models.record import record_graphs
@@ -13,6 +14,8 @@ __all__ = [
     "ViGConfig",
     "VisionGNN",
     "build_model",
+    "count_macs",
+    "count_parameters",
     "create_model",
     "get_config",
     "list_models",

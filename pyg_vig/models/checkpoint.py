@@ -154,9 +154,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def _resized_head(state: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
-    return [
-        key for key in state if key.startswith(_HEAD) and key in own and state[key].shape[:1] != own[key].shape[:1]
-    ]
+    return [key for key in state if key.startswith(_HEAD) and key in own and state[key].shape[:1] != own[key].shape[:1]]
 
 
 def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: set[str]) -> None:
@@ -192,5 +190,7 @@ def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> conf
     for key in ("conv", "graph"):
         if isinstance(values[key], dict):
             name = values[key]["custom"]
-            raise ValueError(f"the network was built with {key}={name} of its author: pass it, load_model(path, {key}=...)")
+            raise ValueError(
+                f"the network was built with {key}={name} of its author: pass it, load_model(path, {key}=...)"
+            )
     return kind(**values)

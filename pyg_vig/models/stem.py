@@ -27,9 +27,7 @@ class ConvNorm(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups
-        )
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,7 +148,9 @@ class Downsample(nn.Module):
 
 def _check_images(images: Tensor, channels: int, stem: str) -> None:
     if isinstance(images, Data):
-        raise ValueError(f"a {stem} stem takes images (B, C, H, W), not PyG graphs: build the network with stem='patch'")
+        raise ValueError(
+            f"a {stem} stem takes images (B, C, H, W), not PyG graphs: build the network with stem='patch'"
+        )
     if images.dim() != 4 or images.size(1) != channels:
         raise ValueError(
             f"expected images of shape (B, {channels}, H, W), got {tuple(images.shape)}: add the batch dimension, or "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,11 +87,13 @@ class LinearNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply both."""
-        linear = self.linear
-        if is_foldable(self.norm) and x.size(0) > linear.in_features:  # else the weights are larger than the rows
-            weight, bias = fold(linear.weight, linear.bias, self.norm)
-            return grouped_linear(x, weight, bias, linear.groups)
-        return self.norm(linear(x))
+        return self._apply_with(x, self.linear.weight)
+
+    def _apply_with(self, x: Tensor, weight: Tensor) -> Tensor:
+        bias, groups = self.linear.bias, self.linear.groups
+        if is_foldable(self.norm) and x.size(0) > weight.size(1):  # else the weights are larger than the rows
+            return grouped_linear(x, *fold(weight, bias, self.norm), groups)
+        return self.norm(grouped_linear(x, weight, bias, groups))
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -125,3 +129,29 @@ class NodeUpdate(LinearNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Apply all three."""
         return self.act(super().forward(x))
+
+
+class PairUpdate(NodeUpdate):
+    r"""A :class:`NodeUpdate` of two node matrices of one width, :math:`\sigma(W [x \Vert y])`, as ViG lays them out.
+
+    The weight is that of the published code, whose input channels alternate: :math:`x_0, y_0, x_1, y_1, \ldots`, so that
+    every group sees its share of both. Interleaving rows costs more than the product; so the columns of the weight are
+    reordered instead, and the rows joined in blocks.
+
+    Args:
+        channels: width of each of the two.
+        out_channels: width of the output rows.
+        **options: as in :class:`NodeUpdate`.
+    """
+
+    def __init__(self, channels: int, out_channels: int, **options: Any) -> None:
+        super().__init__(2 * channels, out_channels, **options)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+        """Join the two and apply linear layer, norm and activation."""
+        linear = self.linear
+        if 2 * x.size(1) // linear.groups % 2:  # a group of odd width shares no pair evenly
+            return self.act(self._apply_with(torch.stack([x, y], dim=-1).flatten(1), linear.weight))
+        pairs = torch.stack([part.reshape(x.size(0), linear.groups, -1) for part in (x, y)], dim=2)  # (N, G, 2, C / G)
+        weight = linear.weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
+        return self.act(self._apply_with(pairs.flatten(1), weight))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.reduce import isolated
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.linear import NodeUpdate
+from pyg_vig.nn.linear import PairUpdate
 
 
 class MaxRelativeConv(NeighborConv):
@@ -60,7 +60,7 @@ class MaxRelativeConv(NeighborConv):
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.nn = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
+        self.nn = PairUpdate(in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -70,7 +70,7 @@ class MaxRelativeConv(NeighborConv):
         """Aggregate the neighbours and update the nodes."""
         x = source_and_destination(x)
         largest = self.aggregate_neighbors(edge_index, x)
-        return self.nn(torch.stack([x[1], largest], dim=-1).flatten(1))
+        return self.nn(x[1], largest)
 
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
         """The difference of every neighbour to the node."""

@@ -1,0 +1,71 @@
+"""How large a network is: parameters and multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv
+
+
+def count_parameters(model: nn.Module, trainable_only: bool = True) -> int:
+    """Number of parameters.
+
+    Example:
+        >>> import pyg_vig
+        >>> from pyg_vig.models import count_parameters
+        >>> count_parameters(pyg_vig.create_model("vig_ti"))
+        7184744
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable_only)
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, size: int = 224, *, in_channels: int | None = None, definition: bool = False) -> int:
+    """Multiply-adds of one image in evaluation, which papers print as "FLOPs".
+
+    Convolutions and matrix products are counted (the k-NN distances among them), by
+    :mod:`torch.utils.flop_counter`; gathers, maxima, norms and activations are not.
+
+    Args:
+        model: the network, on any device.
+        size: side of the image in pixels.
+        in_channels: channels of the image; by default those of the network.
+        definition: let pyg_vig's convs work edge by edge, as they are defined and as papers count them, instead of
+            by their fused path.
+
+    Example:
+        >>> import pyg_vig
+        >>> from pyg_vig.models import count_macs
+        >>> f"{count_macs(pyg_vig.create_model('vig_nano'), 32) / 1e6:.1f} M"
+        '21.8 M'
+    """
+    channels = in_channels or model.config.in_channels
+    parameter = next(model.parameters())
+    image = torch.zeros(1, channels, size, size, device=parameter.device, dtype=parameter.dtype)
+    was_training = model.training
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, _by_definition(model if definition else None):
+            model.eval()(image)
+    finally:
+        model.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _by_definition(model: nn.Module | None) -> Iterator[None]:
+    """Switch off the fused path of all convs inside the context."""
+    convs = [] if model is None else [module for module in model.modules() if isinstance(module, NeighborConv)]
+    fused = [conv.fuse for conv in convs]
+    try:
+        for conv in convs:
+            conv.fuse = False
+        yield
+    finally:
+        for conv, fuse in zip(convs, fused, strict=True):
+            conv.fuse = fuse

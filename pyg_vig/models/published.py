@@ -1,0 +1,42 @@
+"""Figures that papers print for their networks (ImageNet-1K, 224 pixels): theirs, not measured by us."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """A line of a paper's table.
+
+    Args:
+        params_m: parameters in millions.
+        flops_g: "FLOPs" in billions, which are multiply-adds.
+        top1: accuracy in percent.
+        top5: top-5 accuracy in percent, where printed.
+    """
+
+    params_m: float
+    flops_g: float
+    top1: float
+    top5: float | None = None
+
+
+# "Vision GNN" (arXiv 2206.00272), tables 4 and 5.
+PUBLISHED: dict[str, Published] = {
+    "vig_ti": Published(7.1, 1.3, 73.9, 92.0),
+    "vig_s": Published(22.7, 4.5, 80.4, 95.2),
+    "vig_b": Published(86.8, 17.7, 82.3, 95.9),
+    "pvig_ti": Published(10.7, 1.7, 78.2, 94.2),
+    "pvig_s": Published(27.3, 4.6, 82.1, 96.0),
+    "pvig_m": Published(51.7, 8.9, 83.1, 96.4),
+    "pvig_b": Published(92.6, 16.8, 83.7, 96.5),
+}
+
+# The same paper's table 6: ViG-Ti with other graph convolutions.
+PUBLISHED_CONVS: dict[str, Published] = {
+    "edge": Published(7.2, 2.4, 74.3),
+    "gin": Published(7.0, 1.3, 72.8),
+    "sage": Published(7.3, 1.6, 74.0),
+    "max_relative": Published(7.1, 1.3, 73.9),
+}
