@@ -6,14 +6,10 @@ Sources: the official code (Efficient-AI-Backbones, vig_pytorch) and mmpretrain 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from pyg_vig.models.vision_gnn import VisionGNN
-
-_ACTIVATION_KEY = re.compile(r"(^|\.)acts?(\.\d+)?\.weight$")
 
 
 def layout_of(state: dict[str, Tensor]) -> str:
@@ -78,10 +74,10 @@ def _official_name(key: str, model: VisionGNN) -> str:
 
 def _backbone_number(model: VisionGNN, stage: int, block: int | None) -> int:
     """Index in the official ``backbone``, where a Downsample counts as an element."""
-    before = sum(len(s.blocks) + (s.downsample is not None) for s in model.stages[:stage])
+    before = sum(len(s.blocks) + int(s.downsample is not None) for s in model.stages[:stage])
     if block is None:
         return before
-    return before + (model.stages[stage].downsample is not None) + block
+    return before + int(model.stages[stage].downsample is not None) + block
 
 
 def _official_block_name(rest: str, model: VisionGNN) -> str:

@@ -39,7 +39,7 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([self._at(grid)[0] for grid in layout.grids])
 
     def _at(self, grid: tuple[int, int]) -> Tensor:
-        table = self.weight
+        table: Tensor = self.weight
         if tuple(table.shape[1:3]) != grid:
             resized = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
             table = resized.permute(0, 2, 3, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 from pyg_vig.models.config import ModelConfig, ViGConfig
 from pyg_vig.models.position import AbsolutePosition
 from pyg_vig.models.schedule import dilations, neighbor_counts, spread
@@ -24,15 +27,12 @@ def build_vig(config: ViGConfig) -> VisionGNN:
     ]
     count = min(_MAPS, config.depth)
     bounds = [config.depth * i // count for i in range(count + 1)]
-    stages = [
-        Stage(blocks[start:stop], config.channels, config.patch_size)
-        for start, stop in zip(bounds, bounds[1:], strict=False)
-    ]
+    stages = [Stage(blocks[start:stop], config.channels, config.patch_size) for start, stop in pairwise(bounds)]
     position = AbsolutePosition(config.channels, size, size) if config.position else None
     return VisionGNN(config, _stem(config), stages, position)
 
 
-def block_options(config: ModelConfig) -> dict[str, object]:
+def block_options(config: ModelConfig) -> dict[str, Any]:
     """What a configuration says of every block alike."""
     return {
         "conv": config.conv,

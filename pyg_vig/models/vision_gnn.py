@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.channels = channels
         self.stride = stride
-        self.grad_checkpointing = False
+        self.grad_checkpointing: bool = False
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         """Run the stage."""
@@ -70,7 +70,7 @@ class VisionGNN(nn.Module):
         self.config = config
         self.stem = stem
         self.position = position
-        self.stages = nn.ModuleList(stages)
+        self.stages = cast("Sequence[Stage]", nn.ModuleList(stages))
         self.num_features = stages[-1].channels
         self.num_classes = config.num_classes
         self.head = Head(
@@ -190,7 +190,7 @@ class FeatureExtractor(nn.Module):
         self.out_indices = sorted({i % count for i in indices})
         self.model = model
         model.stages = model.stages[: self.out_indices[-1] + 1]
-        model.head = nn.Identity()
+        model.head = cast("Head", nn.Identity())
         self.feature_info = [model.feature_info[i] for i in self.out_indices]
 
     def forward(self, images: Tensor) -> list[Tensor]:

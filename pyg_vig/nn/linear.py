@@ -134,9 +134,9 @@ class NodeUpdate(LinearNorm):
 class PairUpdate(NodeUpdate):
     r"""A :class:`NodeUpdate` of two node matrices of one width, :math:`\sigma(W [x \Vert y])`, as ViG lays them out.
 
-    The weight is that of the published code, whose input channels alternate: :math:`x_0, y_0, x_1, y_1, \ldots`, so that
-    every group sees its share of both. Interleaving rows costs more than the product; so the columns of the weight are
-    reordered instead, and the rows joined in blocks.
+    The weight is that of the published code, whose input channels alternate: :math:`x_0, y_0, x_1, y_1, \ldots`, so
+    that every group sees its share of both. Interleaving the rows is slow, so the columns of the weight are reordered
+    instead, and the rows joined in blocks.
 
     Args:
         channels: width of each of the two.
