@@ -56,8 +56,10 @@ def grid_graph(
     inside = ((src >= 0) & (src < torch.tensor([height, width]))).all(-1)
     flat = src @ torch.tensor([width, 1])
     node = torch.arange(height * width).unsqueeze(1).expand_as(flat)
-    edges = torch.stack([flat[inside], node[inside]])
-    return repeat_graph(edges, height * width, batch_size).to(device)
+    edges = torch.stack([flat[inside], node[inside]]).to(
+        device
+    )  # in inference mode EdgeIndex.to() gives a plain tensor
+    return repeat_graph(edges, height * width, batch_size)
 
 
 def repeat_graph(edges: Tensor, num_nodes: int, copies: int) -> EdgeIndex:
@@ -102,4 +104,5 @@ class GridGraph(torch.nn.Module):
 def _cached_grid(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
 ) -> EdgeIndex:
-    return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)
+    with torch.inference_mode(False):  # or a later training step could not use it
+        return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)

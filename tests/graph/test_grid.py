@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyg_vig.graph import GridGraph, Layout, grid_graph
+from pyg_vig.graph import GridGraph, Layout, grid_graph, neighbor_max
 
 sizes = st.integers(1, 5)
 
@@ -42,6 +42,15 @@ class TestModule:
         layout = Layout.from_grid(2, 3, 4)
         edge_index = GridGraph(4, loop=True)(torch.rand(24, 2), layout)
         assert torch.equal(edge_index, grid_graph(3, 4, 4, loop=True, batch_size=2))
+
+    def test_built_in_inference_mode_first(self):
+        x, layout = torch.rand(2 * 3 * 5, 2), Layout.from_grid(2, 3, 5)
+        with torch.inference_mode():
+            expected = neighbor_max(x, GridGraph(4)(x, layout))
+            assert torch.equal(neighbor_max(x, grid_graph(3, 5, 4, batch_size=2)), expected)
+        rows = x.requires_grad_()
+        neighbor_max(rows, GridGraph(4)(rows, layout)).sum().backward()
+        assert rows.grad is not None
 
     def test_needs_a_grid(self):
         with pytest.raises(ValueError, match="grid"):
