@@ -28,11 +28,16 @@ class NeighborTable:
     """
 
     def __init__(self, index: Tensor, num_src: int) -> None:
-        self.index = index
+        self._index = index
         self.num_src = num_src
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_src={self.num_src}, num_dst={self.num_dst}, k={self.k})"
+
+    @property
+    def index(self) -> Tensor:
+        """Neighbours of every destination node, ``(N_dst, k)`` int64."""
+        return self._index
 
     @property
     def num_dst(self) -> int:
@@ -53,7 +58,7 @@ class NeighborTable:
 
     def csr(self) -> tuple[Tensor, Tensor]:
         """Row pointers ``(N_dst + 1,)`` and neighbours ``(N_dst * k,)``, by destination."""
-        ptr = torch.arange(0, self.num_dst * self.k + 1, self.k, device=self.index.device)
+        ptr = torch.arange(self.num_dst + 1, device=self.index.device) * self.k
         return ptr, self.index.reshape(-1)
 
 

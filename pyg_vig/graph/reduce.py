@@ -2,7 +2,7 @@
 
 ``neighbor_max`` and ``neighbor_sum`` are sparse products in disguise. On a CPU they run as
 ``torch.sparse.mm(adjacency, x, "amax")`` and as an embedding bag, both fused. Elsewhere, and inside a compiled region
-(where the gather fuses with its consumer), they are written as gather and reduce.
+(where the gather fuses with its consumer), they are written as gather and reduce. A graph of cliques needs neither.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from torch_geometric import EdgeIndex
 from torch_geometric.utils import segment
 
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable
+from pyg_vig.graph.criss_cross import (
+    CrissCross,
+    largest_neighbor,
+    largest_neighbor_with_grad,
+    sum_of_neighbors,
+)
 
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -43,7 +49,7 @@ def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
 
 def isolated(adjacency: Adjacency) -> Tensor | None:
     """Mask ``(N_dst, 1)`` of the nodes without neighbours, or ``None`` where there can be none."""
-    if isinstance(adjacency, NeighborTable):
+    if isinstance(adjacency, NeighborTable) and adjacency.k > 0:
         return None
     return (in_degree(adjacency) == 0).unsqueeze(1)
 
@@ -77,14 +83,19 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         tensor([[5.],
                 [5.]])
     """
-    if isinstance(adjacency, NeighborTable) and _gathers(x):
+    if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
+        return x.new_zeros(adjacency.num_dst, x.size(1))
+    tracks = x.requires_grad and torch.is_grad_enabled()
+    if isinstance(adjacency, CrissCross) and (gathers(x) or (tracks and x.dtype == torch.float64)):
+        return largest_neighbor_with_grad(x.contiguous(), adjacency)
+    if isinstance(adjacency, NeighborTable) and gathers(x):
         return _gather(x, adjacency).amax(1)
-    ptr, src = to_csr(adjacency)
     if x.device.type != "cpu":
+        ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
-    if x.requires_grad and torch.is_grad_enabled() and x.dtype != torch.float64:
-        return _CsrMax.apply(x, ptr, src)
-    return torch.sparse.mm(_csr(ptr, src, x), x, "amax")
+    if tracks and x.dtype != torch.float64:
+        return _TrackedMax.apply(x, adjacency)
+    return _largest(x, adjacency)
 
 
 def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) -> Tensor:
@@ -99,7 +110,11 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         ``(N_dst, C)``.
     """
     if isinstance(adjacency, NeighborTable):
-        if _gathers(x):
+        if adjacency.k == 0:
+            return x.new_zeros(adjacency.num_dst, x.size(1))
+        if isinstance(adjacency, CrissCross) and weight is None:
+            return sum_of_neighbors(x.contiguous(), adjacency)
+        if gathers(x):
             rows = _gather(x, adjacency)
             return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
         weight = None if weight is None else weight.view_as(adjacency.index)
@@ -108,7 +123,8 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     return F.embedding_bag(src, x, ptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
 
 
-def _gathers(x: Tensor) -> bool:
+def gathers(x: Tensor) -> bool:
+    """Whether reductions of ``x`` are written as plain tensor operations: on accelerators and while compiling."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
@@ -116,12 +132,19 @@ def _gather(x: Tensor, table: NeighborTable) -> Tensor:
     return x.index_select(0, table.index.reshape(-1)).view(table.num_dst, table.k, -1)  # (N_dst, k, C)
 
 
-def _csr(ptr: Tensor, src: Tensor, x: Tensor) -> Tensor:
-    ones = x.new_ones(src.numel())
-    return torch.sparse_csr_tensor(ptr, src, ones, (ptr.numel() - 1, x.size(0)), check_invariants=False)
+def _largest(x: Tensor, adjacency: Adjacency) -> Tensor:
+    """The maximum on a CPU; autograd follows the sparse product only."""
+    if isinstance(adjacency, CrissCross):
+        return largest_neighbor(x.contiguous(), adjacency)
+    ptr, src = to_csr(adjacency)
+    return torch.sparse.mm(_csr(ptr, src, x.new_ones(src.numel()), x.size(0)), x, "amax")
 
 
-class _CsrMax(torch.autograd.Function):
+def _csr(ptr: Tensor, src: Tensor, weight: Tensor, num_src: int) -> Tensor:
+    return torch.sparse_csr_tensor(ptr, src, weight, (ptr.numel() - 1, num_src), check_invariants=False)
+
+
+class _TrackedMax(torch.autograd.Function):
     """Maximum over neighbours that remembers, per entry, the row it came from.
 
     A float32 fits a float64 with 29 mantissa bits to spare. The source row is written into them, so that one float64
@@ -133,20 +156,21 @@ class _CsrMax(torch.autograd.Function):
     INFINITY = 2.0**1000  # rounds to float32's infinity
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, ptr: Tensor, src: Tensor) -> Tensor:
-        keys = x.double().clamp_(-_CsrMax.INFINITY, _CsrMax.INFINITY)  # an infinity has no bits to spare
+    def forward(ctx: Any, x: Tensor, adjacency: Adjacency) -> Tensor:
+        keys = x.double().clamp_(-_TrackedMax.INFINITY, _TrackedMax.INFINITY)  # an infinity has no bits to spare
         rows = torch.arange(x.size(0)).unsqueeze(1)
         keys.view(torch.int64).bitwise_or_(rows)
-        best = torch.sparse.mm(_csr(ptr, src, keys), keys, "amax").view(torch.int64)
-        ctx.save_for_backward(best.bitwise_and(_CsrMax.ROW_BITS).int(), ptr)
+        best = _largest(keys, adjacency).view(torch.int64)
+        source = best.bitwise_and(_TrackedMax.ROW_BITS).clamp_max_(x.size(0) - 1)  # a NaN may come from any row
+        ctx.save_for_backward(source.int(), isolated(adjacency))
         ctx.num_src = x.size(0)
-        return best.bitwise_and_(~_CsrMax.ROW_BITS).view(torch.float64).to(x.dtype)
+        return best.bitwise_and_(~_TrackedMax.ROW_BITS).view(torch.float64).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        rows, ptr = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        rows, alone = ctx.saved_tensors
         channels = grad.size(1)
-        grad = torch.where((ptr.diff() > 0).unsqueeze(1), grad, 0)  # no neighbours: a constant zero
+        grad = grad if alone is None else grad.masked_fill(alone, 0)  # no neighbours: a constant zero
         target = rows.long().mul_(channels).add_(torch.arange(channels))
         out = grad.new_zeros(ctx.num_src * channels).scatter_add_(0, target.view(-1), grad.reshape(-1))
-        return out.view(ctx.num_src, channels), None, None
+        return out.view(ctx.num_src, channels), None

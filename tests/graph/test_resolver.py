@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyg_vig.graph import GivenGraph, GridGraph, KNNGraph, graph_resolver
+from pyg_vig.graph import GivenGraph, GridGraph, KNNGraph, SVGAGraph, graph_resolver
 
 
 def test_names():
@@ -11,6 +11,7 @@ def test_names():
     assert (knn.k, knn.dilation) == (5, 2)
     assert isinstance(graph_resolver("grid"), GridGraph)
     assert isinstance(graph_resolver("given"), GivenGraph)
+    assert isinstance(graph_resolver("svga"), SVGAGraph)
 
 
 def test_modules_and_factories():
@@ -22,6 +23,25 @@ def test_modules_and_factories():
 
 def test_options_of_knn_reach_no_other_builder():
     assert isinstance(graph_resolver("grid", k=5), GridGraph)
+
+
+def test_options_of_the_builder():
+    svga = graph_resolver("svga", graph_kwargs={"step": 4}, k=5)
+    assert isinstance(svga, SVGAGraph)
+    assert svga.step == 4
+    knn = graph_resolver("knn", graph_kwargs={"k": 7, "loop": False}, k=5)
+    assert isinstance(knn, KNNGraph)
+    assert (knn.k, knn.loop) == (7, False)
+    grid = graph_resolver(GridGraph, graph_kwargs={"neighbors": 4})
+    assert isinstance(grid, GridGraph)
+    assert grid.neighbors == 4
+
+
+def test_options_that_fit_no_builder():
+    with pytest.raises(ValueError, match=r"do not fit GridGraph.*step"):
+        graph_resolver("grid", graph_kwargs={"step": 4})
+    with pytest.raises(ValueError, match="built already: set step"):
+        graph_resolver(GridGraph(), graph_kwargs={"step": 4})
 
 
 @pytest.mark.parametrize("query", ["knm", 3, None])

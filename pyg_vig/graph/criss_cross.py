@@ -1,0 +1,188 @@
+"""Criss-cross graphs that split into cliques, and the reductions over neighbours that this makes cheap."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pyg_vig.graph.adjacency import NeighborTable
+
+
+class CrissCross(NeighborTable):
+    r"""The graph of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on grids that its step divides.
+
+    Every patch is linked to those whose distance in its column or its row is a multiple of the step. Patches that lie a
+    step apart in one column (or row) are all linked to each other: the graph is a union of cliques, two for every
+    patch. A reduction over neighbours then needs no list of edges. It reduces every clique once, in time
+    :math:`O(N)` whatever the number of neighbours.
+
+    It is a :class:`~pyg_vig.graph.NeighborTable` whose table is made only where somebody reads it.
+
+    Args:
+        batch_size: number of grids, one after the other.
+        height: patches from top to bottom.
+        width: patches from left to right.
+        step: distance between linked patches. It must divide height and width, or be no smaller (then there are no
+            links along that axis).
+        loop: whether every patch is its own (first) neighbour.
+        device: where to put the table.
+
+    Raises:
+        ValueError: if the step does not divide the size.
+
+    Example:
+        >>> from pyg_vig.graph import CrissCross
+        >>> graph = CrissCross(1, 4, 4, step=2)
+        >>> graph
+        CrissCross(batch_size=1, height=4, width=4, step=2, loop=False)
+        >>> graph.index[5].tolist()  # two rows below (around the border: above), two columns to the right
+        [13, 7]
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        height: int,
+        width: int,
+        step: int,
+        *,
+        loop: bool = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if not splits_into_cliques(height, width, step):
+            raise ValueError(f"step {step} does not divide {height} x {width}: use svga_graph or SVGAGraph")
+        self.num_src = batch_size * height * width  # and no table yet
+        self.batch_size = batch_size
+        self.height = height
+        self.width = width
+        self.step = step
+        self.loop = loop
+        self.device = device
+
+    def __repr__(self) -> str:
+        return (
+            f"CrissCross(batch_size={self.batch_size}, height={self.height}, width={self.width}, step={self.step}, "
+            f"loop={self.loop})"
+        )
+
+    @property
+    def index(self) -> Tensor:
+        """Neighbours of every node, ``(N, k)`` int64: itself (with ``loop``), then its column, then its row."""
+        return criss_cross_table(self.height, self.width, self.step, self.loop, self.batch_size, self.device)
+
+    @property
+    def num_dst(self) -> int:
+        return self.num_src
+
+    @property
+    def k(self) -> int:
+        (_, column, _), (_, row, _) = self.axes
+        return self.loop + (column - 1) + (row - 1)
+
+    @property
+    def axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Shapes ``(outer, clique, inner)`` in which the nodes' rows show the cliques of columns, and of rows.
+
+        ``x.view(outer, clique, inner, C)`` copies nothing, and its second dimension runs over the members of a clique.
+        """
+        down, right = min(self.step, self.height), min(self.step, self.width)
+        columns = (self.batch_size, self.height // down, down * self.width)
+        rows = (self.batch_size * self.height, self.width // right, right)
+        return columns, rows
+
+
+def splits_into_cliques(height: int, width: int, step: int) -> bool:
+    """Whether the criss-cross links of a grid form cliques: the step divides each side, or links nothing along it."""
+    return all(size % step == 0 or step >= size for size in (height, width))
+
+
+def criss_cross_table(
+    height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
+) -> Tensor:
+    """Neighbours ``(N, k)`` of every patch at the multiples of the step, around the border of the grid.
+
+    Rolling a map by ``i`` rows brings row ``h - i`` to row ``h``: that is the neighbour at multiple ``i``.
+    """
+    if torch.compiler.is_compiling():
+        return _table(height, width, step, loop, batch_size, device)
+    return _cached_table(height, width, step, loop, batch_size, device)
+
+
+@lru_cache(maxsize=32)
+def _cached_table(
+    height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
+) -> Tensor:
+    with torch.inference_mode(False):  # or a later training step could not use it
+        return _table(height, width, step, loop, batch_size, device)
+
+
+def _table(
+    height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
+) -> Tensor:
+    row = torch.arange(height, device=device).view(-1, 1, 1)
+    column = torch.arange(width, device=device).view(-1, 1)
+    up, left = (step * torch.arange(1, (size - 1) // step + 1, device=device) for size in (height, width))
+    parts = [(row - up) % height * width + column, row * width + (column - left) % width]
+    if loop:
+        parts.insert(0, row * width + column)
+    grid = torch.cat([part.expand(height, width, -1) for part in parts], dim=-1).view(height * width, -1)
+    offset = torch.arange(batch_size, device=device).view(-1, 1, 1) * (height * width)
+    return (grid + offset).flatten(0, 1)
+
+
+def largest_neighbor(x: Tensor, graph: CrissCross) -> Tensor:
+    """Maximum over the neighbours, ``(N, C) -> (N, C)``, without autograd; there must be neighbours."""
+    if graph.loop:
+        return _largest_of_cliques(x, graph)
+    out = torch.full_like(x, -torch.inf)
+    for outer, clique, _ in graph.axes:
+        members, slots = (rows.view(outer, clique, -1).unbind(1) for rows in (x, out))
+        for order in (slice(None), slice(None, None, -1)):  # those before, then those after
+            _accumulate_max(members[order], slots[order])
+    return out
+
+
+def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> None:
+    """Raise every slot to the largest of the members before it, in place."""
+    largest = members[0].clone()
+    for member, slot in zip(members[1:], slots[1:], strict=True):
+        torch.maximum(slot, largest, out=slot)
+        torch.maximum(largest, member, out=largest)
+
+
+def largest_neighbor_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
+    """The same in operations that autograd and compilers take; the gradient goes to one neighbour only."""
+    if graph.loop:
+        return _largest_of_cliques(x, graph)
+    best = [_largest_of_others(x.view(outer, clique, -1)).view_as(x) for outer, clique, _ in graph.axes]
+    return torch.maximum(*best)
+
+
+def _largest_of_others(members: Tensor) -> Tensor:
+    """The clique's maximum for all but the member that attains it, and the runner-up for that one; along dim 1."""
+    best, winner = members.max(1, keepdim=True)
+    wins = torch.arange(members.size(1), device=members.device).view(-1, 1) == winner
+    runner_up = members.masked_fill(wins, -torch.inf).amax(1, keepdim=True)
+    return torch.where(wins, runner_up, best)
+
+
+def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
+    columns, rows = (x.view(outer, clique, -1).amax(1) for outer, clique, _ in graph.axes)
+    return torch.maximum(*_on_the_grid(columns, rows, graph)).view_as(x)
+
+
+def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
+    """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the difference would lose half precision's few digits
+    columns, rows = (wide.view(outer, clique, -1).sum(1) for outer, clique, _ in graph.axes)
+    columns, rows = _on_the_grid(columns, rows, graph)
+    return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)
+
+
+def _on_the_grid(columns: Tensor, rows: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
+    """One value per clique and channel, in shapes that broadcast to ``(B, H / K, K, W / K, K, C)``."""
+    (batch, tall, _), (_, wide, right) = graph.axes
+    down = graph.height // tall
+    return columns.view(batch, 1, down, wide, right, -1), rows.view(batch, tall, down, 1, right, -1)
