@@ -66,5 +66,6 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
 
 
 def is_quasi_convex(activation: nn.Module) -> bool:
-    """Whether the maximum of ``activation`` over a set of numbers sits at their smallest or largest."""
-    return isinstance(activation, _QUASI_CONVEX)
+    """Whether the maximum of ``activation``, one function for all channels, sits at the smallest or largest input."""
+    per_channel = isinstance(activation, nn.PReLU) and activation.num_parameters > 1
+    return isinstance(activation, _QUASI_CONVEX) and not per_channel

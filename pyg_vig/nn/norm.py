@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, TypeGuard
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
@@ -43,7 +44,7 @@ def is_foldable(norm: nn.Module) -> TypeGuard[BatchNorm]:
 
 def normalises_batch(norm: nn.Module) -> TypeGuard[BatchNorm]:
     """Whether ``norm`` is a batch norm that takes, right now, its statistics from the rows it is given."""
-    return isinstance(norm, nn.BatchNorm1d) and not is_foldable(norm)
+    return isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) and not is_foldable(norm)
 
 
 def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
@@ -60,9 +61,11 @@ def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         x: rows, ``(N, C)``.
         count: ``(N,)``.
     """
-    share = count.to(x.dtype) / count.sum()
-    mean = share @ x
-    return mean, share @ (x - mean).square()
+    with torch.autocast(x.device.type, enabled=False):
+        x = _precise(x)
+        share = count.to(x.dtype) / count.sum().clamp(min=1)
+        mean = share @ x
+        return mean, share @ (x - mean).square()
 
 
 def edge_statistics(
@@ -80,19 +83,32 @@ def edge_statistics(
         in_degree: neighbours of every destination ``(N_dst,)``.
         out_degree: how often every source is a neighbour ``(N_src,)``.
     """
-    total = in_degree.sum()
+    total = in_degree.sum().clamp(min=1)
     (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
+    a, b_sum = _precise(a), _precise(b_sum)
     b_sum = b_sum - in_degree.to(a.dtype).unsqueeze(1) * mean_b
     return mean_a + mean_b, var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
+
+
+def _precise(x: Tensor) -> Tensor:
+    """At least float32: sums over all nodes leave the range and the digits of half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
 
-    Moves the running statistics as the layer itself would.
+    Moves the running statistics as the layer itself would. A ``SyncBatchNorm`` sees the rows of all processes.
     """
+    if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
+        mean, var, count = _over_processes(norm.process_group, mean, var, count)
     _update_running(norm, mean, var, count)
     return _affine(norm, mean, var)
+
+
+def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift the rows, in their own type."""
+    return torch.addcmul(shift, x, scale).to(x.dtype)
 
 
 @torch.no_grad()
@@ -101,8 +117,21 @@ def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -
         return
     norm.num_batches_tracked.add_(1)
     momentum = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    momentum = momentum * (count > 0).to(norm.running_mean.dtype)  # a batch without edges says nothing
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-    norm.running_var.lerp_((var * count / (count - 1)).to(norm.running_var.dtype), momentum)
+    norm.running_var.lerp_((var * count / (count - 1).clamp(min=1)).to(norm.running_var.dtype), momentum)
+
+
+def _over_processes(
+    group: dist.ProcessGroup | None, mean: Tensor, var: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from torch.distributed.nn.functional import all_reduce  # gradients flow through it
+
+    rows = count.to(mean.dtype).view(1)
+    sums = all_reduce(torch.cat([rows, rows * mean, rows * (var + mean.square())]), group=group or dist.group.WORLD)
+    total, first, second = sums.split([1, mean.numel(), mean.numel()])
+    mean = first / total.clamp(min=1)
+    return mean, second / total.clamp(min=1) - mean.square(), total
 
 
 def _affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and
 from pyg_vig.nn.linear import NodeUpdate, grouped_linear
 from pyg_vig.nn.norm import (
     BatchNorm,
+    apply_affine,
     edge_statistics,
     fold,
     is_foldable,
@@ -98,7 +99,7 @@ class EdgeConv(NeighborConv):
         parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
         if normalises_batch(self.nn.norm):
             affine = _training_affine(self.nn.norm, fixed, a, b, edge_index)
-            parts = [torch.addcmul(shift, part, scale) for part, (scale, shift) in zip(parts, affine, strict=True)]
+            parts = [apply_affine(part, *coefficients) for part, coefficients in zip(parts, affine, strict=True)]
         fixed, highest, lowest = (self.nn.act(part) for part in parts)
         out = torch.cat([fixed, torch.maximum(highest, lowest)], dim=1)
         alone = isolated(edge_index)

@@ -9,7 +9,7 @@ from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.reduce import out_degree
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.linear import NodeUpdate
-from pyg_vig.nn.norm import normalises_batch, training_affine, weighted_statistics
+from pyg_vig.nn.norm import apply_affine, normalises_batch, training_affine, weighted_statistics
 
 
 class SAGEConv(NeighborConv):
@@ -87,5 +87,5 @@ class SAGEConv(NeighborConv):
         if not normalises_batch(norm):
             return self.nn1(x)
         x, count = self.nn1.linear(x), out_degree(edge_index, x.size(0))
-        scale, shift = training_affine(norm, *weighted_statistics(x, count), count.sum())
-        return self.nn1.act(torch.addcmul(shift, x, scale))
+        affine = training_affine(norm, *weighted_statistics(x, count), count.sum())
+        return self.nn1.act(apply_affine(x, *affine))
