@@ -58,10 +58,10 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) 
     """One batched product over the groups, ``(N, in) -> (N, out)``."""
     if groups == 1:
         return F.linear(x, weight, bias)
-    rows = x.view(x.size(0), groups, -1).transpose(0, 1)  # (G, N, in / G)
+    rows = x.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N, in / G)
     weight = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
     out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weight)
-    return out.transpose(0, 1).reshape(x.size(0), -1)
+    return out.transpose(0, 1).flatten(1)
 
 
 class LinearNorm(nn.Module):
@@ -152,6 +152,6 @@ class PairUpdate(NodeUpdate):
         linear = self.linear
         if 2 * x.size(1) // linear.groups % 2:  # a group of odd width shares no pair evenly
             return self.act(self._apply_with(torch.stack([x, y], dim=-1).flatten(1), linear.weight))
-        pairs = torch.stack([part.reshape(x.size(0), linear.groups, -1) for part in (x, y)], dim=2)  # (N, G, 2, C / G)
+        pairs = torch.stack([part.unflatten(1, (linear.groups, -1)) for part in (x, y)], dim=2)  # (N, G, 2, C / G)
         weight = linear.weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
         return self.act(self._apply_with(pairs.flatten(1), weight))
