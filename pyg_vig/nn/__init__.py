@@ -12,6 +12,7 @@ from pyg_vig.nn.conv import (
 )
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.ffn import FFN
+from pyg_vig.nn.graph_encoder import GraphEncoder
 from pyg_vig.nn.grapher import Grapher, ViGBlock
 from pyg_vig.nn.linear import GroupedLinear, LinearNorm, NodeUpdate
 from pyg_vig.nn.norm import norm_resolver
@@ -22,6 +23,7 @@ __all__ = [
     "EdgeConv",
     "ExternalConv",
     "GINConv",
+    "GraphEncoder",
     "Grapher",
     "GroupedLinear",
     "LinearNorm",

@@ -96,7 +96,9 @@ class Grapher(nn.Module):
         layout = layout or Layout.from_equal(1, x.size(0))
         shortcut, x = x, self.fc1(x)
         nodes, layouts = self._neighbors(x, layout)
-        x = self.fc2(self.conv(nodes, self.graph(nodes, layouts)))
+        adjacency = self.graph(nodes, layouts)
+        edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
+        x = self.fc2(self.conv(nodes, adjacency, **edges))
         return shortcut + self.drop_path(x, layout)
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:

@@ -35,7 +35,7 @@ class ExternalConv(nn.Module):
     """A conv of PyG's (or yours) in the place of ours: it sees an ``edge_index``, norm and activation follow it.
 
     Args:
-        conv: any module with ``conv(x, edge_index)``.
+        conv: any module with ``conv(x, edge_index)``. Edge features reach it as its ``edge_attr`` or ``edge_weight``.
         channels: width of its output.
         norm: norm after it, ``"batch"``, ``"layer"`` or ``None``.
         act: activation after the norm.
@@ -47,9 +47,10 @@ class ExternalConv(nn.Module):
         self.norm = norm_resolver(norm, channels)
         self.act = activation_resolver(act)
 
-    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
+    def forward(self, x: NodeFeatures, edge_index: Adjacency, edge_attr: Tensor | None = None) -> Tensor:
         """Run the conv, then norm and activation."""
-        return self.act(self.norm(self.conv(x, as_edge_index(edge_index))))
+        edges = {} if edge_attr is None else _edge_argument(self.conv, edge_attr)
+        return self.act(self.norm(self.conv(x, as_edge_index(edge_index), **edges)))
 
 
 def conv_resolver(
@@ -62,6 +63,7 @@ def conv_resolver(
     norm: str | None = None,
     act: str | nn.Module | None = "gelu",
     bias: bool = True,
+    edge_dim: int | None = None,
     **conv_kwargs: Any,
 ) -> nn.Module:
     """Build a graph convolution ``conv(x, edge_index)`` from whatever names it, and try it once.
@@ -76,11 +78,12 @@ def conv_resolver(
         norm: norm of our convs; appended to others.
         act: activation of our convs; appended to others.
         bias: bias of our convs.
+        edge_dim: width of the edge features that the conv will be given; handed on to convs built with it.
         **conv_kwargs: further arguments of the conv's constructor.
 
     Raises:
-        ValueError: for an unknown name, or a conv that does not map ``(N, in_channels)`` and an ``edge_index`` to
-            ``(N, out_channels)``; the message says what it did instead.
+        ValueError: for an unknown name, edge features for a conv that takes none, or a conv that does not map
+            ``(N, in_channels)`` and an ``edge_index`` to ``(N, out_channels)``; the message says what it did instead.
 
     Example:
         >>> from pyg_vig.nn import conv_resolver
@@ -92,6 +95,8 @@ def conv_resolver(
         conv_kwargs = {"heads": heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
     elif bipartite and "add_self_loops" in _arguments(build):
         conv_kwargs = {"add_self_loops": False} | conv_kwargs  # node i is not pooled node i
+    if edge_dim is not None and "edge_dim" in _arguments(build):
+        conv_kwargs = {"edge_dim": edge_dim} | conv_kwargs
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
     except TypeError as error:
@@ -100,9 +105,13 @@ def conv_resolver(
         ) from error
     if not isinstance(conv, nn.Module):
         raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")
+    if edge_dim is not None and not _edge_names(conv):
+        raise ValueError(
+            f"{name} takes no edge features (edge_dim={edge_dim}): choose a conv that does, e.g. 'GATv2Conv'"
+        )
     if isinstance(conv, NeighborConv):
         return conv
-    _try(name, conv, in_channels, out_channels, bipartite)
+    _try(name, conv, in_channels, out_channels, bipartite, edge_dim)
     return ExternalConv(conv, out_channels, norm, act)
 
 
@@ -130,15 +139,32 @@ def _arguments(build: Callable[..., object]) -> set[str]:
         return set()
 
 
+def _edge_names(conv: nn.Module) -> list[str]:
+    """The arguments of the conv's call that take edge features."""
+    return [name for name in ("edge_attr", "edge_weight") if name in inspect.signature(conv.forward).parameters]
+
+
+def _edge_argument(conv: nn.Module, edge_attr: Tensor) -> dict[str, Tensor]:
+    name = _edge_names(conv)[0]
+    if name == "edge_attr":
+        return {name: edge_attr}
+    if edge_attr.numel() != edge_attr.size(0):
+        raise ValueError(f"{conv} takes one weight per edge, not edge features of shape {tuple(edge_attr.shape)}")
+    return {name: edge_attr.flatten()}
+
+
 @torch.no_grad()
-def _try(name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool) -> None:
+def _try(
+    name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool, edge_dim: int | None
+) -> None:
     """Run the conv once on a tiny graph, without leaving a trace in it or in the random state."""
     table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2]]), num_src=3 if bipartite else 4)
     x = torch.linspace(-1, 1, 4 * in_channels).view(4, in_channels)
     was_training = conv.training
     try:
         with torch.random.fork_rng(devices=[]):
-            out = conv.eval()((x[:3], x) if bipartite else x, table.edge_index)
+            edges = {} if edge_dim is None else _edge_argument(conv, torch.ones(8, edge_dim))
+            out = conv.eval()((x[:3], x) if bipartite else x, table.edge_index, **edges)
     except Exception as error:
         call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
         raise ValueError(f"{name} cannot be called with {call} and edge_index: {error}. {_FACTORY}") from error

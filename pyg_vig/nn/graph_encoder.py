@@ -1,0 +1,204 @@
+"""The blocks of the image networks on point clouds and generic graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import JumpingKnowledge, MessagePassing
+
+from pyg_vig.graph import GraphSpec, Layout, graph_resolver, sorted_edges
+from pyg_vig.nn.conv import ConvSpec
+from pyg_vig.nn.grapher import ViGBlock
+from pyg_vig.nn.linear import LinearNorm
+
+POOLS = ("mean", "max", "sum", None)
+
+
+class GraphEncoder(nn.Module):
+    r"""A vision GNN without the vision: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
+
+    The graph is given (``encoder(x, edge_index)``), or built from the features that enter a block
+    (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. A batch of graphs
+    gives, in evaluation, what its members give one by one.
+
+    Args:
+        in_channels: width of the input nodes.
+        hidden: width of the nodes in the blocks.
+        out_channels: width of the output.
+        depth: number of blocks.
+        conv: see :func:`~pyg_vig.nn.conv_resolver`.
+        graph: how to build the graph where no ``edge_index`` is given: ``"knn"``, a module
+            ``(x, layout) -> adjacency`` or a factory of one; ``"given"`` to insist on an ``edge_index``.
+        k: neighbours of every node, for ``"knn"``, itself among them.
+        dilated: raise the dilation of ``"knn"`` by one every four blocks, as ViG does (in each graph as far as it
+            holds enough nodes).
+        cosine: compare directions, as ViG does, instead of Euclidean distances, for ``"knn"``.
+        rebuild_every: number of blocks that share a graph.
+        heads: groups of the update of our convs.
+        pool: ``"mean"``, ``"max"`` or ``"sum"`` for one row per graph (zeros for a graph without nodes, before the
+            last layer), ``None`` for one row per node.
+        jumping: ``None``, or how the outputs of all blocks are combined: ``"cat"``, ``"max"`` or ``"lstm"`` (see
+            :class:`~torch_geometric.nn.models.JumpingKnowledge`).
+        act: activation.
+        norm: norm of the convs, ``"batch"``, ``"layer"`` or ``None``; the linear layers have batch norm.
+        drop_rate: dropout before the last layer.
+        drop_path_rate: probability to drop a branch of the last block for a graph; it rises linearly with depth.
+        edge_dim: width of the edge features, for convs that take them.
+        conv_kwargs: further arguments of the conv's constructor.
+        **block: further arguments of :class:`~pyg_vig.nn.ViGBlock`, such as ``ffn=False`` or ``fc=False``.
+
+    Shapes:
+        - **x**: node features ``(N, in_channels)``, graph by graph
+        - **edge_index**: ``(2, E)`` int64
+        - **edge_attr**: ``(E, edge_dim)``, or ``(E,)`` for width 1
+        - **batch**: graph of every node ``(N,)``, sorted
+        - **output**: ``(B, out_channels)`` with ``pool``, else ``(N, out_channels)``
+
+    Raises:
+        ValueError: for input that does not fit together, and if ``k`` exceeds the nodes of a graph.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import GraphEncoder
+        >>> encoder = GraphEncoder(3, 32, 10, k=8)
+        >>> encoder(torch.rand(50, 3), batch=torch.tensor([0] * 20 + [1] * 30)).shape  # a batch of two point clouds
+        torch.Size([2, 10])
+        >>> encoder = GraphEncoder(3, 32, 10, pool=None)
+        >>> encoder(torch.rand(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]])).shape  # a graph with given edges
+        torch.Size([4, 10])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        *,
+        depth: int = 4,
+        conv: ConvSpec = "max_relative",
+        graph: GraphSpec = "knn",
+        k: int = 9,
+        dilated: bool = False,
+        cosine: bool = False,
+        rebuild_every: int = 1,
+        heads: int = 1,
+        pool: str | None = "mean",
+        jumping: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        norm: str | None = "batch",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        edge_dim: int | None = None,
+        conv_kwargs: dict[str, Any] | None = None,
+        **block: Any,
+    ) -> None:
+        super().__init__()
+        if depth < 1 or rebuild_every < 1:
+            raise ValueError(f"depth and rebuild_every must be at least 1, got {depth} and {rebuild_every}")
+        if pool not in POOLS:
+            raise ValueError(f"pool must be 'mean', 'max', 'sum' or None, got {pool!r}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.rebuild_every = rebuild_every
+        self.pool = pool
+        self.edge_dim = edge_dim
+        self.embed = LinearNorm(in_channels, hidden)
+        self.graphs = nn.ModuleList(
+            graph_resolver(graph, k=k, dilation=i // 4 + 1 if dilated else 1, cosine=cosine)
+            for i in range(0, depth, rebuild_every)
+        )
+        options = {"heads": heads, "norm": norm, "conv_kwargs": {"edge_dim": edge_dim} | (conv_kwargs or {})} | block
+        self.blocks = nn.ModuleList(
+            ViGBlock(hidden, conv=conv, graph="given", act=act, drop_path=float(rate), **options)
+            for rate in torch.linspace(0, drop_path_rate, depth)
+        )
+        self.jump = None if jumping is None else JumpingKnowledge(jumping, hidden, depth)
+        width = hidden * depth if jumping == "cat" else hidden
+        self.head = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(width, out_channels))
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        batch: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Encode one graph, or a batch of graphs.
+
+        Args:
+            x: node features.
+            edge_index: edges of all graphs; where given, no graph is built.
+            edge_attr: features of the edges.
+            batch: graph of every node (PyG's batch vector).
+            batch_size: number of graphs; needed where the last ones have no nodes. Without ``batch``: this many graphs
+                of equal size.
+        """
+        self._check(x, edge_index, edge_attr, batch)
+        layout = _layout(x, batch, batch_size)
+        if edge_index is not None:
+            layout = self._with_edges(layout, edge_index, edge_attr)
+        x = self._blocks(self.embed(x), layout)
+        return self.head(x if self.pool is None else layout.pool(x, self.pool))
+
+    def _blocks(self, x: Tensor, layout: Layout) -> Tensor:
+        outputs, builds = [], layout.edge_index is None
+        for i, block in enumerate(self.blocks):
+            if builds and i % self.rebuild_every == 0:
+                layout = layout.with_edges(self.graphs[i // self.rebuild_every](x, layout))
+            x = block(x, layout)
+            outputs.append(x)
+        return x if self.jump is None else self.jump(outputs)
+
+    def _with_edges(self, layout: Layout, edge_index: Tensor, edge_attr: Tensor | None) -> Layout:
+        """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose edge mask
+        follows the order given) needs the edges as they are.
+        """
+        explained = any(module.explain for module in self.modules() if isinstance(module, MessagePassing))
+        if torch.compiler.is_compiling() or explained:
+            return layout.with_edges(edge_index, edge_attr)
+        edges = sorted_edges(edge_index, layout.num_nodes)
+        if edge_attr is not None:
+            edge_attr = edge_attr[edge_index[1].argsort(stable=True)]
+        return layout.with_edges(edges, edge_attr)
+
+    def _check(self, x: Tensor, edge_index: Tensor | None, edge_attr: Tensor | None, batch: Tensor | None) -> None:
+        if x.dim() != 2 or x.size(1) != self.in_channels:
+            raise ValueError(f"x must have shape (N, {self.in_channels}), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point, got {x.dtype}: use x.float()")
+        for name, other in (("edge_index", edge_index), ("edge_attr", edge_attr), ("batch", batch)):
+            if other is not None and other.device != x.device:
+                raise ValueError(f"x is on {x.device} but {name} on {other.device}: move them together")
+        self._check_edge_attr(edge_index, edge_attr)
+
+    def _check_edge_attr(self, edge_index: Tensor | None, edge_attr: Tensor | None) -> None:
+        if (edge_attr is None) != (self.edge_dim is None):
+            got = "none" if edge_attr is None else f"some of shape {tuple(edge_attr.shape)}"
+            raise ValueError(f"the encoder was built with edge_dim={self.edge_dim}, but got {got} as edge_attr")
+        if edge_attr is None:
+            return
+        if edge_index is None:
+            raise ValueError("edge_attr are features of given edges: pass the edge_index as well")
+        expected = (edge_index.size(-1), self.edge_dim)
+        if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
+            raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")
+
+
+def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:
+    if batch is None:
+        graphs = 1 if batch_size is None else batch_size
+        if graphs < 1 or x.size(0) % graphs:
+            raise ValueError(f"{x.size(0)} nodes are not {graphs} graphs of equal size: pass their batch vector")
+        return Layout.from_equal(graphs, x.size(0) // graphs)
+    if batch.dim() == 1 and batch.size(0) != x.size(0):
+        raise ValueError(f"batch must name the graph of each of the {x.size(0)} nodes, got {batch.size(0)} entries")
+    return Layout.from_batch(batch, batch_size)
