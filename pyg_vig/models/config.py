@@ -113,7 +113,7 @@ class PyramidViGConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         same = len(self.channels) == len(self.depths) == len(self.reductions)
-        lengths = f"{len(self.channels)}, {len(self.depths)}, {len(self.reductions)}"
+        lengths = (len(self.channels), len(self.depths), len(self.reductions))
         _require(same, "channels, depths and reductions", lengths, "of one length")
         _require(min(self.depths) >= 1, "depths", self.depths, "at least 1 each")
 

@@ -9,7 +9,7 @@ import torch
 
 def spread(first: float, last: float, count: int) -> list[float]:
     """``count`` evenly spaced float32 numbers from ``first`` to ``last``."""
-    return torch.linspace(first, last, count, dtype=torch.float32).tolist()
+    return torch.linspace(first, last, count, dtype=torch.float32, device="cpu").tolist()
 
 
 def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[int]:

@@ -147,10 +147,8 @@ class VisionGNN(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Groups of parameters for layer-wise learning rates (timm's format)."""
-        return {
-            "stem": r"^(stem|position)",
-            "blocks": r"^stages\.(\d+)" if coarse else [(r"^stages\.(\d+)\.(?:blocks\.(\d+)|downsample)", None)],
-        }
+        per_block = [(r"^stages\.(\d+)\.blocks\.(\d+)", None), (r"^stages\.(\d+)\.downsample", (-1,))]
+        return {"stem": r"^(?:stem|position)", "blocks": r"^stages\.(\d+)" if coarse else per_block}
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that take no weight decay by design (none: the published recipe decays positions)."""
@@ -158,12 +156,12 @@ class VisionGNN(nn.Module):
 
     def fuse(self) -> VisionGNN:
         """A copy for inference: every batch norm folded into the layer before it, no gradients; the same outputs."""
-        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        fused = copy.deepcopy(self).eval()
         for module in fused.modules():
             fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)
             if fold_norm is not None:
                 fold_norm()
-        return fused
+        return fused.requires_grad_(False)
 
     def _embed(self, images: Tensor | Data) -> tuple[Tensor, Layout]:
         x, layout = self.stem(images)

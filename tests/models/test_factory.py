@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import GATConv, GATv2Conv
+
+import pyg_vig
+from pyg_vig.graph import GridGraph
+from pyg_vig.models import get_config
+
+PARAMETERS = {  # trainable, counted from the official code
+    "vig_ti": 7_184_744,
+    "vig_s": 22_747_752,
+    "vig_b": 86_841_832,
+    "pvig_ti": 10_714_376,
+    "pvig_s": 27_251_912,
+    "pvig_m": 49_525_832,
+    "pvig_b": 92_980_328,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_exactly_the_official_ones(name):
+    with torch.device("meta"):
+        model = pyg_vig.create_model(name)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("conv", "isotropic", "pyramid"),
+    [
+        ("edge", 7_184_744, 10_714_376),
+        ("sage", 7_302_248, 10_887_752),
+        ("gin", 6_963_572, 10_382_612),
+    ],
+)
+def test_parameters_with_the_other_convs(conv, isotropic, pyramid):
+    for name, expected in (("vig_ti", isotropic), ("pvig_ti", pyramid)):
+        assert sum(p.numel() for p in pyg_vig.create_model(name, conv=conv).parameters()) == expected
+
+
+def tiny(**overrides):
+    return pyg_vig.create_model("vig_nano", **({"depth": 2, "k": 4, "channels": 32} | overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"num_classes": 7},
+        {"conv": "mr", "norm": None, "bias": False},
+        {"conv": "edge", "act": "relu"},
+        {"conv": "sage", "act": "leaky_relu"},
+        {"conv": "gin", "act": "hardswish"},
+        {"conv": "GATv2Conv"},
+        {"conv": "TransformerConv"},
+        {"conv": GATv2Conv},
+        {"conv": lambda i, o: GATConv(i, o, heads=4, concat=False)},
+        {"graph": "grid"},
+        {"graph": GridGraph(4)},
+        {"graph": lambda: GridGraph(4)},
+        {"k": (3, 5)},
+        {"dilated": False, "epsilon": 0.2},
+        {"grapher_fc": False},
+        {"ffn": False},
+        {"position": False, "drop_rate": 0.1, "drop_path_rate": 0.1, "heads": 2},
+        {"stem": "patch"},
+        {"distilled": True},
+    ],
+    ids=str,
+)
+def test_any_field_can_be_overridden_and_the_network_trains(overrides):
+    torch.manual_seed(0)
+    model = tiny(**overrides)
+    out = model(torch.rand(3, 3, 32, 32))
+    for scores in out if isinstance(out, tuple) else (out,):
+        assert scores.shape == (3, overrides.get("num_classes", 10))
+    loss = sum(s.logsumexp(-1).sum() for s in out) if isinstance(out, tuple) else out.logsumexp(-1).sum()
+    loss.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not without
+    assert model.eval()(torch.rand(1, 3, 32, 32)).isfinite().all()
+
+
+def test_pyramid_takes_convs_that_accept_pairs():
+    model = pyg_vig.create_model("pvig_ti", depths=(1, 1, 1, 1), conv="GATv2Conv").eval()
+    assert model(torch.rand(1, 3, 64, 96).repeat(1, 1, 4, 4)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("vig_tiny", {}, "did you mean"),
+        ("vig_ti", {"blocks": 3}, "no option 'blocks': valid ones are .*depth"),
+        ("vig_ti", {"conv": "NoConv"}, "unknown conv 'NoConv'"),
+        ("vig_ti", {"graph": "tree"}, "unknown graph 'tree'"),
+        ("vig_ti", {"act": "step"}, "unknown activation 'step'"),
+        ("vig_ti", {"norm": "instance"}, "unknown norm 'instance'"),
+        ("vig_ti", {"heads": 5}, "heads .* must divide"),
+        ("vig_ti", {"depth": 0}, "depth must be at least 1, got 0"),
+        ("vig_ti", {"k": (9, 9)}, "k names 2 blocks, but the network has 12"),
+        ("vig_ti", {"patch_size": 12}, "power of two, got 12"),
+        ("vig_ti", {"drop_path_rate": 1.5}, "drop_path_rate must be a probability"),
+        ("pvig_ti", {"depths": (1, 1)}, r"of one length, got \(4, 2, 4\)"),
+        ("pvig_ti", {"conv": "GCNConv"}, "pair"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(name, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        pyg_vig.create_model(name, **overrides)
+
+
+def test_configuration_is_data():
+    config = get_config("pvig_ti", num_classes=3, depths=[1, 1, 1, 1])
+    assert config.num_classes == 3
+    assert config.depths == (1, 1, 1, 1)
+    assert get_config("pvig_ti").depths == (2, 2, 6, 2)
+
+
+def test_list_models_filters():
+    assert pyg_vig.list_models("pvig_*") == ["pvig_ti", "pvig_s", "pvig_m", "pvig_b"]
+    assert set(PARAMETERS) <= set(pyg_vig.list_models())
+
+
+def test_features_only():
+    model = pyg_vig.create_model("pvig_ti", depths=(1, 1, 1, 1), features_only=True, out_indices=(0, -2)).eval()
+    maps = model(torch.rand(1, 3, 192, 256))
+    assert [tuple(m.shape[1:]) for m in maps] == [(48, 48, 64), (240, 12, 16)]
+    assert [(info["num_chs"], info["reduction"]) for info in model.feature_info] == [(48, 4), (240, 16)]
+    assert not any(isinstance(m, nn.Linear) and m.out_features == 1000 for m in model.modules())
+    with pytest.raises(ValueError, match="out_indices must lie in"):
+        pyg_vig.create_model("pvig_ti", features_only=True, out_indices=(4,))
+    with pytest.raises(ValueError, match="features_only=True"):
+        pyg_vig.create_model("pvig_ti", out_indices=(0,))

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch_geometric.data import Batch, Data
+
+import pyg_vig
+from pyg_vig.graph import grid_graph
+
+SMALL = {
+    "vig": ("vig_nano", {"depth": 3, "channels": 32}, 32),
+    "patch": ("vig_nano", {"depth": 3, "channels": 32, "stem": "patch"}, 32),
+    "pyramid": ("pvig_ti", {"depths": (1, 1, 2, 1), "channels": (16, 24, 32, 48), "image_size": 128, "k": 4}, 128),
+}
+
+
+@pytest.fixture(params=SMALL)
+def network(request):
+    torch.manual_seed(0)
+    name, overrides, size = SMALL[request.param]
+    model = pyg_vig.create_model(name, num_classes=5, **overrides).double()
+    with torch.no_grad():
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("running_mean"):
+                buffer.normal_(std=0.1)
+            elif buffer_name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+        if model.position is not None:
+            model.position.weight.normal_()
+    return model.eval(), size
+
+
+def images(count, size, width=None):
+    return torch.rand(count, 3, size, width or size, dtype=torch.float64)
+
+
+def test_a_batch_gives_what_its_images_give_one_by_one(network):
+    model, size = network
+    batch = images(3, size)
+    single = torch.cat([model(image.unsqueeze(0)) for image in batch])
+    torch.testing.assert_close(model(batch), single, rtol=1e-9, atol=1e-9)
+
+
+def test_other_input_sizes(network):
+    model, size = network
+    assert model(images(2, size + 32, size + 64)).shape == (2, 5)
+    assert model(images(1, 2 * size, size)).isfinite().all()
+
+
+def test_timm_methods(network):
+    model, size = network
+    batch = images(2, size)
+    features = model.forward_features(batch)
+    assert features.shape[:2] == (2, model.num_features)
+    torch.testing.assert_close(model.forward_head(features), model(batch))
+    assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
+    assert model.get_classifier().out_features == 5
+    maps = model.forward_intermediates(batch)
+    assert [m.shape[1] for m in maps] == [info["num_chs"] for info in model.feature_info]
+    assert [size // m.shape[2] for m in maps] == [info["reduction"] for info in model.feature_info]
+    torch.testing.assert_close(maps[-1], features)
+    model.double().reset_classifier(11)
+    assert model.double()(batch).shape == (2, 11)
+    model.reset_classifier(0)
+    assert model(batch).shape == (2, model.head_hidden_size)
+
+
+def test_fuse_gives_the_same_and_leaves_the_network_alone(network):
+    model, size = network
+    before = copy.deepcopy(model.state_dict())
+    fused = model.train().fuse()
+    batch = images(2, size)
+    torch.testing.assert_close(fused(batch), model.eval()(batch), rtol=1e-9, atol=1e-9)
+    assert not any(p.requires_grad for p in fused.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(network):
+    model, size = network
+    batch = images(2, size)
+    gradients = []
+    for enable in (False, True):
+        twin = copy.deepcopy(model)
+        twin.set_grad_checkpointing(enable)
+        twin(batch).square().sum().backward()
+        gradients.append([p.grad for p in twin.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+def test_eval_and_no_grad_take_the_same_path(network):
+    model, size = network
+    batch = images(2, size)
+    with torch.inference_mode():
+        inference = model(batch)
+    torch.testing.assert_close(model(batch).detach(), inference.clone())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vig_nano", "pvig_ti"])
+def test_compiles_without_a_graph_break(name):
+    torch._dynamo.reset()
+    shape = {"depth": 2} if name == "vig_nano" else {"depths": (1, 1), "channels": (16, 24), "reductions": (2, 1)}
+    model = pyg_vig.create_model(name, image_size=32, k=4, **shape).eval()
+    batch = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(batch)
+        actual = torch.compile(model, fullgraph=True)(batch)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def graph_of(image, patch, with_edges):
+    height, width = image.shape[1] // patch, image.shape[2] // patch
+    x = F.pixel_unshuffle(image.unsqueeze(0), patch)[0].flatten(1).T
+    edges = grid_graph(height, width).as_tensor() if with_edges else None
+    return Data(x=x, grid=torch.tensor([[height, width]]), edge_index=edges)
+
+
+@pytest.mark.parametrize("graph", ["knn", "given"])
+def test_a_pyg_batch_of_patches_gives_what_the_images_give(graph):
+    torch.manual_seed(0)
+    options = {"depth": 3, "stem": "patch", "dilated": True, "k": 4}
+    model = pyg_vig.create_model("vig_nano", graph=graph, **options).double().eval()
+    torch.nn.init.normal_(model.position.weight)
+    of_images = pyg_vig.create_model("vig_nano", graph="knn" if graph == "knn" else "grid", **options).double().eval()
+    of_images.load_state_dict(model.state_dict())
+    sizes = [(32, 32), (48, 24), (20, 64)]
+    pictures = [torch.rand(3, *size, dtype=torch.float64) for size in sizes]
+    batch = Batch.from_data_list([graph_of(picture, 4, True) for picture in pictures])
+    expected = torch.cat([of_images(picture.unsqueeze(0)) for picture in pictures])
+    torch.testing.assert_close(model(batch), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model(graph_of(pictures[0], 4, True)), expected[:1], rtol=1e-9, atol=1e-9)
+
+
+def test_wrong_inputs_say_what_to_change():
+    model = pyg_vig.create_model("vig_nano", depth=2).eval()
+    with pytest.raises(ValueError, match="add the batch dimension"):
+        model(torch.rand(3, 32, 32))
+    with pytest.raises(ValueError, match="in_channels=1"):
+        model(torch.rand(2, 1, 32, 32))
+    with pytest.raises(ValueError, match="stem='patch'"):
+        model(graph_of(torch.rand(3, 32, 32), 4, True))
+    with pytest.raises(ValueError, match="k=6 neighbours asked of a graph with 4 nodes"):
+        model(torch.rand(1, 3, 8, 8))
+    patches = pyg_vig.create_model("vig_nano", depth=2, stem="patch", graph="given").eval()
+    with pytest.raises(ValueError, match="multiples of 4"):
+        patches(torch.rand(1, 3, 30, 32))
+    with pytest.raises(ValueError, match="needs an edge_index"):
+        patches(torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="ImageToGraph"):
+        patches(graph_of(torch.rand(3, 32, 32), 8, True))
+    data = graph_of(torch.rand(3, 32, 32), 4, True)
+    del data.grid
+    with pytest.raises(ValueError, match="position=False"):
+        patches(data)
+
+
+def test_group_matcher_covers_every_parameter():
+    from timm.models import group_parameters
+
+    model = pyg_vig.create_model("pvig_ti", depths=(1, 1, 1, 1))
+    for coarse in (False, True):
+        groups = group_parameters(model, model.group_matcher(coarse), reverse=True)
+        assert len(groups) == len(list(model.parameters()))
