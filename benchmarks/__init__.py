@@ -1,0 +1,6 @@
+"""Speed and memory of pyg_vig. Run ``python -m benchmarks --help``."""
+
+import warnings
+
+# torch_geometric scripts functions at import, and every measurement imports it in a process of its own.
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

@@ -1,0 +1,163 @@
+"""Command line of the benchmarks: ``make bench ARGS="--reference DIR"`` or ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyg_vig
+from benchmarks.case import Case
+from benchmarks.memory import measure_memory
+from benchmarks.networks import COMPILED, EAGER, FUSED, OFFICIAL, TIMM
+from benchmarks.parts import measure_parts
+from benchmarks.process import MALLOC
+from benchmarks.profiling import measure_profile
+from benchmarks.reference import CONVS
+from benchmarks.report import TABLES, provenance, write
+from benchmarks.scaling import NODES, measure_scaling
+from benchmarks.speed import measure_agreement, measure_speed
+
+Row = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measure what is asked for, print it, and write it where asked to."""
+    options = parse(arguments)
+    results = provenance(_settings(options))
+    sections = {
+        "agreement": agreement_rows,
+        "speed": speed_rows,
+        "memory": memory_rows,
+        "parts": parts_rows,
+        "scaling": scaling_rows,
+        "profile": profile_rows,
+    }
+    for section in chosen(options):
+        results[section] = list(_progress(section, sections[section](options)))
+        print(f"\n{section}\n{TABLES[section](results[section])}", flush=True)
+        if options.output:  # after every section: a long run that is interrupted keeps what it has
+            write(options.output, results)
+    if options.output:
+        from benchmarks.plot import plot_results
+
+        print("\nwritten:", *[options.output, *plot_results(results, options.output)])
+    return results
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory of pyg_vig.")
+    add = parser.add_argument
+    add("--reference", metavar="DIR", help="a checkout of the official code: the folder vig_pytorch")
+    add("--models", nargs="+", default=["vig_ti", "pvig_ti"], choices=pyg_vig.list_models(), metavar="NAME")
+    add("--conv", nargs="+", default=["max_relative"], metavar="NAME", help="graph convs, such as edge sage gin")
+    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time")
+    add("--size", nargs="+", type=int, default=[224], metavar="N", help="side of the images")
+    add("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
+    add("--threads", type=int, default=2, help="CPU threads")
+    add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--rounds", type=int, default=8, help="rounds of every comparison")
+    add("--train", action=argparse.BooleanOptionalAction, default=True, help="time training steps as well")
+    add("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory as well")
+    add("--malloc", nargs="+", default=list(MALLOC), choices=list(MALLOC), help="settings of glibc's malloc")
+    add("--compile", action="store_true", help="time torch.compile of the fused network as well (compiles for minutes)")
+    add("--timm", action="store_true", help="time timm networks of like cost as well")
+    add("--parts", action="store_true", help="the parts instead: k-NN, convs, pooling")
+    add("--scaling", action="store_true", help="k-NN over nodes and k instead")
+    add("--largest", type=int, default=NODES[-1], metavar="N", help="last point of the scaling curve")
+    add("--profile", action="store_true", help="where the time goes instead: graph, aggregation, linear, rest")
+    add("--output", type=Path, metavar="FILE.json", help="keep the results, and plots beside them")
+    options = parser.parse_args(arguments)
+    if min(options.rounds, options.threads, *options.batch, *options.size) < 1:
+        parser.error("--rounds, --threads, --batch and --size must be at least 1")
+    if options.device == "cuda":
+        options.malloc = ["default"]
+    return options
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    """Sections of this run: those asked for, or else speed and memory of networks."""
+    asked = [section for section in ("parts", "scaling", "profile") if getattr(options, section)]
+    if asked:
+        return asked
+    return ["agreement"] * bool(options.reference) + ["speed"] + ["memory"] * options.memory
+
+
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    for model, conv, size, dtype, batch in product(
+        options.models, options.conv, options.size, options.dtype, options.batch
+    ):
+        reference = options.reference if conv in CONVS and model in OFFICIAL_MODELS else None
+        yield Case(model, conv, batch, size, dtype, options.device, options.threads, reference)
+
+
+OFFICIAL_MODELS = ("vig_ti", "vig_s", "vig_b", "pvig_ti", "pvig_s", "pvig_m", "pvig_b")
+
+
+def agreement_rows(options: argparse.Namespace) -> Iterator[Row]:
+    seen = set()
+    for case in cases(options):
+        if case.reference and (case.label, case.size) not in seen:
+            seen.add((case.label, case.size))
+            yield measure_agreement(case)
+
+
+def speed_rows(options: argparse.Namespace) -> Iterator[Row]:
+    for malloc, case, mode in product(options.malloc, list(cases(options)), _modes(options)):
+        yield from measure_speed(case, mode, _subjects(case, mode, options), options.rounds, malloc)
+
+
+def memory_rows(options: argparse.Namespace) -> Iterator[Row]:
+    for case, mode in product(list(cases(options)), _modes(options)):
+        for subject in _subjects(case, mode, options):
+            if subject != COMPILED:  # compiling takes more memory than running, in the same process
+                yield measure_memory(case, mode, subject)
+
+
+def parts_rows(options: argparse.Namespace) -> Iterator[Row]:
+    for batch in options.batch:
+        case = Case("", batch=batch, device=options.device, threads=options.threads)
+        yield from measure_parts(case, options.rounds)
+
+
+def scaling_rows(options: argparse.Namespace) -> Iterator[Row]:
+    case = Case("", device=options.device, threads=options.threads)
+    yield from measure_scaling(case, options.rounds, options.largest)
+
+
+def profile_rows(options: argparse.Namespace) -> Iterator[Row]:
+    for case in cases(options):
+        for subject in [OFFICIAL] * bool(case.reference) + [FUSED]:
+            yield measure_profile(case, subject, options.rounds)
+
+
+def _modes(options: argparse.Namespace) -> list[str]:
+    return ["inference", "training"] if options.train else ["inference"]
+
+
+def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
+    """What is timed in a mode: a fused network is for inference only."""
+    names = [OFFICIAL] * bool(case.reference) + [EAGER]
+    if mode == "inference":
+        names += [FUSED] + [COMPILED] * options.compile
+    return names + list(TIMM.get(case.model, ())) * options.timm
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The options; of paths on this machine only whether they were given."""
+    settings = {key: value for key, value in vars(options).items() if key != "output"}
+    return {**settings, "reference": options.reference is not None}
+
+
+def _progress(section: str, rows: Iterable[Row]) -> Iterator[Row]:
+    for number, row in enumerate(rows, 1):
+        print(f"\r{section}: {number} measured", end="", file=sys.stderr, flush=True)
+        yield row
+    print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

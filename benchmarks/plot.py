@@ -1,0 +1,79 @@
+"""Plots of a results file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from benchmarks.networks import OFFICIAL, PRODUCTS
+
+Row = dict[str, Any]
+
+
+def plot_results(results: Mapping[str, Any], path: Path) -> list[Path]:
+    """Draw what the results hold, as ``NAME_speed.png`` and ``NAME_scaling.png`` beside ``path``."""
+    drawn = []
+    for kind, draw in (("speed", _speed), ("scaling", _scaling)):
+        if results.get(kind):
+            target = path.with_name(f"{path.stem}_{kind}.png")
+            figure = draw(results[kind])
+            figure.savefig(target, dpi=150, bbox_inches="tight")
+            plt.close(figure)
+            drawn.append(target)
+    return drawn
+
+
+def _speed(rows: list[Row]) -> plt.Figure:
+    """Images per second by subject; a panel for every case."""
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        load = f"{row['size']} px, batch {row['batch']}, {row['dtype']}, malloc {row['malloc']}"
+        panels.setdefault(f"{row['model']}, {row['mode']}\n{load}", []).append(row)
+    across = min(4, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = plt.subplots(down, across, figsize=(3.4 * across, 2.6 * down), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (title, cells) in zip(axes.flat, panels.items(), strict=False):
+        names = [cell["subject"] for cell in cells]
+        bars = axis.barh(names, [cell["images_per_second"] for cell in cells], color=[_color(name) for name in names])
+        axis.bar_label(bars, [f"{cell['images_per_second']:.3g}" for cell in cells], padding=2, fontsize=8)
+        axis.set(title=title, xlabel="images/s")
+        axis.title.set_fontsize(8)
+        axis.invert_yaxis()
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _color(subject: str) -> str:
+    return {OFFICIAL: "0.6", PRODUCTS: "0.85"}.get(subject, "tab:blue")
+
+
+def _scaling(rows: list[Row]) -> plt.Figure:
+    """Seconds and peak memory of k-NN over nodes, and over k."""
+    curves = sorted({row["curve"] for row in rows}, reverse=True)
+    figure, axes = plt.subplots(len(curves), 2, figsize=(8, 3.2 * len(curves)), squeeze=False, layout="constrained")
+    for pair, curve in zip(axes, curves, strict=True):
+        cells = [row for row in rows if row["curve"] == curve]
+        for axis, quantity, label in zip(pair, ("median", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+            _draw_curve(axis, cells, curve, quantity)
+            axis.set(xlabel=curve, ylabel=label)
+            axis.legend(frameon=False)
+    return figure
+
+
+def _draw_curve(axis: Axes, rows: list[Row], x: str, y: str) -> None:
+    for subject in dict.fromkeys(row["subject"] for row in rows):
+        points = [(row[x], row[y]) for row in rows if row["subject"] == subject and row[y] > 0]
+        axis.plot(*zip(*points, strict=True), marker="o", label=subject)
+    axis.set(xscale="log", yscale="log")
+    axis.grid(alpha=0.3)

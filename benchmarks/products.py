@@ -1,0 +1,98 @@
+"""The bare matrix products of a network: its linear layers and convolutions with nothing between them.
+
+No code for the network can be faster than these as long as it calls the same kernels, so they are the mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+_PRODUCTS = {
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten.baddbmm.default,
+    aten.convolution.default,
+    aten.convolution_backward.default,
+}
+
+
+class Products:
+    """Products recorded from a run; calling the object runs them again, one after the other."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Sequence[Any], dict[str, Any]]] = []
+        self.flops = 0  # two for a multiply-add
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        for function, args, kwargs in self.calls:
+            function(*args, **kwargs)
+
+
+def record_products(
+    run: Callable[[], object], weights: Iterable[Tensor] = (), skip: Iterable[nn.Module] = ()
+) -> Products:
+    """The products of one run.
+
+    Args:
+        run: what to run; it may include a backward pass.
+        weights: the parameters, so that they can be told from activations.
+        skip: modules whose products are not counted (the graph builders').
+    """
+    mode, skip = _Recorder(weights), list(skip)
+    handles = [module.register_forward_pre_hook(mode.pause) for module in skip]
+    handles += [module.register_forward_hook(mode.resume) for module in skip]
+    try:
+        with mode:
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return mode.products
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.products = Products()
+        self.weights = {weight.untyped_storage().data_ptr() for weight in weights}
+        self.paused = 0
+        self.buffers: dict[tuple[Any, ...], Tensor] = {}
+
+    def pause(self, *_: Any) -> None:
+        self.paused += 1
+
+    def resume(self, *_: Any) -> None:
+        self.paused -= 1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if func in _PRODUCTS and not self.paused:
+            inputs = tree_map_only(Tensor, self._stand_in, (args, kwargs))
+            self.products.calls.append((func, *inputs))
+            self.products.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
+        return out
+
+    def _stand_in(self, x: Tensor) -> Tensor:
+        """Random numbers of the same shape and memory layout.
+
+        Activations of one shape share a buffer, as in a network where each is used soon after it was made. Weights are
+        small and many: every one has its own, since a network reads them all from memory.
+        """
+        storage = x.untyped_storage().data_ptr()
+        key = (x.shape, x.stride(), x.dtype, storage if storage in self.weights else None)
+        if key not in self.buffers:
+            extent = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+            values = torch.randn(max(extent, 1), device=x.device).to(x.dtype)
+            self.buffers[key] = values.as_strided(x.shape, x.stride())
+        return self.buffers[key]

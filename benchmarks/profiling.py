@@ -1,0 +1,87 @@
+"""Where the time of a forward pass goes: graph, aggregation, linear, rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from benchmarks.case import Case
+from benchmarks.networks import build, graphers, infer
+from benchmarks.process import in_fresh_process
+
+Row = dict[str, Any]
+
+CATEGORIES = ("graph", "aggregation", "linear", "rest")
+_LINEAR = ("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "aten::conv2d", "aten::convolution")
+
+
+def measure_profile(case: Case, subject: str, rounds: int) -> Row:
+    """Milliseconds of a batch by category, the profiler's own overhead included."""
+    totals = in_fresh_process(_measure, "default", case, subject, rounds)
+    return {**case.describe(), "subject": subject, "milliseconds": totals}
+
+
+def _measure(case: Case, subject: str, rounds: int) -> dict[str, float]:
+    case.start()
+    network = build(case, subject)
+    images = case.images().to(case.torch_dtype)
+    infer(network, images)
+    with _ranges(network), profile(activities=_activities(case)) as profiler:
+        for _ in range(rounds):
+            with record_function("forward"):  # its own share is Python between the operators
+                infer(network, images)
+    clock = "self_cpu_time_total" if case.device == "cpu" else "self_device_time_total"
+    totals = dict.fromkeys(CATEGORIES, 0.0)
+    for event in profiler.events():
+        totals[_category(event)] += getattr(event, clock) / 1e3 / rounds  # microseconds to milliseconds
+    return totals
+
+
+def _activities(case: Case) -> list[ProfilerActivity]:
+    return [ProfilerActivity.CPU] if case.device == "cpu" else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+
+
+def _category(event: Any) -> str:
+    """The innermost range that an operator ran in; products are told from the rest of a conv by their names."""
+    linear = False
+    while event is not None:
+        if event.name == "part:graph":
+            return "graph"
+        linear = linear or event.name in _LINEAR
+        if event.name in ("part:conv", "part:update"):
+            return "linear" if linear else {"part:conv": "aggregation", "part:update": "rest"}[event.name]
+        event = event.cpu_parent
+    return "linear" if linear else "rest"
+
+
+@contextmanager
+def _ranges(network: nn.Module) -> Iterator[None]:
+    """Name what runs inside the graph builders, the convs, and the convs' layers (linear, norm, activation)."""
+    handles = []
+    for builder, conv in graphers(network):
+        layers = [layer for name, layer in conv.named_children() if name.startswith("nn")]
+        for part, modules in (("graph", [builder]), ("conv", [conv]), ("update", layers)):
+            for module in modules:
+                handles += _mark(module, f"part:{part}")
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mark(module: nn.Module, name: str) -> list[Any]:
+    running: list[record_function] = []
+
+    def enter(*_: Any) -> None:
+        running.append(record_function(name))
+        running[-1].__enter__()
+
+    def leave(*_: Any) -> None:
+        running.pop().__exit__(None, None, None)
+
+    return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]

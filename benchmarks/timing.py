@@ -1,0 +1,60 @@
+"""Timing that survives a noisy machine: every subject once per round, compared round by round."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+Subject = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of every subject, one entry a round."""
+
+    seconds: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        return median(self.seconds[name])
+
+    def speedup(self, name: str, baseline: str) -> float | None:
+        """How many times as fast as the baseline: the median of the ratios within each round."""
+        if name not in self.seconds or baseline not in self.seconds:
+            return None
+        pairs = zip(self.seconds[baseline], self.seconds[name], strict=True)
+        return median(slow / fast for slow, fast in pairs)
+
+
+def interleave(subjects: Mapping[str, Subject], rounds: int, warmup: int = 1) -> Timings:
+    """Run every subject once per round; what disturbs the machine for a while then disturbs all of them.
+
+    The order rotates, so that nobody always follows the same neighbour and finds the cache as that one left it.
+    """
+    names = list(subjects)
+    for name in names * warmup:
+        subjects[name]()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        gc.collect()  # now, so that it need not happen while one of them is timed
+        for name in names[first:] + names[:first]:
+            seconds[name].append(_time(subjects[name]))
+    return Timings(seconds)
+
+
+def _time(subject: Subject) -> float:
+    _synchronize()
+    start = time.perf_counter()
+    subject()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.readme import END, START, insert, speed_section
+from benchmarks.report import table
+
+
+def test_table_is_aligned_markdown() -> None:
+    assert table(["a", "bc"], [["x", 1.23456], [None, 7]]).splitlines() == [
+        "| a | bc    |",
+        "| - | ----- |",
+        "| x | 1.235 |",
+        "|   | 7     |",
+    ]
+
+
+def test_section_is_replaced_between_the_markers() -> None:
+    text = f"before\n{START}\nold\n{END}\nafter\n"
+    assert insert(text, "new") == f"before\n{START}\nnew\n{END}\nafter\n"
+    assert insert(insert(text, "new"), "new") == insert(text, "new")
+    with pytest.raises(ValueError, match="expected one line"):
+        insert(f"{END}\n{START}\n", "new")
+
+
+def test_speed_section_compares_with_the_official_code() -> None:
+    load = {"model": "vig_ti", "mode": "inference", "batch": 8, "size": 224, "dtype": "float32", "threads": 2}
+    speed = [
+        {
+            **load,
+            "malloc": malloc,
+            "subject": subject,
+            "median": ms / 1e3,
+            "speedup": 400 / ms,
+            "share_of_products": 80 / ms,
+        }
+        for malloc in ("default", "tuned")
+        for subject, ms in (("official", 400), ("eager", 125), ("fused", 100), ("products", 80))
+    ]
+    memory = [{**load, "subject": subject, "peak_mib": peak} for subject, peak in (("official", 100), ("fused", 30))]
+    machine, versions = {"cpu": "A CPU", "cores": 2}, {"torch": "2.15.0"}
+    results = {"speed": speed, "memory": memory, "machine": machine, "versions": versions, "date": "2026-01-02T03"}
+    line, caption = [text for text in speed_section(results).splitlines()[2:] if text]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["vig_ti", "inference", "400", "3.2 x", "4.0 x", "", "400", "4.0 x", "80%", "30%"]
+    assert "A CPU with 2 cores" in caption
+
+
+def test_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "results" / "nano.json"
+    options = "--models vig_nano --size 32 --batch 1 --rounds 1 --threads 1 --malloc default --no-train --no-memory"
+    main([*options.split(), "--output", str(output)])
+    results = json.loads(output.read_text())
+    assert [row["subject"] for row in results["speed"]] == ["eager", "fused", "products"]
+    assert results["settings"]["reference"] is False
+    assert str(tmp_path) not in output.read_text()
+    assert "| vig_nano" in capsys.readouterr().out
+    assert output.with_name("nano_speed.png").stat().st_size > 10_000
