@@ -1,0 +1,3 @@
+from pyg_vig.cli.main import main
+
+main()

@@ -1,0 +1,39 @@
+"""Mistakes of the user become one clear line; those of the program keep their traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_EXTRAS = {  # package that is missing, and the extra that brings it
+    **dict.fromkeys(("lightning", "torchmetrics", "jsonargparse", "safetensors", "tqdm", "yaml"), "train"),
+    **dict.fromkeys(("torchvision", "sklearn", "skimage", "PIL"), "images"),
+    **dict.fromkeys(("matplotlib", "networkx"), "plot"),
+}
+
+
+@contextmanager
+def user_errors(command: str) -> Iterator[None]:
+    """Turn what is wrong with the arguments, files and installed packages into a message and exit status 2.
+
+    Put only what checks and prepares inside, not the work itself.
+
+    Args:
+        command: name of the command, for the message.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _exit(command, f"this needs {package}: pip install 'pyg-vig[train,images,plot]'")
+    except (ValueError, OSError) as error:
+        _exit(command, str(error))
+
+
+def _exit(command: str, message: str) -> None:
+    import sys
+
+    print(f"pyg-vig {command}: {message}", file=sys.stderr)
+    raise SystemExit(2) from None

@@ -1,0 +1,70 @@
+"""``pyg-vig graph``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyg_vig.cli.errors import user_errors
+from pyg_vig.cli.network import open_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Save a figure of the graphs that a network builds on a photo."""
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig graph",
+        description="Draw the neighbours of two patches of a photo, in the first, middle and last block.",
+    )
+    parser.add_argument("photo", help="image file, or 'example' for scikit-image's photo of a cat")
+    parser.add_argument("--model", default="vig_ti", help="name, checkpoint or folder of a run (default: vig_ti)")
+    parser.add_argument("--checkpoint", help="weights for --model, of the official code or mmpretrain for instance")
+    parser.add_argument("--patches", nargs="+", metavar="Y,X", help="places as shares of the height and width: 0.4,0.7")
+    parser.add_argument("-o", "--output", default="graph.png", help="file to write, in any format that matplotlib has")
+    options = parser.parse_args(arguments)
+    with user_errors("graph"):
+        _draw(options).savefig(options.output, dpi=150)
+    print(f"picture {options.output}")
+
+
+def _draw(options: argparse.Namespace) -> Figure:
+    import torch
+
+    from pyg_vig.models import load_checkpoint
+    from pyg_vig.plot import plot_blocks
+    from pyg_vig.train.transforms import evaluation_transform
+
+    torch.manual_seed(0)
+    model = open_network(options.model)
+    if options.checkpoint is not None:
+        load_checkpoint(model, options.checkpoint, reset_head=True)
+    trained = options.checkpoint is not None or Path(options.model).exists()
+    transform = evaluation_transform(model.config.image_size, model.config.in_channels)
+    image = transform(_open_photo(options.photo))
+    points = None if options.patches is None else [[_point(text) for text in options.patches]]
+    last = len(list(model.blocks)) - 1
+    title = f"{options.model} ({'trained' if trained else 'random weights, not trained'})"
+    blocks = sorted({0, last // 2, last})
+    return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)
+
+
+def _open_photo(name: str):  # type: ignore[no-untyped-def]  # PIL is optional
+    from PIL import Image
+
+    if name != "example":
+        return Image.open(name).convert("RGB")
+    from skimage.data import chelsea
+
+    return Image.fromarray(chelsea())
+
+
+def _point(text: str) -> tuple[float, float]:
+    y, _, x = text.partition(",")
+    point = float(y), float(x)
+    if not all(0 <= share < 1 for share in point):
+        raise ValueError(f"--patches takes places in [0, 1), got {text}")
+    return point

@@ -1,0 +1,46 @@
+"""From ``pyg-vig COMMAND ...`` to the module of the command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+
+import pyg_vig
+
+_COMMANDS = {  # module of this package, and what it does
+    "train": ("train", "train a network, evaluate it on held-out images, draw the graphs that it learned"),
+    "eval": ("evaluate", "accuracy of a trained network on held-out images"),
+    "models": ("models", "list the networks with their size and the accuracy that their paper gives"),
+    "info": ("info", "configuration, size and feature maps of a network or checkpoint"),
+    "graph": ("graph", "draw which patches of a photo a network links"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Args:
+        arguments: words after ``pyg-vig``; by default those of the process.
+
+    Raises:
+        SystemExit: with a message, for a mistake in the arguments.
+    """
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig",
+        description="Vision graph neural networks on PyTorch Geometric.",
+        epilog="pyg-vig COMMAND --help tells the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing = "\n".join(f"{name:8} {text}" for name, (_, text) in _COMMANDS.items())
+    parser.epilog = f"commands:\n{_indented(listing)}\n\n{parser.epilog}"
+    parser.add_argument("--version", action="version", version=f"pyg-vig {pyg_vig.__version__}")
+    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of the command")
+    chosen = parser.parse_args(arguments)
+    module, _ = _COMMANDS[chosen.command]
+    import_module(f"pyg_vig.cli.{module}").run(chosen.arguments)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,29 @@
+"""``pyg-vig models``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+
+from pyg_vig.models import count_macs, count_parameters, create_model, list_models
+from pyg_vig.models.published import PUBLISHED
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print a table of the networks."""
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig models",
+        description="The networks: parameters, multiply-adds of one image (papers call them FLOPs), and the ImageNet "
+        "top-1 accuracy that the paper gives.",
+    )
+    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of the names, such as 'pvig_*'")
+    pattern = parser.parse_args(arguments).pattern
+    print(f"{'name':16} {'parameters':>12} {'image':>6} {'mult-adds':>10} {'paper top-1':>12}")
+    for name in list_models(pattern):
+        with torch.device("meta"):  # shapes only: no time for drawing weights
+            model = create_model(name)
+        size = model.config.image_size
+        paper = f"{PUBLISHED[name].top1:.1f} %" if name in PUBLISHED else "-"
+        print(f"{name:16} {count_parameters(model):12,} {size:6} {count_macs(model.to("meta"), size) / 1e9:8.3f} G {paper:>12}")

@@ -1,0 +1,7 @@
+"""Figures of the graphs inside a network (``pip install 'pyg-vig[plot]'``): ``Axes`` in, ``Axes`` out."""
+
+from pyg_vig.plot.blocks import plot_blocks
+from pyg_vig.plot.neighbors import neighbors_of, plot_neighbors
+from pyg_vig.plot.style import COLORS
+
+__all__ = ["COLORS", "neighbors_of", "plot_blocks", "plot_neighbors"]

@@ -1,0 +1,114 @@
+"""The same patches of several images, in several blocks of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyg_vig.models import VisionGNN, record_graphs
+from pyg_vig.plot.neighbors import plot_neighbors
+
+Point = tuple[float, float]
+
+
+@torch.no_grad()
+def plot_blocks(
+    model: VisionGNN,
+    images: Tensor,
+    *,
+    blocks: Sequence[int] = (0, -1),
+    points: Sequence[Sequence[Point]] | None = None,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    panel: float = 1.9,
+    across: bool = False,
+) -> Figure:
+    """Neighbours of a few patches of every image, in several blocks.
+
+    Args:
+        model: the network; runs in evaluation mode.
+        images: what the network takes, ``(B, C, H, W)``, normalised to [-1, 1]. Those of one channel are shown as ink
+            on paper.
+        blocks: which blocks; negative numbers count from the end.
+        points: for every image the places of the centre patches, as shares of height and width in [0, 1); by default
+            a bright one and a dark one.
+        labels: what is written above every image.
+        title: what is written above all.
+        panel: side of a panel in inches.
+        across: one column a block and one row an image, instead of the other way round.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for a block that does not exist.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.plot import plot_blocks
+        >>> figure = plot_blocks(pyg_vig.create_model("vig_nano"), torch.rand(2, 3, 32, 32), title="not trained")
+    """
+    was_training = model.training
+    with record_graphs(model.eval()) as graphs:
+        model(images)
+    model.train(was_training)
+    if any(not -len(graphs) <= block < len(graphs) for block in blocks):
+        raise ValueError(f"blocks must lie in -{len(graphs)} .. {len(graphs) - 1}, got {tuple(blocks)}")
+    points = points or [contrasting_points(image) for image in images]
+    figure, panels = _panels(len(blocks), len(images), panel, across)
+    for row, block in zip(panels, blocks, strict=True):
+        layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
+        for column, ax in enumerate(row):
+            patches = [_patch_at(point, layout.grid) for point in points[column]]
+            picture = _shown(images[column])
+            plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
+        name = f"block {block % len(graphs) + 1} of {len(graphs)}"
+        row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
+    for ax, label in zip(panels[0], labels or [], strict=False):
+        _write_beside(ax, label) if across else ax.set_title(label, fontsize=10)
+    figure.suptitle(title, fontsize=12)
+    figure.supxlabel("star: a patch. Frames of its colour: its neighbours in the graph of the block", fontsize=9)
+    return figure
+
+
+def _panels(blocks: int, images: int, side: float, across: bool) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes by block and image."""
+    rows, columns = (images, blocks) if across else (blocks, images)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(side * columns + 0.3, side * rows + 0.9), squeeze=False, layout="constrained"
+    )
+    return figure, axes.T if across else axes
+
+
+def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
+    """A bright and a dark place away from the border.
+
+    Args:
+        image: ``(C, H, W)``.
+        cells: cells on a side of the coarse grid that is searched.
+    """
+    middle = F.adaptive_avg_pool2d(image.mean(0, keepdim=True), cells)[0, 1:-1, 1:-1]
+    places = [divmod(int(place), cells - 2) for place in (middle.argmax(), middle.argmin())]
+    return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in places]
+
+
+def _patch_at(point: Point, grid: tuple[int, int] | None) -> tuple[int, int]:
+    if grid is None:
+        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
+    return int(point[0] * grid[0]), int(point[1] * grid[1])
+
+
+def _shown(image: Tensor) -> Tensor:
+    picture = (image + 1) / 2
+    return 1 - picture if image.size(0) == 1 else picture
+
+
+def _write_beside(ax: Axes, text: str) -> None:
+    ax.text(-0.05, 0.5, text, transform=ax.transAxes, rotation=90, va="center", ha="right", fontsize=10)

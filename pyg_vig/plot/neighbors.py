@@ -1,0 +1,125 @@
+"""Neighbours of chosen patches, drawn on the image (figure 4 of "Vision GNN", arXiv 2206.00272)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pyg_vig.graph import Layout
+from pyg_vig.plot.style import COLORS, as_picture
+
+_VEIL = 0.35  # share of white over the image, so that the colours stand out
+_MARGIN = 0.06  # between a frame and the border of its patch
+_INSET = 0.1  # how much further inside the second frame of a patch is: shared neighbours show all colours
+
+
+def neighbors_of(edge_index: Tensor, node: int) -> list[int]:
+    """Source nodes of the edges into ``node``, in the order of the edges (nearest first in k-NN graphs).
+
+    Args:
+        edge_index: ``(2, E)``, source row first.
+        node: destination node.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.plot import neighbors_of
+        >>> neighbors_of(torch.tensor([[0, 2, 1], [0, 0, 1]]), 0)
+        [0, 2]
+    """
+    source, destination = edge_index.detach().cpu()
+    return source[destination == node].tolist()
+
+
+def plot_neighbors(
+    image: Tensor | ArrayLike,
+    edge_index: Tensor,
+    layout: Layout,
+    patches: Sequence[tuple[int, int]],
+    *,
+    source_layout: Layout | None = None,
+    graph: int = 0,
+    colors: Sequence[str] = COLORS,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mark chosen patches with a star, and their neighbours with frames of the same colour.
+
+    Takes what :func:`pyg_vig.record_graphs` records, pooled neighbours included.
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        edge_index: graph of one block, ``(2, E)``.
+        layout: grid of the destination nodes.
+        patches: row and column of the centre patches in that grid.
+        source_layout: grid of the source nodes, where it is another one (``graphs.source_layouts``).
+        graph: which image of the batch.
+        colors: colours of the centres, in turn.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: for nodes that lie on no grid, or a patch outside it.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.plot import plot_neighbors
+        >>> model, image = pyg_vig.create_model("vig_nano").eval(), torch.rand(1, 3, 32, 32)
+        >>> with pyg_vig.record_graphs(model) as graphs:
+        ...     _ = model(image)
+        >>> ax = plot_neighbors(image[0], graphs[-1], graphs.layouts[-1], [(2, 3), (6, 6)])
+    """
+    source_layout = source_layout or layout
+    if layout.grid is None or source_layout.grid is None:
+        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
+    picture = as_picture(image)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    height, width = picture.shape[:2]
+    ax.imshow(_VEIL + (1 - _VEIL) * picture, extent=(0, width, height, 0), interpolation="bilinear")
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_color("0.8")
+    scale = np.array([height, width])
+    frames: Counter[int] = Counter()
+    for turn, (row, column) in enumerate(patches):
+        node = _node(row, column, graph, layout)
+        color = colors[turn % len(colors)]
+        for neighbor in neighbors_of(edge_index, node):
+            _frame(ax, neighbor, source_layout, graph, scale, color, _MARGIN + _INSET * frames[neighbor])
+            frames[neighbor] += 1
+        _star(ax, (row + 0.5) / layout.grid[0] * height, (column + 0.5) / layout.grid[1] * width, color)
+    return ax
+
+
+def _node(row: int, column: int, graph: int, layout: Layout) -> int:
+    height, width = layout.grid  # type: ignore[misc]
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(f"patch ({row}, {column}) lies outside the grid of {height} x {width} patches")
+    if not 0 <= graph < layout.num_graphs:
+        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
+    return graph * layout.nodes_per_graph + row * width + column
+
+
+def _frame(ax: Axes, node: int, layout: Layout, graph: int, scale: Any, color: str, inset: float) -> None:
+    rows, columns = layout.grid  # type: ignore[misc]
+    row, column = divmod(node - graph * layout.nodes_per_graph, columns)
+    side = scale / (rows, columns)
+    top, left = side * (row + inset, column + inset)
+    tall, wide = side * max(0.1, 1 - 2 * inset)
+    ax.add_patch(Rectangle((left, top), wide, tall, facecolor=color, alpha=0.35, linewidth=0))
+    frame = Rectangle((left, top), wide, tall, fill=False, edgecolor=color, linewidth=1.4, gid=f"neighbor {node}")
+    frame.set_path_effects([withStroke(linewidth=2.8, foreground="white")])
+    ax.add_patch(frame)
+
+
+def _star(ax: Axes, y: float, x: float, color: str) -> None:
+    ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)

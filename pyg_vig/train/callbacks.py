@@ -1,0 +1,120 @@
+"""What a run writes while it trains: one progress bar, one line of metrics an epoch, whole checkpoints only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from tqdm.auto import tqdm
+
+from pyg_vig.models.checkpoint import write_atomically
+
+_COLUMNS = ["epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "images_per_second", "seconds"]
+
+
+class MetricsFile(Callback):
+    """Appends one line an epoch to a CSV file; a resumed run drops the lines that it is about to write again.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the lines of the epochs before this one."""
+        if trainer.is_global_zero:
+            self.rows = [row for row in read_metrics(self.path) if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.start = perf_counter()
+        self.first_step = trainer.global_step
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock of the training steps."""
+        self.training_seconds = perf_counter() - self.start
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the file anew with one more line."""
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        images = (trainer.global_step - self.first_step) * trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        metrics |= {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": images * trainer.world_size / self.training_seconds,
+            "seconds": perf_counter() - self.start,
+        }
+        self.rows.append({name: metrics[name] for name in _COLUMNS if name in metrics})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
+        write_atomically(self.path, text.getvalue().encode())
+
+
+def read_metrics(path: str | Path) -> list[dict[str, float]]:
+    """The lines of a metrics file, oldest first; none where there is no file yet."""
+    if not Path(path).exists():
+        return []
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+class RunProgress(ProgressBar):
+    """One bar for the whole training, with the latest loss and validation accuracy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Called by Lightning in all processes but the first."""
+        self._enabled = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar, as far as the run has come."""
+        total = int(trainer.estimated_stepping_batches)
+        self.bar = tqdm(
+            total=total, initial=trainer.global_step, unit="step", desc="training", disable=not self._enabled
+        )
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Move on."""
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the metrics of the epoch."""
+        metrics = trainer.callback_metrics
+        shown = {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}"}
+        if "train_loss" in metrics:
+            shown["loss"] = f"{float(metrics['train_loss']):.3f}"
+        if "val_accuracy" in metrics:
+            shown["validation"] = f"{float(metrics['val_accuracy']):.1%}"
+        self.bar.set_postfix(shown)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole at any time: a run that is killed while it writes keeps the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write to a temporary file beside ``path``, then rename it."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())

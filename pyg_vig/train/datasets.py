@@ -1,0 +1,168 @@
+"""Labelled images by name, split into training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+from torchvision import datasets
+
+_SPLIT_SEED = 0  # of the splits that we make: the same images are held out in every run
+_VALIDATION = 0.1  # share of the training images, where the data has no validation split of its own
+
+
+class Splits(NamedTuple):
+    """Three datasets of (image, label) pairs, with what a network must know of them.
+
+    Attributes:
+        train: to learn from.
+        validation: to watch the training by.
+        test: held out until the end.
+        classes: names of the classes.
+        channels: channels of the images.
+        augment: random changes that suit them, see :mod:`pyg_vig.train.transforms`.
+        crop: share of an image that is kept for evaluation.
+    """
+
+    train: Dataset[Any]
+    validation: Dataset[Any]
+    test: Dataset[Any]
+    classes: list[str]
+    channels: int
+    augment: str
+    crop: float = 1.0
+
+
+class LabelledImages(Dataset[tuple[Tensor, int]]):
+    """Images in memory.
+
+    Args:
+        images: uint8 images ``(N, C, H, W)``.
+        targets: classes ``(N,)``.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor) -> None:
+        self.images = images
+        self.targets = targets.tolist()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], self.targets[index]
+
+
+def load_splits(data: str, root: str | Path = "data", *, download: bool = False, limit: int | None = None) -> Splits:
+    """Open a data set.
+
+    Args:
+        data: ``"digits"`` (comes with scikit-learn), ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` (torchvision's
+            files under ``root``), or ``"imagefolder:PATH"`` (``PATH/train/CLASS/*``, ``PATH/val/CLASS/*``; accuracy
+            is reported on ``PATH/test`` where there is one, on ``PATH/val`` otherwise).
+        root: folder with torchvision's files.
+        download: fetch them where they are missing.
+        limit: at most so many images of each split.
+
+    Raises:
+        ValueError: for unknown data, or files that are missing or do not fit together.
+
+    Example:
+        >>> from pyg_vig.train import load_splits
+        >>> splits = load_splits("digits")
+        >>> len(splits.train), len(splits.validation), len(splits.test)
+        (1259, 179, 359)
+    """
+    kind, _, path = data.partition(":")
+    if kind == "digits":
+        splits = _digits()
+    elif kind in _TORCHVISION:
+        splits = _torchvision(kind, Path(root), download)
+    elif kind == "imagefolder" and path:
+        splits = _image_folder(Path(path))
+    else:
+        known = ", ".join(["digits", *_TORCHVISION])
+        raise ValueError(f"unknown data {data!r}: choose {known}, or imagefolder:PATH")
+    if limit is None:
+        return splits
+    parts = {name: _first(getattr(splits, name), limit) for name in ("train", "validation", "test")}
+    return splits._replace(**parts)
+
+
+def stratified(targets: Sequence[int], shares: Sequence[float], seed: int = _SPLIT_SEED) -> list[list[int]]:
+    """Random parts of a data set, each with the classes in the same proportions.
+
+    Args:
+        targets: class of every image.
+        shares: size of every part but the last, which takes the rest.
+        seed: seed of the choice.
+
+    Returns:
+        Indices of every part, ascending.
+
+    Example:
+        >>> from pyg_vig.train.datasets import stratified
+        >>> [len(part) for part in stratified([0] * 10 + [1] * 20, [0.2])]
+        [6, 24]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.as_tensor(targets)
+    parts: list[list[int]] = [[] for _ in range(len(shares) + 1)]
+    for label in labels.unique().tolist():
+        members = torch.nonzero(labels == label).flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        sizes = [round(share * len(members)) for share in shares]
+        for part, chosen in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
+            part += chosen.tolist()
+    return [sorted(part) for part in parts]
+
+
+def _digits() -> Splits:
+    from sklearn.datasets import load_digits
+
+    content = load_digits()
+    images = torch.from_numpy(content.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)  # (N, 1, 8, 8)
+    data = LabelledImages(images, torch.from_numpy(content.target))
+    test, validation, train = (Subset(data, part) for part in stratified(data.targets, [0.2, 0.1]))
+    return Splits(train, validation, test, [str(digit) for digit in range(10)], channels=1, augment="affine")
+
+
+def _torchvision(kind: str, root: Path, download: bool) -> Splits:
+    source, channels = _TORCHVISION[kind]
+    try:
+        train, test = (source(root, train=part, download=download) for part in (True, False))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{kind} is not under {root}: name the folder with --root, or fetch it with --download true ({error})"
+        ) from error
+    validation, rest = stratified(train.targets, [_VALIDATION])
+    return Splits(Subset(train, rest), Subset(train, validation), test, list(train.classes), channels, augment="crop")
+
+
+def _image_folder(path: Path) -> Splits:
+    for part in ("train", "val"):
+        if not (path / part).is_dir():
+            raise ValueError(f"no folder {path / part}: imagefolder needs PATH/train/CLASS/* and PATH/val/CLASS/*")
+    names = ["train", "val", "test"] if (path / "test").is_dir() else ["train", "val"]
+    parts = [datasets.ImageFolder(path / name) for name in names]
+    for name, part in zip(names, parts, strict=True):
+        if part.classes != parts[0].classes:
+            differing = sorted(set(part.classes) ^ set(parts[0].classes))
+            raise ValueError(f"{path / name} and {path / 'train'} differ in their classes: {', '.join(differing[:5])}")
+    return Splits(parts[0], parts[1], parts[-1], parts[0].classes, channels=3, augment="resized_crop", crop=0.9)
+
+
+def _first(data: Dataset[Any], limit: int) -> Dataset[Any]:
+    """``limit`` images spread evenly over the data, so that folders sorted by class keep all classes."""
+    size = len(data)  # type: ignore[arg-type]
+    return data if size <= limit else Subset(data, [i * size // limit for i in range(limit)])
+
+
+_TORCHVISION: dict[str, tuple[Callable[..., Any], int]] = {
+    "fashion_mnist": (datasets.FashionMNIST, 1),
+    "cifar10": (datasets.CIFAR10, 3),
+    "cifar100": (datasets.CIFAR100, 3),
+}

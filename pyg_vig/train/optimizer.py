@@ -1,0 +1,44 @@
+"""AdamW as the vision GNNs were trained with it: weight decay on matrices only, warm-up, then a cosine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: with weight decay, and without (biases, norms, all that is a vector).
+
+    Args:
+        model: the network; names from its ``no_weight_decay()``, where it has one, join the second group.
+        weight_decay: weight decay of the first group.
+
+    Example:
+        >>> from torch import nn
+        >>> from pyg_vig.train.optimizer import parameter_groups
+        >>> [len(group["params"]) for group in parameter_groups(nn.Linear(2, 3), 0.05)]
+        [1, 1]
+    """
+    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            free = parameter.dim() <= 1 or name.endswith(".bias") or name in exempt
+            (plain if free else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def warmup_cosine(step: int, *, warmup: int, total: int) -> float:
+    """Factor of the learning rate: a line from (nearly) 0 to 1 in ``warmup`` steps, then a cosine to 0 at ``total``.
+
+    Example:
+        >>> from pyg_vig.train.optimizer import warmup_cosine
+        >>> [round(warmup_cosine(step, warmup=2, total=6), 2) for step in range(7)]
+        [0.5, 1.0, 1.0, 0.85, 0.5, 0.15, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
