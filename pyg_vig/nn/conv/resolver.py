@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch_geometric.nn.conv as pyg_convs
 from torch import Tensor, nn
+from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable, as_edge_index
@@ -50,7 +51,7 @@ class ExternalConv(nn.Module):
     def forward(self, x: NodeFeatures, edge_index: Adjacency, edge_attr: Tensor | None = None) -> Tensor:
         """Run the conv, then norm and activation."""
         edges = {} if edge_attr is None else _edge_argument(self.conv, edge_attr)
-        return self.act(self.norm(self.conv(x, as_edge_index(edge_index), **edges)))
+        return self.act(self.norm(self.conv(x, _plain(edge_index), **edges)))
 
 
 def conv_resolver(
@@ -132,6 +133,12 @@ def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
     raise ValueError(f"unknown conv {query!r}: one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'")
 
 
+def _plain(adjacency: Adjacency) -> Tensor:
+    """PyG's convs gain nothing from an ``EdgeIndex``, and some fail on it in training (SuperGATConv, for one)."""
+    edge_index = as_edge_index(adjacency)
+    return edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+
+
 def _arguments(build: Callable[..., object]) -> set[str]:
     try:
         return set(inspect.signature(build).parameters) if isinstance(build, type) else set()
@@ -164,7 +171,7 @@ def _try(
     try:
         with torch.random.fork_rng(devices=[]):
             edges = {} if edge_dim is None else _edge_argument(conv, torch.ones(8, edge_dim))
-            out = conv.eval()((x[:3], x) if bipartite else x, table.edge_index, **edges)
+            out = conv.eval()((x[:3], x) if bipartite else x, _plain(table), **edges)
     except Exception as error:
         call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
         raise ValueError(f"{name} cannot be called with {call} and edge_index: {error}. {_FACTORY}") from error
