@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pyg_vig.nn import norm_resolver
+from pyg_vig.nn.norm import edge_statistics, fold, is_foldable, normalises_batch, training_affine, weighted_statistics
+from tests.nn.conv.graphs import randomize
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("batch", nn.BatchNorm1d),
+        ("batch_norm", nn.BatchNorm1d),
+        ("layer", nn.LayerNorm),
+        ("none", nn.Identity),
+        (None, nn.Identity),
+    ],
+)
+def test_names(name, kind):
+    assert type(norm_resolver(name, 4)) is kind
+
+
+def test_instance_norm_is_refused():
+    with pytest.raises(ValueError, match="unknown norm 'instance': choose 'batch', 'layer' or None"):
+        norm_resolver("instance", 4)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_fold(shape, bias, affine):
+    """Into a linear layer or a convolution."""
+    layer = nn.Linear(4, 6, bias) if len(shape) == 2 else nn.Conv2d(4, 6, 3, bias=bias)
+    norm = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(6, affine=affine)
+    randomize(nn.Sequential(layer, norm)).eval()
+    x = torch.randn(5, 4) if len(shape) == 2 else torch.randn(5, 4, 6, 6)
+    expected, folded = norm(layer(x)), copy.deepcopy(layer)
+    weight, shift = fold(layer.weight, layer.bias, norm)
+    folded.weight, folded.bias = nn.Parameter(weight), nn.Parameter(shift)
+    torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_which_norms_fold():
+    norm = nn.BatchNorm1d(4)
+    assert normalises_batch(norm)
+    assert not is_foldable(norm)
+    assert is_foldable(norm.eval())
+    assert not normalises_batch(norm)
+    without_statistics = nn.BatchNorm1d(4, track_running_stats=False).eval()
+    assert normalises_batch(without_statistics)
+    assert not is_foldable(without_statistics)
+    assert not is_foldable(nn.LayerNorm(4).eval())
+
+
+def test_weighted_statistics_count_rows():
+    x, count = torch.randn(6, 3).double(), torch.tensor([0, 1, 4, 2, 0, 3])
+    rows = x.repeat_interleave(count, 0)
+    mean, var = weighted_statistics(x, count)
+    torch.testing.assert_close(mean, rows.mean(0))
+    torch.testing.assert_close(var, rows.var(0, correction=0))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])  # the variance must not drown in the mean
+def test_edge_statistics(offset):
+    a, b = torch.randn(5, 3).double() + offset, torch.randn(6, 3).double() - 2 * offset
+    src, dst = torch.randint(6, (20,)), torch.randint(5, (20,))
+    edges = a[dst] + b[src]
+    b_sum = torch.zeros_like(a).index_add(0, dst, b[src])
+    mean, var = edge_statistics(a, b, b_sum, dst.bincount(minlength=5), src.bincount(minlength=6))
+    torch.testing.assert_close(mean, edges.mean(0))
+    torch.testing.assert_close(var, edges.var(0, correction=0))
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.7, None])
+def test_training_affine_is_a_step_of_batch_norm(momentum):
+    norm = randomize(nn.BatchNorm1d(3, momentum=momentum)).double()
+    other = copy.deepcopy(norm)
+    for _ in range(3):
+        x = torch.randn(10, 3).double()
+        scale, shift = training_affine(norm, x.mean(0), x.var(0, correction=0), torch.tensor(10))
+        torch.testing.assert_close(x * scale + shift, other(x))
+        torch.testing.assert_close(norm.state_dict(), other.state_dict())
