@@ -1,0 +1,142 @@
+"""Image datasets as PyG datasets, cached on disk, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch_geometric.data import Data, InMemoryDataset
+from tqdm import tqdm
+
+from pyg_vig.transforms.images import read_image, read_label, to_image
+
+
+class ImageGraphDataset(InMemoryDataset):
+    """Any image dataset as a PyG dataset: every image is made a graph once, and the graphs are kept in one file.
+
+    The file's name holds a digest of the transform, the number of images and the first and last of them, so another
+    transform or another split makes another file. It is written under a temporary name first: a run that is stopped
+    leaves nothing half done. For images that change at every access (augmentation), or graphs that do not fit into
+    memory, let the image dataset make the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))`` yields pairs
+    ``(Data, label)``.
+
+    Args:
+        root: folder of the file.
+        images: anything with ``len`` and pairs ``(image, label)`` by index, such as torchvision's datasets.
+        to_graph: makes a graph of ``Data(image=..., y=...)``, for instance :class:`ImageToGraph`,
+            :class:`ToSuperpixels`, or a :class:`~torch_geometric.transforms.Compose` that starts with one of them.
+        transform: applied to a graph at every access.
+        num_workers: processes that make the graphs; 0 for this one.
+        log: whether to show a progress bar.
+
+    Raises:
+        ValueError: if there are no images.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pyg_vig.transforms import ImageGraphDataset, ImageToGraph
+        >>> images = [(torch.rand(1, 8, 8), i % 2) for i in range(6)]
+        >>> dataset = ImageGraphDataset(tempfile.mkdtemp(), images, ImageToGraph(2, k=4), log=False)
+        >>> len(dataset), dataset.num_classes, dataset[0]
+        (6, 2, Data(y=[1], x=[16, 4], pos=[16, 2], grid=[1, 2], edge_index=[2, 64]))
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: Any,
+        to_graph: Callable[[Any], Data],
+        transform: Callable[[Data], Data] | None = None,
+        *,
+        num_workers: int = 0,
+        log: bool = True,
+    ) -> None:
+        super().__init__(transform=transform, log=log)
+        if len(images) == 0:
+            raise ValueError("there are no images to make graphs of")
+        self.path = Path(root) / f"graphs-{_digest(images, to_graph)}.pt"
+        if not self.path.exists():
+            _write(self.path, *self.collate(self._make(images, to_graph, num_workers)))
+        content, self.slices = torch.load(self.path, weights_only=True)
+        self.data = Data.from_dict(content)
+
+    def _make(self, images: Any, to_graph: Callable[[Any], Data], num_workers: int) -> list[Data]:
+        graphs = DataLoader(_Graphs(images, to_graph), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+        return list(tqdm(graphs, desc="images to graphs", disable=not self.log))
+
+
+class ImageDataset(Dataset[tuple[Tensor, Any]]):
+    """Graphs of images as pairs ``(image, label)``; see :func:`to_image_dataset`."""
+
+    def __init__(self, graphs: Sequence[Data]) -> None:
+        self.graphs = graphs
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        data = self.graphs[index]
+        if data.y is None:
+            raise ValueError(f"graph {index} has no label y")
+        return to_image(data), data.y.item() if data.y.numel() == 1 else data.y[0]
+
+
+def to_image_dataset(graphs: Sequence[Data]) -> ImageDataset:
+    """The images of a dataset of graphs, as torchvision's datasets give them: pairs ``(image, label)``.
+
+    Args:
+        graphs: dataset or list of what :class:`ImageToGraph` or :class:`ToSuperpixels` (with the segmentation kept)
+            made; see :func:`to_image`.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.transforms import ImageToGraph, to_image_dataset
+        >>> images = to_image_dataset([ImageToGraph(4, k=2)((torch.rand(3, 8, 8), 5))])
+        >>> images[0][0].shape, images[0][1]
+        (torch.Size([3, 8, 8]), 5)
+    """
+    return ImageDataset(graphs)
+
+
+class _Graphs(Dataset[Data]):
+    def __init__(self, images: Any, to_graph: Callable[[Any], Data]) -> None:
+        self.images = images
+        self.to_graph = to_graph
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Data:
+        image, label = self.images[index]
+        return self.to_graph(Data(image=image, y=read_label(label)))
+
+
+def _as_it_is(graph: Data) -> Data:
+    return graph
+
+
+def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
+    transform = re.sub(r" at 0x[0-9a-f]+", "", repr(to_graph))  # an address is another one in every run
+    digest = hashlib.sha256(f"{transform} {len(images)}".encode())
+    for image, label in (images[0], images[len(images) - 1]):
+        digest.update(read_image(image).numpy().tobytes())
+        digest.update(read_label(label).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, data: Data, slices: Any) -> None:
+    """Write plain tensors under a temporary name, then give the file its own in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        torch.save((data.to_dict(), slices), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""Images in every form that users hold them, as one; and the way back from a graph."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+def read_sample(source: Any) -> tuple[Tensor, Data]:
+    """The pixels of a sample, ``(C, H, W)`` in floating point, and all else it has.
+
+    Args:
+        source: an image (see :func:`read_image`), a pair ``(image, label)``, or a PyG ``Data`` whose ``image``, or else
+            ``x``, is an image.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(source, Data):
+        key = "image" if "image" in source else "x"
+        if source.get(key) is None:
+            raise ValueError(f"this Data has neither an 'image' nor an 'x': {source}")
+        rest = copy.copy(source)
+        del rest[key]
+        return read_image(source[key]), rest
+    if isinstance(source, tuple | list):
+        if len(source) != 2:
+            raise ValueError(f"expected an image or a pair (image, label), got {len(source)} values")
+        return read_image(source[0]), Data(y=read_label(source[1]))
+    return read_image(source), Data()
+
+
+def read_label(label: Any) -> Tensor:
+    """A label with a leading axis of one, so that batching stacks: a number ``(1,)``, a vector ``(1, K)``.
+
+    Raises:
+        ValueError: for a label that is no number or array of numbers.
+    """
+    try:
+        return torch.as_tensor(label).unsqueeze(0)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"a label must be a number or an array of numbers, got {label!r}") from error
+
+
+def read_image(image: Any) -> Tensor:
+    """An image as a tensor ``(C, H, W)``; integers are scaled to ``[0, 1]`` by the range of their type.
+
+    Args:
+        image: tensor ``(C, H, W)``, ``(1, C, H, W)`` or ``(H, W)``, numpy array ``(H, W, C)`` or ``(H, W)``, or PIL
+            image (palettes become RGB).
+
+    Raises:
+        ValueError: for another shape, or an image without pixels.
+    """
+    if isinstance(image, Tensor):
+        pixels = image.squeeze(0) if image.dim() == 4 and image.size(0) == 1 else image
+    else:
+        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are numbers of colours
+            image = image.convert("RGB")
+        array = np.asarray(image)
+        pixels = torch.from_numpy(np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C"))
+    pixels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels
+    if pixels.dim() != 3 or pixels.numel() == 0:
+        raise ValueError(
+            f"expected an image, a tensor (C, H, W) or an array (H, W, C), got shape {tuple(pixels.shape)} "
+            f"of {type(image).__name__}"
+        )
+    if pixels.is_floating_point():
+        return pixels
+    largest = 1 if pixels.dtype == torch.bool else torch.iinfo(pixels.dtype).max
+    return pixels.float() / largest
+
+
+def to_image(data: Data) -> Tensor:
+    """The image of a graph: the patches of :class:`ImageToGraph` put together, or superpixels in their mean colours.
+
+    Args:
+        data: what :class:`ImageToGraph` made (of an image that it did not pad: exactly that image), or
+            :class:`ToSuperpixels` with ``keep_segmentation=True``.
+
+    Returns:
+        Pixels ``(C, H, W)``.
+
+    Raises:
+        ValueError: for any other graph.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.transforms import ImageToGraph, to_image
+        >>> image = torch.rand(3, 32, 48)
+        >>> torch.equal(to_image(ImageToGraph(16, graph="grid")(image)), image)
+        True
+    """
+    if data.get("segmentation") is not None:
+        colours = data.x[:, : data.x.size(1) - 3]  # what follows is centroid and size
+        return colours[data.segmentation[0]].permute(2, 0, 1)
+    if data.get("grid") is None or data.get("pos") is None:
+        raise ValueError(f"expected a graph made by ImageToGraph, or ToSuperpixels(keep_segmentation=True), got {data}")
+    (rows, columns), (width, height) = data.grid[0].tolist(), (2 * data.pos[0]).int().tolist()
+    patches = data.x.view(rows, columns, -1, height, width)
+    return patches.permute(2, 0, 3, 1, 4).reshape(-1, rows * height, columns * width)

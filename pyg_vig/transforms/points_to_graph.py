@@ -1,0 +1,101 @@
+"""A point cloud as a graph of neighbouring points."""
+
+from __future__ import annotations
+
+import copy
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from pyg_vig.graph import knn_graph
+from pyg_vig.transforms.images import read_label
+
+
+class PointsToGraph(BaseTransform):
+    r"""Links every point to its neighbours: points ``(N, D)`` (tensor or array), a pair ``(points, label)``, or a
+    :class:`~torch_geometric.data.Data` with ``pos``, become a ``Data`` with
+
+    - **x**: ``pos``, beside it the ``normal`` (or ``norm``) of every point where the data has one, and the ``x`` that
+      the data has already, ``(N, D)``, ``(N, 2 D)`` or more
+    - **pos**: the points
+    - **edge_index**: ``(2, E)``, source row first, sorted by destination, nearest neighbour first
+    - **edge_attr**: way from the destination to the source, and its length, ``(E, D + 1)``, if asked for
+    - **y**: the label, with a leading axis of one
+
+    All else that the data has stays. A ``Batch`` gets no edges between its clouds.
+
+    Args:
+        k: neighbours of every point; with ``radius`` the most it can have.
+        radius: link only what is at most this far away, in the unit of ``pos``.
+        loop: a point is its own first neighbour (one of the ``k``).
+        edge_attr: give every edge its way and length.
+
+    Raises:
+        ValueError: if the input is no point cloud, or (without ``radius``) holds fewer than ``k`` neighbours.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.transforms import PointsToGraph
+        >>> PointsToGraph(k=8, edge_attr=True)(torch.rand(100, 3))
+        Data(pos=[100, 3], x=[100, 3], edge_index=[2, 800], edge_attr=[800, 4])
+    """
+
+    def __init__(
+        self, k: int = 16, *, radius: float | None = None, loop: bool = False, edge_attr: bool = False
+    ) -> None:
+        if k < 1 or (radius is not None and radius <= 0):
+            raise ValueError(f"k and radius must be positive, got k={k}, radius={radius}")
+        self.k = k
+        self.radius = radius
+        self.loop = loop
+        self.edge_attr = edge_attr
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(k={self.k}, radius={self.radius}, loop={self.loop}, edge_attr={self.edge_attr})"
+
+    def forward(self, data: Any) -> Data:
+        """Make the graph."""
+        graph = _read_points(data)
+        normal = graph.get("normal") if graph.get("normal") is not None else graph.get("norm")
+        graph.x = torch.cat([part for part in (graph.pos, normal, graph.x) if part is not None], dim=1)
+        sizes = [len(graph.pos)] if graph.get("batch") is None else graph.batch.bincount().tolist()
+        first = [0, *accumulate(sizes)]
+        clouds = graph.pos.split(sizes)
+        graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, first, strict=False)], dim=1)
+        if self.edge_attr:
+            source, target = graph.edge_index
+            way = graph.pos[source] - graph.pos[target]
+            graph.edge_attr = torch.cat([way, way.norm(dim=1, keepdim=True)], dim=1)
+        return graph
+
+    def _edges(self, pos: Tensor) -> Tensor:
+        """Edges of one cloud."""
+        k = self.k
+        if self.radius is not None:
+            k = min(k, len(pos) - (not self.loop))
+            if k < 1:
+                return torch.empty(2, 0, dtype=torch.int64, device=pos.device)
+        edges = knn_graph(pos, k, loop=self.loop).as_tensor()
+        if self.radius is None:
+            return edges
+        return edges[:, (pos[edges[0]] - pos[edges[1]]).norm(dim=1) <= self.radius]
+
+
+def _read_points(source: Any) -> Data:
+    if isinstance(source, Data):
+        graph = copy.copy(source)
+    elif isinstance(source, tuple | list) and len(source) == 2:
+        graph = Data(pos=source[0], y=read_label(source[1]))
+    else:
+        graph = Data(pos=source)
+    if isinstance(graph.pos, np.ndarray):
+        graph.pos = torch.from_numpy(graph.pos)
+    if not isinstance(graph.pos, Tensor) or graph.pos.dim() != 2 or not graph.pos.is_floating_point():
+        got = graph.pos.shape if isinstance(graph.pos, Tensor) else type(graph.pos).__name__
+        raise ValueError(f"expected points (N, D) in floating point, as pos of a Data or alone, got {got}")
+    return graph
