@@ -33,8 +33,8 @@ class ToSuperpixels(BaseTransform):
 
     Args:
         n_segments: number of superpixels to aim at; SLIC may find fewer or more.
-        compactness: weight of nearness in the image against nearness in colour. Colours are compared on a scale of
-            100: RGB in Lab space, others as 100 times their value.
+        compactness: weight of nearness in the image against nearness in colour. The same value suits RGB (compared
+            in Lab space, 0 to 100) and images of other channels (compared from 0 to 1, with a hundredth of it).
         keep_segmentation: keep the superpixel of every pixel.
         **slic_kwargs: further arguments of :func:`skimage.segmentation.slic`.
 
@@ -93,9 +93,9 @@ class ToSuperpixels(BaseTransform):
             from skimage.segmentation import slic
         except ImportError as error:
             raise ValueError("ToSuperpixels needs scikit-image: pip install 'pyg-vig[images]'") from error
-        options = {"n_segments": self.n_segments, "compactness": self.compactness, "start_label": 0} | self.slic_kwargs
-        pixels = image.detach().cpu().permute(1, 2, 0).double().numpy()
-        labels = slic(pixels if len(image) == 3 else 100 * pixels, channel_axis=-1, **options)
+        compactness = self.compactness if len(image) == 3 else self.compactness / 100  # Lab reaches to 100
+        options = {"n_segments": self.n_segments, "compactness": compactness, "start_label": 0} | self.slic_kwargs
+        labels = slic(image.detach().cpu().permute(1, 2, 0).double().numpy(), channel_axis=-1, **options)
         return torch.from_numpy(labels).unique(return_inverse=True)[1].to(image.device)
 
 
