@@ -109,7 +109,7 @@ class GraphEncoder(nn.Module):
             graph_resolver(graph, k=k, dilation=i // 4 + 1 if dilated else 1, cosine=cosine)
             for i in range(0, depth, rebuild_every)
         )
-        options = {"heads": heads, "norm": norm, "conv_kwargs": {"edge_dim": edge_dim} | (conv_kwargs or {})} | block
+        options = {"heads": heads, "norm": norm, "edge_dim": edge_dim, "conv_kwargs": conv_kwargs} | block
         self.blocks = nn.ModuleList(
             ViGBlock(hidden, conv=conv, graph="given", act=act, drop_path=float(rate), **options)
             for rate in torch.linspace(0, drop_path_rate, depth)
@@ -121,8 +121,9 @@ class GraphEncoder(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
         for module in self.modules():
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if module is not self and callable(reset):
+                reset()
 
     def forward(
         self,
