@@ -66,5 +66,12 @@ Adjacency = NeighborTable | Tensor  # a Tensor is PyG's edge_index: plain, EdgeI
 
 
 def as_edge_index(adjacency: Adjacency) -> Tensor:
-    """The PyG ``edge_index`` of any adjacency."""
+    """The PyG ``edge_index`` of any adjacency.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import NeighborTable, as_edge_index
+        >>> as_edge_index(NeighborTable(torch.tensor([[1], [0]]), num_src=2)).tolist()
+        [[1, 0], [0, 1]]
+    """
     return adjacency.edge_index if isinstance(adjacency, NeighborTable) else adjacency

@@ -36,6 +36,12 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
 
     Raises:
         ValueError: for a wrong shape or type, or a node that does not exist.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import sorted_edges
+        >>> sorted_edges(torch.tensor([[0, 2, 1], [2, 0, 0]]), num_nodes=3).tolist()
+        [[2, 1, 0], [0, 0, 2]]
     """
     size = (num_nodes, num_nodes)
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:

@@ -95,7 +95,15 @@ def knn_table(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> NeighborTable:
-    """:func:`knn_graph` for nodes grouped by a :class:`~pyg_vig.graph.Layout`, as a table of neighbours."""
+    """:func:`knn_graph` for nodes grouped by a :class:`~pyg_vig.graph.Layout`, as a table of neighbours.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout, knn_table
+        >>> x = torch.tensor([[0.0], [1.0], [3.0], [0.0], [2.0], [3.0]])
+        >>> knn_table(x, 2, Layout.from_equal(2, 3)).index.tolist()
+        [[0, 1], [1, 0], [2, 1], [3, 4], [4, 5], [5, 4]]
+    """
     (src, dst), (layout_src, layout_dst) = _pair(x), _pair(layout)
     self_loops = None if isinstance(x, tuple) else loop
     count = k * dilation

@@ -166,6 +166,12 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
 
     Raises:
         ValueError: where the layout has no grid.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout, to_map
+        >>> to_map(torch.rand(24, 8), Layout.from_grid(2, 3, 4)).shape
+        torch.Size([2, 8, 3, 4])
     """
     if layout.grid is None:
         raise ValueError("these nodes lie on no grid, so they cannot become a feature map (B, C, H, W)")

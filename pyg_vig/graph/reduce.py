@@ -108,6 +108,14 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
 
     Returns:
         ``(N_dst, C)``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import NeighborTable, neighbor_sum
+        >>> table = NeighborTable(torch.tensor([[0, 1], [1, 2]]), num_src=3)
+        >>> neighbor_sum(torch.tensor([[1.0], [5.0], [2.0]]), table)
+        tensor([[6.],
+                [7.]])
     """
     if isinstance(adjacency, NeighborTable):
         if adjacency.k == 0:

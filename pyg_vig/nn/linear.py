@@ -76,6 +76,12 @@ class LinearNorm(nn.Module):
         groups: see :class:`GroupedLinear`.
         norm: ``"batch"``, ``"layer"`` or ``None``.
         bias: whether the linear layer has a bias.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import LinearNorm
+        >>> LinearNorm(8, 16, groups=4)(torch.rand(5, 8)).shape
+        torch.Size([5, 16])
     """
 
     def __init__(
@@ -111,7 +117,22 @@ class LinearNorm(nn.Module):
 
 
 class NodeUpdate(LinearNorm):
-    """What a conv does to every node at its end: linear in groups, norm, activation."""
+    """What a conv does to every node at its end: linear in groups, norm, activation.
+
+    Args:
+        in_channels: width of the input rows.
+        out_channels: width of the output rows.
+        groups: see :class:`GroupedLinear`.
+        norm: ``"batch"``, ``"layer"`` or ``None``.
+        act: activation, by PyTorch's name, or ``None``.
+        bias: whether the linear layer has a bias.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import NodeUpdate
+        >>> NodeUpdate(8, 16, norm="batch", act="relu")(torch.rand(5, 8)).shape
+        torch.Size([5, 16])
+    """
 
     def __init__(
         self,

@@ -16,6 +16,11 @@ def norm_resolver(name: str | None, channels: int) -> nn.Module:
 
     Raises:
         ValueError: for an unknown name (``"instance"`` among them: a conv sees edges, not images).
+
+    Example:
+        >>> from pyg_vig.nn import norm_resolver
+        >>> type(norm_resolver("layer", 16)).__name__
+        'LayerNorm'
     """
     if name is None or name == "none":
         return nn.Identity()

@@ -16,6 +16,22 @@ class NeighborConv(MessagePassing):
     ``message`` and ``aggregate`` are the definition: PyG runs them on a plain ``edge_index``, in explainers, and
     wherever :attr:`fuse` is set to ``False``. ``message_and_aggregate`` computes the same with no row per edge; it
     serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import NeighborTable, neighbor_sum
+        >>> from pyg_vig.nn import NeighborConv
+        >>> class SumConv(NeighborConv):
+        ...     def forward(self, x, edge_index):
+        ...         return self.aggregate_neighbors(edge_index, (x, x))
+        ...     def message(self, x_j):
+        ...         return x_j
+        ...     def message_and_aggregate(self, edge_index, x):
+        ...         return neighbor_sum(x[0], edge_index)
+        >>> table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0]]), num_src=3)
+        >>> conv, x = SumConv(), torch.rand(3, 4)
+        >>> torch.allclose(conv(x, table), conv(x, table.edge_index.as_tensor()))
+        True
     """
 
     SUPPORTS_FUSED_EDGE_INDEX = True

@@ -40,6 +40,15 @@ class ExternalConv(nn.Module):
         channels: width of its output.
         norm: norm after it, ``"batch"``, ``"layer"`` or ``None``.
         act: activation after the norm.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn import GCNConv
+        >>> from pyg_vig.graph import NeighborTable
+        >>> from pyg_vig.nn import ExternalConv
+        >>> conv = ExternalConv(GCNConv(4, 8), 8, norm="batch", act="gelu")
+        >>> conv(torch.rand(3, 4), NeighborTable(torch.tensor([[1], [2], [0]]), num_src=3)).shape
+        torch.Size([3, 8])
     """
 
     def __init__(self, conv: nn.Module, channels: int, norm: str | None = None, act: str | nn.Module | None = None):

@@ -1,0 +1,103 @@
+"""Imports go one way, and the core needs nothing beyond torch, torch_geometric and numpy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyg_vig
+
+ROOT = Path(pyg_vig.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+CORE = {"graph", "nn", "models", "transforms"}
+EDGE = {"train", "tasks", "plot", "integrations", "cli"}  # what users start from; nothing in the core knows of it
+ALLOWED = {
+    "graph": set(),
+    "transforms": {"graph"},
+    "nn": {"graph"},
+    "models": {"graph", "nn"},
+    "": {"models"},  # pyg_vig/__init__.py
+} | {part: CORE | EDGE | {""} for part in EDGE}
+
+CORE_DEPENDENCIES = {"torch", "torch_geometric", "numpy", "pyg_vig"}
+EXTENSIONS = {"torch_cluster", "torch_scatter", "pyg_lib"}
+EXTRAS = ["lightning", "torchvision", "matplotlib", "networkx", "skimage", "sklearn", "timm", "PIL", "pandas"]
+
+
+def part_of(module: Path) -> str:
+    """The subpackage (or top-level module) of ``pyg_vig`` that the file belongs to."""
+    inside = module.relative_to(ROOT).with_suffix("")
+    return "" if inside.parts == ("__init__",) else inside.parts[0]
+
+
+def imported(module: Path, *, anywhere: bool) -> set[str]:
+    """Full names of imported modules: at import time, or anywhere in the file."""
+    tree = ast.parse(module.read_text())
+    names = set()
+    for node in ast.walk(tree) if anywhere else _run_at_import(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _run_at_import(node: ast.AST) -> list[ast.AST]:
+    """All nodes outside of functions and of what only type checkers see."""
+    found = []
+    for child in ast.iter_child_nodes(node):
+        checked_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not checked_only:
+            found += [child, *_run_at_import(child)]
+    return found
+
+
+def test_every_part_is_known():
+    assert {part_of(module) for module in MODULES} <= set(ALLOWED) | {"__main__"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(module):
+    part = part_of(module)
+    if part == "__main__":
+        part = "cli"
+    parts = {name.split(".")[1] for name in imported(module, anywhere=True) if name.startswith("pyg_vig.")}
+    parts = {name if (ROOT / name).exists() or (ROOT / f"{name}.py").exists() else "" for name in parts}
+    assert parts <= ALLOWED[part] | {part}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module for module in MODULES if part_of(module) in {*CORE, ""}],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_core_imports_core_dependencies_only(module):
+    at_import = {name.split(".")[0] for name in imported(module, anywhere=False)}
+    assert at_import - set(sys.stdlib_module_names) <= CORE_DEPENDENCIES
+
+
+def test_extensions_are_imported_where_they_are_used():
+    for module in MODULES:
+        assert not {name.split(".")[0] for name in imported(module, anywhere=False)} & EXTENSIONS, module
+
+
+def test_importing_the_core_loads_no_extra():
+    """Beyond what torch and torch_geometric load by themselves."""
+    code = """if True:
+        import sys, warnings
+        warnings.simplefilter("ignore")
+        import torch, torch_geometric.nn, torch_geometric.transforms, torch.distributed, torch.utils.checkpoint
+        before = set(sys.modules)
+        import pyg_vig, pyg_vig.graph, pyg_vig.nn, pyg_vig.models, pyg_vig.transforms
+        print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "pyg_vig" in loaded
+    assert not loaded & {*EXTRAS, *EXTENSIONS}
