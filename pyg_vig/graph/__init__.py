@@ -6,7 +6,7 @@ from pyg_vig.graph.given import GivenGraph, sorted_edges
 from pyg_vig.graph.grid import GridGraph, grid_graph
 from pyg_vig.graph.knn import KNNGraph, knn_graph, knn_table
 from pyg_vig.graph.layout import Layout, to_map, to_nodes
-from pyg_vig.graph.reduce import neighbor_max, neighbor_sum
+from pyg_vig.graph.reduce import neighbor_dot, neighbor_max, neighbor_sum
 from pyg_vig.graph.resolver import GraphSpec, graph_resolver
 from pyg_vig.graph.svga import SVGAGraph, svga_graph
 
@@ -25,6 +25,7 @@ __all__ = [
     "grid_graph",
     "knn_graph",
     "knn_table",
+    "neighbor_dot",
     "neighbor_max",
     "neighbor_sum",
     "sorted_edges",

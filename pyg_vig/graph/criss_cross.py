@@ -137,11 +137,16 @@ def largest_neighbor(x: Tensor, graph: CrissCross) -> Tensor:
     if graph.loop:
         return _largest_of_cliques(x, graph)
     out = torch.full_like(x, -torch.inf)
-    for outer, clique, _ in graph.axes:
-        members, slots = (rows.view(outer, clique, -1).unbind(1) for rows in (x, out))
+    for members, slots in zip(_by_clique(x, graph), _by_clique(out, graph), strict=True):
         for order in (slice(None), slice(None, None, -1)):  # those before, then those after
-            _accumulate_max(members[order], slots[order])
+            _accumulate_max(members.unbind(1)[order], slots.unbind(1)[order])
     return out
+
+
+def _by_clique(x: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
+    """Views of the rows in which dim 1 runs over the members of a clique: those of columns, those of rows."""
+    columns, rows = (x.view(outer, clique, inner * x.size(1)) for outer, clique, inner in graph.axes)
+    return columns, rows
 
 
 def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> None:
@@ -156,8 +161,8 @@ def largest_neighbor_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
     """The same in operations that autograd and compilers take; the gradient goes to one neighbour only."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
-    best = [_largest_of_others(x.view(outer, clique, -1)).view_as(x) for outer, clique, _ in graph.axes]
-    return torch.maximum(*best)
+    columns, rows = (_largest_of_others(members).view_as(x) for members in _by_clique(x, graph))
+    return torch.maximum(columns, rows)
 
 
 def _largest_of_others(members: Tensor) -> Tensor:
@@ -169,20 +174,20 @@ def _largest_of_others(members: Tensor) -> Tensor:
 
 
 def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
-    columns, rows = (x.view(outer, clique, -1).amax(1) for outer, clique, _ in graph.axes)
+    columns, rows = (members.amax(1) for members in _by_clique(x, graph))
     return torch.maximum(*_on_the_grid(columns, rows, graph)).view_as(x)
 
 
 def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
     """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the difference would lose half precision's few digits
-    columns, rows = (wide.view(outer, clique, -1).sum(1) for outer, clique, _ in graph.axes)
+    columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
     columns, rows = _on_the_grid(columns, rows, graph)
     return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)
 
 
 def _on_the_grid(columns: Tensor, rows: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
-    """One value per clique and channel, in shapes that broadcast to ``(B, H / K, K, W / K, K, C)``."""
-    (batch, tall, _), (_, wide, right) = graph.axes
-    down = graph.height // tall
-    return columns.view(batch, 1, down, wide, right, -1), rows.view(batch, tall, down, 1, right, -1)
+    """One value per clique and channel, in shapes that broadcast to ``(B, H / K, K, W / K, K * C)``."""
+    (batch, tall, _), (_, wide, _) = graph.axes
+    down, width = graph.height // tall, rows.size(1)
+    return columns.view(batch, 1, down, wide, width), rows.view(batch, tall, down, 1, width)

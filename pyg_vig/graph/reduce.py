@@ -1,8 +1,9 @@
 """Reduce node rows over neighbours without ever holding a row per edge.
 
-``neighbor_max`` and ``neighbor_sum`` are sparse products in disguise. On a CPU they run as
-``torch.sparse.mm(adjacency, x, "amax")`` and as an embedding bag, both fused. Elsewhere, and inside a compiled region
-(where the gather fuses with its consumer), they are written as gather and reduce. A graph of cliques needs neither.
+``neighbor_max``, ``neighbor_sum`` and ``neighbor_dot`` are sparse products in disguise. On a CPU they run as
+``torch.sparse.mm(adjacency, x, "amax")``, as an embedding bag and as ``torch.sparse.sampled_addmm``, all fused.
+Elsewhere, and inside a compiled region (where the gather fuses with its consumer), they are written as gather and
+reduce. Maximum and sum over a graph of cliques need neither.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from pyg_vig.graph.criss_cross import (
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
+
+
+def is_grouped(adjacency: Adjacency) -> bool:
+    """Whether the edges come by destination, as reductions need them: all but plain and unsorted edge lists."""
+    if isinstance(adjacency, EdgeIndex):
+        return adjacency.is_sorted_by_col
+    return isinstance(adjacency, NeighborTable) or adjacency.layout != torch.strided
 
 
 def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
@@ -125,10 +133,36 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         if gathers(x):
             rows = _gather(x, adjacency)
             return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
-        weight = None if weight is None else weight.view_as(adjacency.index)
-        return F.embedding_bag(adjacency.index, x, mode="sum", per_sample_weights=weight)
-    ptr, src = to_csr(adjacency)
-    return F.embedding_bag(src, x, ptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
+    weight = None if weight is None else weight.flatten()
+    if weight is None or not _has_sparse_products(x):
+        return _bag_sum(x, adjacency, weight)
+    return _WeightedSum.apply(x, weight, adjacency)
+
+
+def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
+    r"""Inner product of every destination's row with each of its neighbours' rows, :math:`\langle x_i, y_j \rangle`.
+
+    Args:
+        x_dst: destination node matrix, ``(N_dst, C)``.
+        x_src: source node matrix, ``(N_src, C)``.
+        adjacency: a :class:`~pyg_vig.graph.NeighborTable`, a sorted ``EdgeIndex`` or a sparse ``adj_t``.
+
+    Returns:
+        ``(E,)`` in the adjacency's order.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import NeighborTable, neighbor_dot
+        >>> table = NeighborTable(torch.tensor([[0, 1], [1, 2]]), num_src=3)
+        >>> neighbor_dot(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [5.0], [2.0]]), table)
+        tensor([ 1.,  5., 10.,  4.])
+    """
+    if isinstance(adjacency, NeighborTable) and gathers(x_dst):
+        return (x_dst.unsqueeze(1) * _gather(x_src, adjacency)).sum(-1).flatten()
+    if not _has_sparse_products(x_dst):
+        ptr, src = to_csr(adjacency)
+        return (x_dst.repeat_interleave(ptr.diff(), 0) * x_src.index_select(0, src)).sum(-1)
+    return _NeighborDot.apply(x_dst, x_src, adjacency)
 
 
 def gathers(x: Tensor) -> bool:
@@ -138,6 +172,10 @@ def gathers(x: Tensor) -> bool:
 
 def _gather(x: Tensor, table: NeighborTable) -> Tensor:
     return x.index_select(0, table.index.reshape(-1)).view(table.num_dst, table.k, -1)  # (N_dst, k, C)
+
+
+def _has_sparse_products(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def _largest(x: Tensor, adjacency: Adjacency) -> Tensor:
@@ -150,6 +188,60 @@ def _largest(x: Tensor, adjacency: Adjacency) -> Tensor:
 
 def _csr(ptr: Tensor, src: Tensor, weight: Tensor, num_src: int) -> Tensor:
     return torch.sparse_csr_tensor(ptr, src, weight, (ptr.numel() - 1, num_src), check_invariants=False)
+
+
+def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
+    if isinstance(adjacency, NeighborTable):
+        weight = None if weight is None else weight.view_as(adjacency.index)
+        return F.embedding_bag(adjacency.index, x, mode="sum", per_sample_weights=weight)
+    ptr, src = to_csr(adjacency)
+    return F.embedding_bag(src, x, ptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
+
+
+def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor, num_src: int) -> Tensor:
+    """Weighted sum along the edges in the other direction, ``(N_dst, C) -> (N_src, C)``."""
+    ptr, src = to_csr(adjacency)
+    dst = torch.arange(x_dst.size(0)).repeat_interleave(ptr.diff())
+    size = (num_src, x_dst.size(0))
+    return torch.sparse.mm(
+        torch.sparse_coo_tensor(torch.stack([src, dst]), weight, size, check_invariants=False), x_dst
+    )
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Weighted sum over neighbours, with a backward pass at twice the speed of the embedding bag's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, adjacency: Adjacency) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.adjacency = adjacency
+        return _bag_sum(x, adjacency, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (x, weight), (wants_x, wants_weight, _) = ctx.saved_tensors, ctx.needs_input_grad
+        grad = grad.contiguous()
+        grad_x = _sum_back(grad, ctx.adjacency, weight, x.size(0)) if wants_x else None
+        return grad_x, neighbor_dot(grad, x, ctx.adjacency) if wants_weight else None, None
+
+
+class _NeighborDot(torch.autograd.Function):
+    """Products of pairs of rows, computed where the adjacency has an edge and nowhere else."""
+
+    @staticmethod
+    def forward(ctx: Any, x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
+        ctx.save_for_backward(x_dst, x_src)
+        ctx.adjacency = adjacency
+        ptr, src = to_csr(adjacency)
+        pattern = _csr(ptr, src, x_dst.new_zeros(src.numel()), x_src.size(0))
+        return torch.sparse.sampled_addmm(pattern, x_dst, x_src.t(), beta=0.0).values()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (x_dst, x_src), (wants_dst, wants_src, _) = ctx.saved_tensors, ctx.needs_input_grad
+        grad_dst = neighbor_sum(x_src, ctx.adjacency, grad) if wants_dst else None
+        grad_src = _sum_back(x_dst, ctx.adjacency, grad, x_src.size(0)) if wants_src else None
+        return grad_dst, grad_src, None
 
 
 class _TrackedMax(torch.autograd.Function):

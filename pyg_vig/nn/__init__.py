@@ -2,6 +2,7 @@
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.conv import (
+    CrossAttentionConv,
     EdgeConv,
     ExternalConv,
     GINConv,
@@ -19,6 +20,7 @@ from pyg_vig.nn.norm import norm_resolver
 
 __all__ = [
     "FFN",
+    "CrossAttentionConv",
     "DropPath",
     "EdgeConv",
     "ExternalConv",

@@ -27,7 +27,8 @@ class Grapher(nn.Module):
     Args:
         channels: width of the nodes.
         conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to twice as many.
-        graph: ``"knn"``, ``"grid"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of one.
+        graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of
+            one.
         k: neighbours of every node, for ``"knn"``.
         dilation: take every ``dilation``-th of the nearest, for ``"knn"``.
         cosine: compare directions instead of Euclidean distances, for ``"knn"``.
@@ -40,7 +41,9 @@ class Grapher(nn.Module):
         bias: bias of the conv.
         fc: whether there are linear layers around the conv; without them it maps ``channels`` to ``channels``.
         drop_path: probability to drop the branch for a graph.
+        edge_dim: width of the edge features that layouts will bring, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
+        graph_kwargs: further arguments of the graph builder's constructor, such as ``{"step": 4}`` for ``"svga"``.
 
     Shapes:
         - **x**: ``(N, channels)``; **output**: the same
@@ -70,13 +73,16 @@ class Grapher(nn.Module):
         bias: bool = True,
         fc: bool = True,
         drop_path: float = 0.0,
+        edge_dim: int | None = None,
         conv_kwargs: dict[str, Any] | None = None,
+        graph_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.reduction = reduction
         inner = 2 * channels if fc else channels
         self.fc1 = LinearNorm(channels, channels) if fc else nn.Identity()
-        self.graph = graph_resolver(graph, k=k, dilation=dilation, cosine=cosine, epsilon=epsilon, position=position)
+        knn = {"k": k, "dilation": dilation, "cosine": cosine, "epsilon": epsilon, "position": position}
+        self.graph = graph_resolver(graph, graph_kwargs=graph_kwargs, **knn)
         self.conv = conv_resolver(
             conv,
             channels,
@@ -86,7 +92,8 @@ class Grapher(nn.Module):
             norm=norm,
             act=act,
             bias=bias,
-            **(conv_kwargs or {}),
+            edge_dim=edge_dim,
+            conv_kwargs=conv_kwargs,
         )
         self.fc2 = LinearNorm(inner, channels) if fc else nn.Identity()
         self.drop_path = DropPath(drop_path)

@@ -189,6 +189,13 @@ def test_views_of_other_memory_order():
         torch.testing.assert_close(reduce(x, graph), reduce(x.contiguous(), graph))
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_no_grids_at_all(loop):
+    graph, x = CrissCross(0, 4, 6, 2, loop=loop), torch.rand(0, 5, requires_grad=True)
+    for reduce in (neighbor_max, neighbor_sum):
+        assert reduce(x, graph).shape == reduce(x.detach(), graph).shape == (0, 5)
+
+
 def test_a_table_without_columns_reduces_to_zero():
     table = NeighborTable(torch.empty(3, 0, dtype=torch.int64), num_src=2)
     for reduce in (neighbor_max, neighbor_sum):

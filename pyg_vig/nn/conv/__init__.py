@@ -1,5 +1,6 @@
 """Graph convolutions as PyG's ``MessagePassing`` layers, each with a fused path."""
 
+from pyg_vig.nn.conv.cross_attention_conv import CrossAttentionConv
 from pyg_vig.nn.conv.edge_conv import EdgeConv
 from pyg_vig.nn.conv.gin_conv import GINConv
 from pyg_vig.nn.conv.max_relative_conv import MaxRelativeConv
@@ -9,6 +10,7 @@ from pyg_vig.nn.conv.sage_conv import SAGEConv
 
 __all__ = [
     "ConvSpec",
+    "CrossAttentionConv",
     "EdgeConv",
     "ExternalConv",
     "GINConv",

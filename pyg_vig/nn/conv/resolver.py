@@ -14,6 +14,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable, as_edge_index
 from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.conv.cross_attention_conv import CrossAttentionConv
 from pyg_vig.nn.conv.edge_conv import EdgeConv
 from pyg_vig.nn.conv.gin_conv import GINConv
 from pyg_vig.nn.conv.max_relative_conv import MaxRelativeConv
@@ -28,6 +29,7 @@ CONVS: dict[str, type[NeighborConv]] = {
     "edge": EdgeConv,
     "sage": SAGEConv,
     "gin": GINConv,
+    "cross_attention": CrossAttentionConv,
 }
 _ALIASES = {"mr": "max_relative"}
 
@@ -74,13 +76,14 @@ def conv_resolver(
     act: str | nn.Module | None = "gelu",
     bias: bool = True,
     edge_dim: int | None = None,
-    **conv_kwargs: Any,
+    conv_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
     """Build a graph convolution ``conv(x, edge_index)`` from whatever names it, and try it once.
 
     Args:
-        query: one of ours by name (``"max_relative"`` or ``"mr"``, ``"edge"``, ``"sage"``, ``"gin"``), a PyG conv by
-            class name (``"GATv2Conv"``), a class, or a factory ``(in_channels, out_channels) -> module``.
+        query: one of ours by name (``"max_relative"`` or ``"mr"``, ``"edge"``, ``"sage"``, ``"gin"``,
+            ``"cross_attention"``), a PyG conv by class name (``"GATv2Conv"``), a class, or a factory
+            ``(in_channels, out_channels) -> module``.
         in_channels: width of the input nodes.
         out_channels: width of the output nodes.
         bipartite: whether the conv will be called with a pair ``(x_src, x_dst)`` (pooled neighbours).
@@ -89,7 +92,8 @@ def conv_resolver(
         act: activation of our convs; appended to others.
         bias: bias of our convs.
         edge_dim: width of the edge features that the conv will be given; handed on to convs built with it.
-        **conv_kwargs: further arguments of the conv's constructor.
+        conv_kwargs: further arguments of the conv's constructor, by its own names (``{"heads": 2}`` gives
+            ``"cross_attention"`` two attention heads).
 
     Raises:
         ValueError: for an unknown name, edge features for a conv that takes none, or a conv that does not map
@@ -100,9 +104,10 @@ def conv_resolver(
         >>> conv_resolver("GATv2Conv", 16, 32).conv
         GATv2Conv(16, 32, heads=1)
     """
-    name, build = _find(query)
+    (name, build), conv_kwargs = _find(query), conv_kwargs or {}
     if isinstance(build, type) and issubclass(build, NeighborConv):
-        conv_kwargs = {"heads": heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
+        groups = "update_heads" if "update_heads" in _arguments(build) else "heads"
+        conv_kwargs = {groups: heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
     elif bipartite and "add_self_loops" in _arguments(build):
         conv_kwargs = {"add_self_loops": False} | conv_kwargs  # node i is not pooled node i
     if edge_dim is not None and "edge_dim" in _arguments(build):

@@ -296,8 +296,8 @@ class TestNumbers:
 
 class TestCompiled:
     @pytest.mark.parametrize("form", ["table", "cliques"])
-    @pytest.mark.parametrize("affinity", ["exponential", "softmax"])
-    def test_step_equals_eager(self, form, affinity):
+    @pytest.mark.parametrize(("affinity", "backend"), [("exponential", "inductor"), ("softmax", "aot_eager")])
+    def test_step_equals_eager(self, form, affinity, backend):
         torch._dynamo.reset()
         cliques, _ = on_cliques()
         conv = make_conv(train=True, heads=2, affinity=affinity, norm="batch")
@@ -307,7 +307,7 @@ class TestCompiled:
             graph = CrissCross(2, 4, 6, 2) if form == "cliques" else NeighborTable(index, x.size(0))
             return layer(x, graph)
 
-        compiled = torch.compile(run, fullgraph=True)
+        compiled = torch.compile(run, fullgraph=True, backend=backend)
         results = []
         for call in (compiled, run):
             layer, x = copy.deepcopy(conv), cliques.x.clone().requires_grad_()
@@ -320,6 +320,16 @@ class TestCompiled:
         graph, conv = graphs.make("bipartite irregular"), make_conv(heads=2)
         compiled = torch.compile(conv, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(graph.x, graph.edge_index), conv(graph.x, graph.edge_index))
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_no_nodes_and_no_neighbours(affinity):
+    conv, x = make_conv(heads=2, affinity=affinity), torch.randn(3, CHANNELS, dtype=torch.float64)
+    for graph in (CrissCross(0, 4, 6, 2), NeighborTable(torch.empty(0, 3, dtype=torch.int64), 0)):
+        assert conv(x[:0], graph).shape == (0, 24)
+    expected = conv.nn(x, torch.zeros_like(x))
+    for graph in (CrissCross(3, 1, 1, 2), NeighborTable(torch.empty(3, 0, dtype=torch.int64), 3)):
+        torch.testing.assert_close(conv(x, graph), expected)
 
 
 class TestTools:

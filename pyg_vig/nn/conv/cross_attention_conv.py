@@ -1,0 +1,213 @@
+"""Cross-attention from a node to its neighbours, with weights that do not compete."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric import EdgeIndex
+from torch_geometric.utils import softmax
+
+from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
+from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.linear import PairUpdate
+
+_EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
+_INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of cosine and beta
+    "exponential": lambda cosine, beta: torch.exp(beta * (cosine - 1)),
+    "sigmoid": lambda cosine, beta: torch.sigmoid(beta * cosine),
+    "cosine": lambda cosine, beta: beta * cosine,
+}
+
+
+class CrossAttentionConv(NeighborConv):
+    r"""The cross-attention aggregation of `"AttentionViG" <https://arxiv.org/abs/2509.25570>`_:
+
+    .. math::
+        x_i' = \sigma\left( W \left[ x_i \,\Vert\, \sum_{j \in \mathcal{N}(i)} \alpha_{ij} W_v x_j \right] \right),
+        \qquad \alpha_{ij} = \exp\left( \beta \left( \cos(W_q x_i, W_k x_j) - 1 \right) \right)
+
+    The query comes from the node, keys and values from its neighbours. With the exponential affinity the weight of a
+    neighbour is at most 1 and does not depend on the others, so a neighbour that does not matter can be switched off
+    without another being switched on. The paper leaves open the form of the temperature :math:`\beta`, the width of the
+    projections and the number of heads; this is our reading (a constant factor in front of :math:`\alpha` is absorbed
+    by :math:`W_v`). A node without neighbours has a sum of zero.
+
+    As in :class:`MaxRelativeConv`, each of the ``update_heads`` groups of the update sees its share of both halves.
+    Cosines, weights and sum are computed in float32 under autocast, and are finite for any finite
+    projections.
+
+    Args:
+        in_channels: width of the input nodes, and of queries, keys and values.
+        out_channels: width of the output nodes.
+        heads: attention heads, each with its own cosine and its own :math:`\beta`, positive and 1 at the start.
+        affinity: ``"exponential"``; for comparison ``"softmax"`` over the neighbours' :math:`\beta \cos`, ``"sigmoid"``
+            of it, or ``"cosine"`` (the very :math:`\beta \cos`, of either sign).
+        normalize: ``"sum"`` over the neighbours, or their ``"mean"``, for graphs whose degree changes with the size of
+            the image.
+        update_heads: groups of the update :math:`W`; the published ViG networks use 4.
+        norm: ``"batch"``, ``"layer"`` or ``None``, after the update.
+        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        bias: whether the four linear layers have biases.
+
+    Shapes:
+        - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``
+        - **edge_index**: ``(2, |E|)``, ``EdgeIndex``, sparse ``adj_t`` or :class:`~pyg_vig.graph.NeighborTable`
+        - **output**: ``(|V|, out_channels)`` or ``(|V_t|, out_channels)``; with ``return_attention_weights=True`` the
+          pair of that and ``(edge_index, alpha)``, ``alpha`` being ``(|E|, heads)``
+
+    Raises:
+        ValueError: for an unknown ``affinity`` or ``normalize``, or if ``heads`` does not divide ``in_channels`` or
+            ``update_heads`` twice ``in_channels`` and ``out_channels``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import CrossAttentionConv
+        >>> conv = CrossAttentionConv(16, 32, heads=2)
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> out, (edge_index, alpha) = conv(torch.rand(3, 16), edge_index, return_attention_weights=True)
+        >>> out.shape, alpha.shape
+        (torch.Size([3, 32]), torch.Size([3, 2]))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int = 1,
+        affinity: str = "exponential",
+        normalize: str = "sum",
+        update_heads: int = 1,
+        norm: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+    ) -> None:
+        _check(in_channels, heads, affinity, normalize)
+        super().__init__(aggr=normalize, node_dim=0)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.heads = heads
+        self.affinity = affinity
+        self.query = nn.Linear(in_channels, in_channels, bias)
+        self.key = nn.Linear(in_channels, in_channels, bias)
+        self.value = nn.Linear(in_channels, in_channels, bias)
+        self.log_beta = nn.Parameter(torch.zeros(heads))
+        self.nn = PairUpdate(in_channels, out_channels, groups=update_heads, norm=norm, act=act, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        for layer in (self.query, self.key, self.value, self.nn):
+            layer.reset_parameters()
+        nn.init.zeros_(self.log_beta)
+
+    def forward(
+        self, x: NodeFeatures, edge_index: Adjacency, return_attention_weights: bool | None = None
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Attend to the neighbours and update the nodes."""
+        x = source_and_destination(x)
+        projections = self._project(x)
+        with torch.autocast(x[1].device.type, enabled=False):
+            total, alpha = self._attend(edge_index, *projections, weights=bool(return_attention_weights))
+        out = self.nn(x[1], total.flatten(1).to(x[1].dtype))
+        return (out, (as_edge_index(edge_index), alpha)) if return_attention_weights else out
+
+    def edge_update(
+        self, query_i: Tensor, key_j: Tensor, index: Tensor, ptr: Tensor | None, dim_size: int | None
+    ) -> Tensor:
+        """The weight of every edge, by head: ``(|E|, heads)``."""
+        cosine, beta = (query_i * key_j).sum(-1), self.log_beta.exp()
+        if self.affinity == "softmax":
+            return softmax(beta * cosine, index, ptr, dim_size)
+        return _INDEPENDENT[self.affinity](cosine, beta)
+
+    def message(self, value_j: Tensor, alpha: Tensor) -> Tensor:
+        """The weighted neighbour, by head."""
+        return alpha.unsqueeze(-1) * value_j
+
+    def message_and_aggregate(self, edge_index: Adjacency, value: Tensor, alpha: Tensor) -> Tensor:
+        """The same sum with no row per edge."""
+        pairs = zip(value.unbind(1), alpha.unbind(1), strict=True)
+        total = _stack([neighbor_sum(rows.contiguous(), edge_index, weight) for rows, weight in pairs])
+        return total / in_degree(edge_index).clamp(min=1).view(-1, 1, 1) if self.aggr == "mean" else total
+
+    def _project(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        bounded = _bounded(x[0])
+        query = self.query(bounded if x[1] is x[0] else _bounded(x[1]))
+        return query, self.key(bounded), self.value(x[0])
+
+    def _attend(
+        self, edge_index: Adjacency, query: Tensor, key: Tensor, value: Tensor, *, weights: bool
+    ) -> tuple[Tensor, Any]:
+        """Weighted sum over the neighbours ``(|V_t|, heads, C / heads)``; weights, or ``None`` where not asked for."""
+        shape = (self.heads, self.in_channels // self.heads)
+        query, key, value = (
+            rows.to(torch.promote_types(rows.dtype, torch.float32)).unflatten(1, shape) for rows in (query, key, value)
+        )
+        query, key = _unit(query), _unit(key)
+        if not self._is_fused(edge_index):
+            edges, size = as_edge_index(edge_index), (key.size(0), query.size(0))
+            edges = edges.as_tensor() if isinstance(edges, EdgeIndex) else edges  # or PyG would take the fused path
+            alpha = self.edge_updater(edges, query=query, key=key, size=size)
+            return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
+        if isinstance(edge_index, CrissCross) and gathers(query) and self.affinity != "softmax" and not weights:
+            return self._attend_in_cliques(edge_index, query, key, value), None
+        alpha = self._weights(edge_index, query, key)
+        return self.message_and_aggregate(edge_index, value, alpha), alpha
+
+    def _is_fused(self, edge_index: Adjacency) -> bool:
+        """Whether nobody asks to see messages and the graph is in an order that needs none."""
+        if not self.fuse or self.explain or self._message_forward_pre_hooks or self._message_forward_hooks:
+            return False
+        return is_grouped(edge_index)
+
+    def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
+        pairs = zip(query.unbind(1), key.unbind(1), strict=True)
+        cosine = _stack([neighbor_dot(q.contiguous(), k.contiguous(), edge_index) for q, k in pairs])
+        beta = self.log_beta.exp()
+        if self.affinity != "softmax":
+            return _INDEPENDENT[self.affinity](cosine, beta)
+        if isinstance(edge_index, NeighborTable):
+            return (beta * cosine).view(edge_index.num_dst, edge_index.k, self.heads).softmax(1).flatten(0, 1)
+        return softmax(beta * cosine, ptr=to_csr(edge_index)[0])
+
+    def _attend_in_cliques(self, graph: CrissCross, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Small dense products of the members of every clique with each other: for accelerators and compilers."""
+        total, beta = torch.zeros_like(value), self.log_beta.exp()
+        for axis, (outer, clique, inner) in enumerate(graph.axes):
+            q, k, v = (rows.view(outer, clique, inner * self.heads, -1).transpose(1, 2) for rows in (query, key, value))
+            alpha = _INDEPENDENT[self.affinity](q @ k.mT, beta.repeat(inner).view(-1, 1, 1))
+            if axis == 1 or not graph.loop:  # a node is its own neighbour once at most
+                alpha = alpha.masked_fill(torch.eye(clique, dtype=torch.bool, device=alpha.device), 0)
+            total = total + (alpha @ v).transpose(1, 2).reshape(value.shape)
+        return total / max(graph.k, 1) if self.aggr == "mean" else total
+
+
+def _check(in_channels: int, heads: int, affinity: str, normalize: str) -> None:
+    if heads < 1 or in_channels % heads:
+        raise ValueError(f"heads must divide in_channels, got {heads} for {in_channels} channels")
+    if affinity not in _INDEPENDENT and affinity != "softmax":
+        raise ValueError(f"affinity must be one of {', '.join(_INDEPENDENT)}, softmax, got {affinity!r}")
+    if normalize not in ("sum", "mean"):
+        raise ValueError(f"normalize must be 'sum' or 'mean', got {normalize!r}")
+
+
+def _bounded(x: Tensor) -> Tensor:
+    """Keep entries so far from the largest number that their squares, and products with weights, add up."""
+    limit = math.sqrt(torch.finfo(torch.promote_types(x.dtype, torch.float32)).max / max(x.size(-1), 1)) / 2
+    limit = min(limit, torch.finfo(x.dtype).max)
+    return x.clamp(-limit, limit)
+
+
+def _unit(x: Tensor) -> Tensor:
+    x = _bounded(x)
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + _EPS)
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """``torch.stack(parts, dim=1)``, which for one head would copy."""
+    return parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, dim=1)
