@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import torch
-
-from pyg_vig.models import count_macs, count_parameters, create_model, list_models
+from pyg_vig.models import build_model, count_macs, count_parameters, get_config, list_models
 from pyg_vig.models.published import PUBLISHED
 
 
@@ -22,8 +20,8 @@ def run(arguments: Sequence[str]) -> None:
     pattern = parser.parse_args(arguments).pattern
     print(f"{'name':16} {'parameters':>12} {'image':>6} {'mult-adds':>10} {'paper top-1':>12}")
     for name in list_models(pattern):
-        with torch.device("meta"):  # shapes only: no time for drawing weights
-            model = create_model(name)
+        model = build_model(get_config(name))
         size = model.config.image_size
         paper = f"{PUBLISHED[name].top1:.1f} %" if name in PUBLISHED else "-"
-        print(f"{name:16} {count_parameters(model):12,} {size:6} {count_macs(model.to("meta"), size) / 1e9:8.3f} G {paper:>12}")
+        macs = count_macs(model, size) / 1e9
+        print(f"{name:16} {count_parameters(model):12,} {size:6} {macs:8.3f} G {paper:>12}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyg_vig.models import VisionGNN, create_model, list_models, load_model
+from pyg_vig.models import VisionGNN, build_model, get_config, list_models, load_model
 
 _WEIGHTS = "model.safetensors"  # in the folder of a run
 
@@ -20,7 +20,4 @@ def open_network(name: str) -> VisionGNN:
         return load_model(path)
     if name not in list_models() and (path.suffix or len(path.parts) > 1):
         raise ValueError(f"no checkpoint at {path}")
-    model = create_model(name)
-    if not isinstance(model, VisionGNN):
-        raise ValueError(f"{name} is no whole network")
-    return model
+    return build_model(get_config(name))

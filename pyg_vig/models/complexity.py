@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyg_vig.models.vision_gnn import VisionGNN
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv
 
 
@@ -25,7 +26,13 @@ def count_parameters(model: nn.Module, trainable_only: bool = True) -> int:
 
 
 @torch.no_grad()
-def count_macs(model: nn.Module, size: int = 224, *, in_channels: int | None = None, definition: bool = False) -> int:
+def count_macs(
+    model: nn.Module,
+    size: int | tuple[int, int] = 224,
+    *,
+    in_channels: int | None = None,
+    definition: bool = False,
+) -> int:
     """Multiply-adds of one image in evaluation, which papers print as "FLOPs".
 
     Convolutions and matrix products are counted (the k-NN distances among them), by
@@ -33,8 +40,8 @@ def count_macs(model: nn.Module, size: int = 224, *, in_channels: int | None = N
 
     Args:
         model: the network, on any device.
-        size: side of the image in pixels.
-        in_channels: channels of the image; by default those of the network.
+        size: side of the image in pixels, or height and width.
+        in_channels: channels of the image; by default those of the network, or 3.
         definition: let pyg_vig's convs work edge by edge, as they are defined and as papers count them, instead of
             by their fused path.
 
@@ -44,9 +51,10 @@ def count_macs(model: nn.Module, size: int = 224, *, in_channels: int | None = N
         >>> f"{count_macs(pyg_vig.create_model('vig_nano'), 32) / 1e6:.1f} M"
         '6.5 M'
     """
-    channels = in_channels or model.config.in_channels
+    channels = in_channels or (model.config.in_channels if isinstance(model, VisionGNN) else 3)
     parameter = next(model.parameters())
-    image = torch.zeros(1, channels, size, size, device=parameter.device, dtype=parameter.dtype)
+    height, width = (size, size) if isinstance(size, int) else size
+    image = torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
     was_training = model.training
     counter = FlopCounterMode(display=False)
     try:

@@ -16,7 +16,7 @@ class Published:
         top5: top-5 accuracy in percent, where printed.
     """
 
-    params_m: float
+    params_m: float | None
     flops_g: float
     top1: float
     top5: float | None = None
@@ -31,6 +31,11 @@ PUBLISHED: dict[str, Published] = {
     "pvig_s": Published(27.3, 4.6, 82.1, 96.0),
     "pvig_m": Published(51.7, 8.9, 83.1, 96.4),
     "pvig_b": Published(92.6, 16.8, 83.7, 96.5),
+    # AttentionViG (arXiv 2509.25570), distilled from RegNetY-16GF. The authors' sizes are not public: ours only come to
+    # the same FLOPs.
+    "attention_vig_s": Published(None, 1.6, 81.3),
+    "attention_vig_m": Published(None, 3.2, 83.1),
+    "attention_vig_b": Published(None, 4.8, 83.9),
 }
 
 # The same paper's table 6: ViG-Ti with other graph convolutions.

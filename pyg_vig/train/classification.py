@@ -8,7 +8,8 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from pyg_vig.models import VisionGNN
@@ -29,9 +30,8 @@ class Classification(L.LightningModule):
         super().__init__()
         self.model = model
         self.config = config
-        self.accuracy = nn.ModuleDict(
-            {part: MulticlassAccuracy(model.num_classes, average="micro") for part in ("val", "test")}
-        )
+        self.val_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of every image."""
@@ -55,13 +55,13 @@ class Classification(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy and loss on validation images."""
-        self._evaluate(batch, "val")
+        self._evaluate(batch, "val", self.val_accuracy)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy and loss on held-out images."""
-        self._evaluate(batch, "test")
+        self._evaluate(batch, "test", self.test_accuracy)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the learning rate changed every step."""
         groups = parameter_groups(self.model, self.config.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
@@ -71,10 +71,9 @@ class Classification(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], part: str) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], part: str, accuracy: MulticlassAccuracy) -> None:
         images, targets = batch
         outputs = self(images)
-        accuracy = self.accuracy[part]
         accuracy(outputs, targets)
         self.log(f"{part}_loss", self.loss(outputs, targets), batch_size=len(images))
         self.log(f"{part}_accuracy", accuracy, batch_size=len(images))

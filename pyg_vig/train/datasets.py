@@ -88,8 +88,8 @@ def load_splits(data: str, root: str | Path = "data", *, download: bool = False,
         raise ValueError(f"unknown data {data!r}: choose {known}, or imagefolder:PATH")
     if limit is None:
         return splits
-    parts = {name: _first(getattr(splits, name), limit) for name in ("train", "validation", "test")}
-    return splits._replace(**parts)
+    train, validation, test = (_first(part, limit) for part in splits[:3])
+    return splits._replace(train=train, validation=validation, test=test)
 
 
 def stratified(targets: Sequence[int], shares: Sequence[float], seed: int = _SPLIT_SEED) -> list[list[int]]:

@@ -21,7 +21,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         >>> [len(group["params"]) for group in parameter_groups(nn.Linear(2, 3), 0.05)]
         [1, 1]
     """
-    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+    exempt: set[str] = getattr(model, "no_weight_decay", set)()
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():

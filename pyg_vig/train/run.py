@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from pyg_vig.models import VisionGNN, create_model, load_checkpoint, load_model, save_checkpoint
+from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, RunProgress
 from pyg_vig.train.classification import Classification
@@ -98,7 +98,9 @@ class Run:
         """
         config = _config_of(Path(folder))
         splits = load_splits(config.data, config.root, limit=config.limit)
-        return cls(config, Path(folder), splits, _build(config, splits))
+        begun = (Path(folder) / STATE).exists()
+        model = _build(replace(config, weights=None) if begun else config, splits)
+        return cls(config, Path(folder), splits, model)
 
     @property
     def weights(self) -> Path:
@@ -111,8 +113,7 @@ class Run:
         trainer = self._trainer()
         module = Classification(self.model, self.config)
         with _quiet():
-            resume = {"ckpt_path": state, "weights_only": True} if state.exists() else {}
-            trainer.fit(module, self.data, **resume)
+            trainer.fit(module, datamodule=self.data, ckpt_path=state if state.exists() else None, weights_only=True)
         self.model.cpu().eval()
         save_checkpoint(self.model, self.weights)
         result = _test(self.model, self.data, self.config)
@@ -193,9 +194,7 @@ def _build(config: RunConfig, splits: Splits) -> VisionGNN:
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
         raise ValueError(f"{config.data} has {len(splits.classes)} classes: drop num_classes={options['num_classes']}")
-    model = create_model(config.model, **options)
-    if not isinstance(model, VisionGNN):
-        raise ValueError("features_only leaves no classifier to train")
+    model = build_model(get_config(config.model, **options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
     return model

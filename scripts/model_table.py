@@ -1,0 +1,86 @@
+"""Writes the tables of networks into README.md, between <!-- models --> and <!-- /models -->.
+
+Our columns are counted here and now; the papers' are quoted. Without the markers the tables go to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pyg_vig.models import build_model, count_macs, count_parameters, get_config, list_models
+from pyg_vig.models.published import PUBLISHED, PUBLISHED_CONVS, Published
+
+MARKERS = "<!-- models -->", "<!-- /models -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, default=Path(__file__).parents[1] / "README.md")
+    path = parser.parse_args().file
+    text = path.read_text() if path.exists() else ""
+    if all(marker in text for marker in MARKERS):
+        path.write_text(insert(text, tables()))
+    else:
+        print(tables())
+
+
+def insert(text: str, content: str) -> str:
+    """Put the content between the markers, in the place of what is there."""
+    between = re.compile(f"{MARKERS[0]}.*?{MARKERS[1]}", re.DOTALL)
+    return between.sub(lambda _: f"{MARKERS[0]}\n{content}\n{MARKERS[1]}", text)
+
+
+def tables() -> str:
+    """Both tables, in Markdown."""
+    note = (
+        "Multiply-adds of one image of 224 pixels (vig_nano: 32), counted in convolutions and matrix products. The "
+        "papers' figures are theirs: parameters and FLOPs as printed, top-1 accuracy on ImageNet-1K (AttentionViG's "
+        "for sizes that are not public; ours come to the same FLOPs).\n"
+    )
+    convs = "ViG-Ti with other convs (the paper's Table 6): edge by edge, as defined, and on the fused path.\n"
+    return "\n".join([note, networks(), "", convs, graph_convs()])
+
+
+def networks() -> str:
+    """One line a network."""
+    lines = []
+    for name in list_models():
+        model = build_model(get_config(name))
+        macs = count_macs(model, model.config.image_size)
+        lines.append([f"`{name}`", f"{count_parameters(model):,}", giga(macs), *quoted(PUBLISHED.get(name))])
+    head = ["network", "parameters", "multiply-adds", "paper: parameters", "paper: FLOPs", "paper: top-1"]
+    return table(head, lines)
+
+
+def graph_convs() -> str:
+    """One line a conv of ViG-Ti."""
+    lines = []
+    for conv, paper in PUBLISHED_CONVS.items():
+        model = build_model(get_config("vig_ti", conv=conv))
+        counts = [giga(count_macs(model, definition=definition)) for definition in (True, False)]
+        lines.append([f"`{conv}`", f"{count_parameters(model):,}", *counts, *quoted(paper)])
+    head = ["conv", "parameters", "edge by edge", "fused", "paper: parameters", "paper: FLOPs", "paper: top-1"]
+    return table(head, lines)
+
+
+def quoted(paper: Published | None) -> list[str]:
+    """The cells of a paper's figures."""
+    if paper is None:
+        return ["", "", ""]
+    return [f"{paper.params_m} M" if paper.params_m else "", f"{paper.flops_g} G", f"{paper.top1} %"]
+
+
+def giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e8 else f"{count / 1e9:.4f} G"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
+
+
+if __name__ == "__main__":
+    main()
