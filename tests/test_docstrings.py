@@ -83,4 +83,4 @@ def test_what_users_call_has_an_example(package):
             documentation = inspect.getdoc(value) or ""
             if value.__doc__ is None or ">>>" not in documentation:
                 missing.append(name)
-    assert not missing
+    assert not missing, ", ".join(missing)

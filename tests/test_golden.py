@@ -7,7 +7,7 @@ import torch
 
 from tests.golden import FIXTURES, checksum, fill, golden_input, golden_weights, load_case, uniform
 
-CASES = sorted(path.stem for path in FIXTURES.glob("*.json"))
+CASES = sorted(path.stem for path in FIXTURES.glob("*.npz"))
 WITH_WEIGHTS = [name for name in CASES if "state_dict" in load_case(name)[0]]
 
 

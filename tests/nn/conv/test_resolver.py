@@ -105,7 +105,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("query", "message"),
         [
-            ("max", "unknown conv 'max': one of max_relative, edge"),
+            ("max", "unknown conv 'max': one of max_relative, .*gin.* 'GATv2Conv'"),
             ("MessagePassingg", "unknown conv"),
             ("MixHopConv", r"MixHopConv must map \(4, 8\) to \(4, 16\), but returned \(4, 48\)"),
             (lambda i, o: GATConv(i, o, heads=4), r"<lambda> must map .* returned \(4, 64\).*concat=False"),
