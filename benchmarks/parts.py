@@ -117,7 +117,7 @@ def conv_subjects(name: str, x: Tensor, step: str) -> dict[str, Subject]:
     return {key: partial(run, *variant) for key, variant in variants.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode refuses an EdgeIndex that was made outside of it
 def _forward(conv: nn.Module, x: Tensor, graph: NeighborTable | Tensor) -> None:
     conv.eval()(x, graph)
 
