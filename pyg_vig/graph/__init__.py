@@ -2,6 +2,7 @@
 
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, as_edge_index
 from pyg_vig.graph.criss_cross import CrissCross
+from pyg_vig.graph.dagc import DAGCGraph
 from pyg_vig.graph.given import GivenGraph, sorted_edges
 from pyg_vig.graph.grid import GridGraph, grid_graph
 from pyg_vig.graph.knn import KNNGraph, knn_graph, knn_table
@@ -13,6 +14,7 @@ from pyg_vig.graph.svga import SVGAGraph, svga_graph
 __all__ = [
     "Adjacency",
     "CrissCross",
+    "DAGCGraph",
     "GivenGraph",
     "GraphSpec",
     "GridGraph",

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from pyg_vig.graph.dagc import DAGCGraph
 from pyg_vig.graph.given import GivenGraph
 from pyg_vig.graph.grid import GridGraph
 from pyg_vig.graph.knn import KNNGraph
@@ -19,7 +20,8 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     """Build a graph builder, a module ``(x, layout) -> adjacency``.
 
     Args:
-        query: ``"knn"``, ``"grid"`` (8 neighbours), ``"svga"`` (rows and columns, every second patch), ``"given"``, a
+        query: ``"knn"``, ``"grid"`` (8 neighbours), ``"svga"`` (rows and columns, every second patch), ``"dagc"``
+            (the alike among those), ``"given"``, a
             module of your own (used as it is), or a factory.
         graph_kwargs: arguments of the builder that ``query`` names, such as ``{"step": 4}`` for ``"svga"``.
         **knn_options: what the network around it asks of ``"knn"``; ``graph_kwargs`` prevail, and other builders do not
@@ -51,4 +53,10 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     raise ValueError(f"a graph is given by name, module or factory, got {query!r}")
 
 
-_BUILDERS: dict[str, type[nn.Module]] = {"knn": KNNGraph, "grid": GridGraph, "svga": SVGAGraph, "given": GivenGraph}
+_BUILDERS: dict[str, type[nn.Module]] = {
+    "knn": KNNGraph,
+    "grid": GridGraph,
+    "svga": SVGAGraph,
+    "dagc": DAGCGraph,
+    "given": GivenGraph,
+}

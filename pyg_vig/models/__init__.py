@@ -2,13 +2,14 @@
 
 from pyg_vig.models.checkpoint import load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.complexity import count_macs, count_parameters
-from pyg_vig.models.config import ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig
 from pyg_vig.models.factory import build_model, create_model, get_config, list_models
 from pyg_vig.models.record import record_graphs
 from pyg_vig.models.vision_gnn import FeatureExtractor, VisionGNN
 
 __all__ = [
     "FeatureExtractor",
+    "HybridConfig",
     "ModelConfig",
     "PyramidViGConfig",
     "ViGConfig",

@@ -21,6 +21,7 @@ class ModelConfig:
         conv: graph convolution, see :func:`~pyg_vig.nn.conv_resolver`.
         conv_kwargs: further arguments of its constructor.
         graph: graph builder, see :func:`~pyg_vig.graph.graph_resolver`.
+        graph_kwargs: further arguments of its constructor.
         k: neighbours of every node; a sequence gives one value per block.
         dilated: whether the dilation of the k-NN graph grows with depth.
         epsilon: probability, in training, of random neighbours among the nearest ``k * dilation``.
@@ -43,6 +44,7 @@ class ModelConfig:
     conv: ConvSpec = "max_relative"
     conv_kwargs: dict[str, Any] = field(default_factory=dict)
     graph: GraphSpec = "knn"
+    graph_kwargs: dict[str, Any] = field(default_factory=dict)
     k: int | Sequence[int] = 9
     dilated: bool = True
     epsilon: float = 0.0
@@ -116,6 +118,43 @@ class PyramidViGConfig(ModelConfig):
         lengths = (len(self.channels), len(self.depths), len(self.reductions))
         _require(same, "channels, depths and reductions", lengths, "of one length")
         _require(min(self.depths) >= 1, "depths", self.depths, "at least 1 each")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig(ModelConfig):
+    """Hybrids of convolutions and graphs: MobileViG, GreedyViG, AttentionViG.
+
+    Args:
+        channels: width of the nodes in every stage.
+        depths: for every stage, the number of inverted residual blocks and of graph blocks after them.
+        steps: for every stage, the distance between linked patches, for the graphs ``"svga"`` and ``"dagc"``.
+        loop: whether ``"svga"`` makes every patch its own neighbour.
+        expansion: width of the graph convs' output in multiples of the stage's.
+        position_kernel: side of the kernel of the conditional position encoding before every graph conv; 0: none.
+        layer_scale: initial scale of the graph blocks' branches; ``None``: no scale. (Inverted residuals have 1e-5.)
+    """
+
+    channels: Sequence[int]
+    depths: Sequence[Sequence[int]]
+    steps: Sequence[int]
+    loop: bool = True
+    expansion: int = 2
+    position_kernel: int = 0
+    layer_scale: float | None = None
+    graph: GraphSpec = "svga"
+    heads: int = 1
+    position: bool = False
+    distilled: bool = True
+    dilated: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "depths", tuple(tuple(pair) for pair in self.depths))
+        lengths = (len(self.channels), len(self.depths), len(self.steps))
+        _require(len(set(lengths)) == 1, "channels, depths and steps", lengths, "of one length")
+        valid = all(len(pair) == 2 and min(pair) >= 0 and sum(pair) >= 1 for pair in self.depths)
+        _require(valid, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
+        _require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
-from pyg_vig.models.config import ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.hybrid import build_hybrid
 from pyg_vig.models.pyramid_vig import build_pyramid_vig
 from pyg_vig.models.variants import VARIANTS
 from pyg_vig.models.vig import build_vig
@@ -17,6 +18,7 @@ from pyg_vig.models.vision_gnn import FeatureExtractor, VisionGNN
 _BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
     ViGConfig: build_vig,
     PyramidViGConfig: build_pyramid_vig,
+    HybridConfig: build_hybrid,
 }
 
 

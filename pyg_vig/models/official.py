@@ -1,6 +1,6 @@
 """Names and shapes of the published checkpoints, seen from ours.
 
-Sources: the official code (Efficient-AI-Backbones, vig_pytorch) and mmpretrain 1.2.
+Sources: the official code of ViG (Efficient-AI-Backbones, vig_pytorch), MobileViG and GreedyViG, and mmpretrain 1.2.
 """
 
 from __future__ import annotations
@@ -9,36 +9,44 @@ import re
 
 from torch import Tensor
 
+from pyg_vig.models.config import HybridConfig
 from pyg_vig.models.vision_gnn import VisionGNN
+from pyg_vig.nn.linear import PairUpdate
 
 
 def layout_of(state: dict[str, Tensor]) -> str:
     """Which code wrote a state dict: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
     if any(key.startswith(("backbone.stem.", "backbone.blocks.", "backbone.stages.")) for key in state):
         return "mmpretrain"
-    if any(key.startswith(("backbone.", "prediction.", "stem.convs.0.weight")) for key in state):
+    if any(key.startswith(("backbone.", "prediction.")) for key in state):
         return "official"
     return "pyg_vig"
 
 
 def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
-    """Rename and reshape an official ViG or Pyramid ViG state dict for ``model``; unknown keys keep their names."""
+    """Rename and reshape an official state dict for ``model``; unknown keys keep their names."""
     own = model.state_dict()
     renamed = {_official_name(key, model): key for key in own}
-    return {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
+    converted = {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
+    for key in _plain_pairs(model):
+        if key in converted:  # [x | y] to x0, y0, x1, y1, ...
+            converted[key] = converted[key].unflatten(1, (2, -1)).transpose(1, 2).flatten(1)
+    return converted
 
 
 def to_official(model: VisionGNN) -> dict[str, Tensor]:
     """The network's state under the official names and shapes, for the official code to load."""
-    state = {}
+    plain, state = _plain_pairs(model), {}
     for key, value in model.state_dict().items():
         name = _official_name(key, model)
+        if key in plain:
+            value = value.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
         if name == "pos_embed":
             value = value.permute(0, 3, 1, 2)
         elif name.endswith("relative_pos"):
             value = value.unsqueeze(0)
-        elif value.dim() == 2:
-            value = value[:, :, None, None]
+        elif value.dim() == 2 or (name.startswith("local_backbone.") and name.endswith("layer_scale_2")):
+            value = value[..., None, None]
         state[name] = value.contiguous()
     return state
 
@@ -49,7 +57,80 @@ def mmpretrain_to_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_mmpretrain_name(key, stage_sizes): value for key, value in state.items()}
 
 
+def _plain_pairs(model: VisionGNN) -> set[str]:
+    """Weights of the pairs (node, neighbours) that the official code joins as two blocks instead of interleaving."""
+    if not isinstance(model.config, HybridConfig):
+        return set()
+    return {f"{name}.linear.weight" for name, module in model.named_modules() if isinstance(module, PairUpdate)}
+
+
 def _official_name(key: str, model: VisionGNN) -> str:
+    if isinstance(model.config, HybridConfig):
+        return _hybrid_name(key, model, mobile=not model.config.position_kernel)
+    return _vig_name(key, model)
+
+
+def _hybrid_name(key: str, model: VisionGNN, mobile: bool) -> str:
+    for pattern, official in _HYBRID_HEAD_AND_STEM:
+        if match := re.fullmatch(pattern, key):
+            *index, name = match.groups()
+            conv = 3 * int(index[0]) if index else 0
+            return official.format(conv, conv + 1, name)
+    match = re.fullmatch(r"stages\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", key)
+    if match is None:
+        return key
+    stage, block, rest = int(match[1]), match[2], match[3]
+    for own, greedy, mobilevig in _HYBRID_PARTS:
+        if rest.startswith(own):
+            rest = (mobilevig if mobile else greedy) + rest[len(own) :]
+            break
+    if mobile:
+        return _mobilevig_place(model, stage, block) + rest
+    return f"backbone.{stage}.{0 if block is None else int(block) + (stage > 0)}.{rest}"
+
+
+def _mobilevig_place(model: VisionGNN, stage: int, block: str | None) -> str:
+    """One list for all before the last stage, with its Downsample, and one for the graph blocks."""
+    if stage == len(model.stages) - 1 and block is not None:
+        return f"backbone.{block}."
+    return f"local_backbone.{_backbone_number(model, stage, None if block is None else int(block))}."
+
+
+_HYBRID_HEAD_AND_STEM = (
+    (r"stem\.convs\.(\d+)\.conv\.(\w+)", "stem.stem.{0}.{2}"),
+    (r"stem\.convs\.(\d+)\.norm\.(\w+)", "stem.stem.{1}.{2}"),
+    (r"head\.fc\.linear\.(\w+)", "prediction.1.{2}"),
+    (r"head\.fc\.norm\.(\w+)", "prediction.2.{2}"),
+    (r"head\.classifier\.(\w+)", "head.{2}"),
+    (r"head\.distillation_classifier\.(\w+)", "dist_head.{2}"),
+)
+_HYBRID_PARTS = (  # ours, GreedyViG's, MobileViG's
+    ("conv_norm.conv.", "conv.0.", "conv.0."),
+    ("conv_norm.norm.", "conv.1.", "conv.1."),
+    ("expand.linear.", "dws.pw1.", "mlp.fc1."),
+    ("expand.norm.", "dws.norm1.", "mlp.norm1."),
+    ("depthwise.conv.", "dws.dw.", "mlp.mid."),
+    ("depthwise.norm.", "dws.norm2.", "mlp.mid_norm."),
+    ("project.linear.", "dws.pw2.", "mlp.fc2."),
+    ("project.norm.", "dws.norm3.", "mlp.norm2."),
+    ("layer_scale.weight", "layer_scale_2", "layer_scale_2"),
+    ("grapher.encode_position.conv.", "mixer.cpe.pe.", ""),
+    ("grapher.fc1.linear.", "mixer.fc1.0.", "0.fc1.0."),
+    ("grapher.fc1.norm.", "mixer.fc1.1.", "0.fc1.1."),
+    ("grapher.conv.nn.linear.", "mixer.graph_conv.nn.0.", "0.graph_conv.nn.0."),
+    ("grapher.conv.nn.norm.", "mixer.graph_conv.nn.1.", "0.graph_conv.nn.1."),
+    ("grapher.fc2.linear.", "mixer.fc2.0.", "0.fc2.0."),
+    ("grapher.fc2.norm.", "mixer.fc2.1.", "0.fc2.1."),
+    ("grapher.layer_scale.weight", "layer_scale_1", ""),
+    ("ffn.fc1.linear.", "ffn.0.", "1.fc1.0."),
+    ("ffn.fc1.norm.", "ffn.1.", "1.fc1.1."),
+    ("ffn.fc2.linear.", "ffn.3.", "1.fc2.0."),
+    ("ffn.fc2.norm.", "ffn.4.", "1.fc2.1."),
+    ("ffn.layer_scale.weight", "layer_scale_2", ""),
+)
+
+
+def _vig_name(key: str, model: VisionGNN) -> str:
     if key == "position.weight":
         return "pos_embed"
     if match := re.fullmatch(r"stem\.(convs|acts)\.(\d+)\.(?:(conv|norm)\.)?(\w+)", key):
@@ -104,6 +185,8 @@ def _reshape(value: Tensor, own: Tensor | None) -> Tensor:
         return value
     if value.dim() == 4 and own.dim() == 2 and value.shape[2:] == (1, 1):
         return value.flatten(1)
+    if value.dim() == 3 and own.dim() == 1:  # MobileViG's scales have the shape of a map
+        return value.flatten()
     if value.dim() == 4 and own.dim() == 4:
         return value.permute(0, 2, 3, 1).contiguous()
     if value.dim() == own.dim() + 1 and value.size(0) == 1:

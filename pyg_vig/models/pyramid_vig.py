@@ -5,10 +5,10 @@ from __future__ import annotations
 from pyg_vig.models.config import PyramidViGConfig
 from pyg_vig.models.position import AbsolutePosition, RelativePosition
 from pyg_vig.models.schedule import dilations, neighbor_counts, spread
-from pyg_vig.models.stem import ConvStem, Downsample
+from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
-from pyg_vig.nn import ViGBlock
+from pyg_vig.nn import Downsample, ViGBlock
 
 _STRIDE = 4  # of the stem
 

@@ -1,65 +1,34 @@
-"""From images to nodes: convolutional stem, patch embedding, and the downsampling between stages."""
+"""From images to nodes: convolutional stem and patch embedding."""
 
 from __future__ import annotations
+
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_vig.graph import Layout, sorted_edges, to_map, to_nodes
+from pyg_vig.graph import Layout, sorted_edges, to_nodes
 from pyg_vig.nn.activation import activation_resolver
-from pyg_vig.nn.norm import fold, is_foldable
-
-
-class ConvNorm(nn.Module):
-    """A convolution and its batch norm, on maps; folded on the way in evaluation.
-
-    Args:
-        in_channels: channels of the input map.
-        out_channels: channels of the output map.
-        kernel_size: side of the kernel; the padding keeps the size.
-        stride: stride of the kernel.
-        groups: groups of channels.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both."""
-        if is_foldable(self.norm):
-            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
-            return self.conv._conv_forward(x, weight, bias)
-        return self.norm(self.conv(x))
-
-    @torch.no_grad()
-    def fold_norm(self) -> None:
-        """Replace the batch norm, for good, by what it does to the weights."""
-        if is_foldable(self.norm):
-            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
-            self.conv.weight, self.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-            self.norm = nn.Identity()
+from pyg_vig.nn.grid import ConvNorm
 
 
 class ConvStem(nn.Module):
-    """Overlapping convolutions that halve the map until ``stride``, then one that keeps it.
+    """Overlapping convolutions that halve the map until ``stride``, then (with ``refine``) one that keeps it.
 
     Args:
         in_channels: channels of the image.
         channels: width of the nodes.
         stride: pixels per node side, a power of two; the widths of the layers double up to ``channels``.
-        act: activation after all layers but the last.
+        act: activation after every layer that halves the map.
+        refine: whether there is a last layer that keeps the map, without an activation.
 
     Raises:
         ValueError: for a stride that is no power of two, or a width that it does not divide.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, act: str) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, act: str, *, refine: bool = True) -> None:
         super().__init__()
         halvings = stride.bit_length() - 1
         if stride < 2 or stride != 1 << halvings:
@@ -69,7 +38,8 @@ class ConvStem(nn.Module):
             raise ValueError(f"channels must be divisible by {stride // 2} for a stem of stride {stride}: {channels}")
         sizes = [in_channels, *widths]
         self.convs = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in zip(sizes, widths, strict=False))
-        self.convs.append(ConvNorm(channels, channels))
+        if refine:
+            self.convs.append(ConvNorm(channels, channels))
         self.acts = nn.ModuleList(activation_resolver(act) for _ in range(halvings))
         self.in_channels = in_channels
 
@@ -77,9 +47,9 @@ class ConvStem(nn.Module):
         """Images ``(B, C, H, W)`` to nodes on a grid."""
         _check_images(images, self.in_channels, "convolutional")
         x = images.contiguous(memory_format=torch.channels_last)
-        for conv, act in zip(self.convs, self.acts, strict=False):
-            x = act(conv(x))
-        return to_nodes(self.convs[-1](x))
+        for conv, act in zip_longest(self.convs, self.acts):
+            x = conv(x) if act is None else act(conv(x))
+        return to_nodes(x)
 
 
 class PatchStem(nn.Module):
@@ -132,18 +102,6 @@ class PatchStem(nn.Module):
         if data.edge_index is not None:
             layout = layout.with_edges(sorted_edges(data.edge_index, data.x.size(0)))
         return data.x, layout
-
-
-class Downsample(nn.Module):
-    """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv_norm = ConvNorm(in_channels, out_channels, stride=2)
-
-    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Nodes of a grid to nodes of the halved grid."""
-        return to_nodes(self.conv_norm(to_map(x, layout)))
 
 
 def _check_images(images: Tensor, channels: int, stem: str) -> None:

@@ -38,6 +38,7 @@ def block_options(config: ModelConfig) -> dict[str, Any]:
         "conv": config.conv,
         "conv_kwargs": dict(config.conv_kwargs),
         "graph": config.graph,
+        "graph_kwargs": dict(config.graph_kwargs),
         "epsilon": config.epsilon,
         "heads": config.heads,
         "norm": config.norm,

@@ -8,6 +8,7 @@ from pyg_vig.nn.conv import (
     GINConv,
     MaxRelativeConv,
     NeighborConv,
+    ReverseMaxRelativeConv,
     SAGEConv,
     conv_resolver,
 )
@@ -15,12 +16,17 @@ from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.graph_encoder import GraphEncoder
 from pyg_vig.nn.grapher import Grapher, ViGBlock
+from pyg_vig.nn.grid import ConditionalPosition, ConvNorm, Downsample, InvertedResidual
+from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import GroupedLinear, LinearNorm, NodeUpdate
 from pyg_vig.nn.norm import norm_resolver
 
 __all__ = [
     "FFN",
+    "ConditionalPosition",
+    "ConvNorm",
     "CrossAttentionConv",
+    "Downsample",
     "DropPath",
     "EdgeConv",
     "ExternalConv",
@@ -28,10 +34,13 @@ __all__ = [
     "GraphEncoder",
     "Grapher",
     "GroupedLinear",
+    "InvertedResidual",
+    "LayerScale",
     "LinearNorm",
     "MaxRelativeConv",
     "NeighborConv",
     "NodeUpdate",
+    "ReverseMaxRelativeConv",
     "SAGEConv",
     "ViGBlock",
     "activation_resolver",

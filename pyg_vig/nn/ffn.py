@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from pyg_vig.graph import Layout
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 
 
@@ -22,6 +23,7 @@ class FFN(nn.Module):
         channels: width of the nodes.
         hidden_channels: width between the products; four times ``channels`` by default.
         act: activation, by PyTorch's name.
+        layer_scale: initial scale of the branch, learned per channel; ``None`` leaves it out.
         drop_path: probability to drop the branch for a graph.
 
     Shapes:
@@ -40,6 +42,7 @@ class FFN(nn.Module):
         hidden_channels: int | None = None,
         *,
         act: str | nn.Module | None = "gelu",
+        layer_scale: float | None = None,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
@@ -47,9 +50,10 @@ class FFN(nn.Module):
         self.fc1 = LinearNorm(channels, hidden_channels)
         self.act = activation_resolver(act)
         self.fc2 = LinearNorm(hidden_channels, channels)
+        self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        return x + self.drop_path(self.fc2(self.act(self.fc1(x))), layout)
+        return x + self.drop_path(self.layer_scale(self.fc2(self.act(self.fc1(x)))), layout)

@@ -11,6 +11,8 @@ from pyg_vig.graph import GraphSpec, Layout, graph_resolver, to_map, to_nodes
 from pyg_vig.nn.conv import ConvSpec, conv_resolver
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.ffn import FFN
+from pyg_vig.nn.grid import ConditionalPosition
+from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 
 
@@ -40,6 +42,9 @@ class Grapher(nn.Module):
         act: activation of the conv.
         bias: bias of the conv.
         fc: whether there are linear layers around the conv; without them it maps ``channels`` to ``channels``.
+        expansion: width of the conv's output in multiples of ``channels``, with ``fc``.
+        position_kernel: side of the kernel of a conditional position encoding in front (0: none); needs nodes on grids.
+        layer_scale: initial scale of the branch, learned per channel; ``None`` leaves it out.
         drop_path: probability to drop the branch for a graph.
         edge_dim: width of the edge features that layouts will bring, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
@@ -72,6 +77,9 @@ class Grapher(nn.Module):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
         fc: bool = True,
+        expansion: int = 2,
+        position_kernel: int = 0,
+        layer_scale: float | None = None,
         drop_path: float = 0.0,
         edge_dim: int | None = None,
         conv_kwargs: dict[str, Any] | None = None,
@@ -79,7 +87,8 @@ class Grapher(nn.Module):
     ) -> None:
         super().__init__()
         self.reduction = reduction
-        inner = 2 * channels if fc else channels
+        inner = expansion * channels if fc else channels
+        self.encode_position = ConditionalPosition(channels, position_kernel) if position_kernel else None
         self.fc1 = LinearNorm(channels, channels) if fc else nn.Identity()
         knn = {"k": k, "dilation": dilation, "cosine": cosine, "epsilon": epsilon, "position": position}
         self.graph = graph_resolver(graph, graph_kwargs=graph_kwargs, **knn)
@@ -96,17 +105,21 @@ class Grapher(nn.Module):
             conv_kwargs=conv_kwargs,
         )
         self.fc2 = LinearNorm(inner, channels) if fc else nn.Identity()
+        self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        shortcut, x = x, self.fc1(x)
+        shortcut = x
+        if self.encode_position is not None:
+            x = self.encode_position(x, layout)
+        x = self.fc1(x)
         nodes, layouts = self._neighbors(x, layout)
         adjacency = self.graph(nodes, layouts)
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
         x = self.fc2(self.conv(nodes, adjacency, **edges))
-        return shortcut + self.drop_path(x, layout)
+        return shortcut + self.drop_path(self.layer_scale(x), layout)
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""
@@ -124,6 +137,7 @@ class ViGBlock(nn.Module):
         channels: width of the nodes.
         ffn: whether there is an FFN.
         act: activation of both parts.
+        layer_scale: initial scale of each branch, learned per channel; ``None`` leaves it out.
         drop_path: probability to drop each branch for a graph.
         **grapher: arguments of :class:`Grapher`.
 
@@ -143,12 +157,13 @@ class ViGBlock(nn.Module):
         *,
         ffn: bool = True,
         act: str | nn.Module | None = "gelu",
+        layer_scale: float | None = None,
         drop_path: float = 0.0,
         **grapher: Any,
     ) -> None:
         super().__init__()
-        self.grapher = Grapher(channels, act=act, drop_path=drop_path, **grapher)
-        self.ffn = FFN(channels, act=act, drop_path=drop_path) if ffn else None
+        self.grapher = Grapher(channels, act=act, layer_scale=layer_scale, drop_path=drop_path, **grapher)
+        self.ffn = FFN(channels, act=act, layer_scale=layer_scale, drop_path=drop_path) if ffn else None
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the block; without a layout all nodes are one graph."""

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from pyg_vig.graph import to_map
-from pyg_vig.models.stem import ConvNorm, ConvStem, Downsample, PatchStem
+from pyg_vig.models.stem import ConvStem, PatchStem
+from pyg_vig.nn import ConvNorm, Downsample
 
 
 def test_conv_norm_folds_on_the_way_and_for_good():

@@ -80,3 +80,29 @@ class MaxRelativeConv(NeighborConv):
         relative = neighbor_max(x[0], edge_index) - x[1]
         alone = isolated(edge_index)
         return relative if alone is None else relative.masked_fill(alone, 0)
+
+
+class ReverseMaxRelativeConv(MaxRelativeConv):
+    r"""The max-relative graph convolution with the differences of `"MobileViG" <https://arxiv.org/abs/2307.00395>`_:
+
+    .. math::
+        x_i' = \sigma\left( W \left[ x_i \,\Vert\, \max_{j \in \mathcal{N}(i)} (x_i - x_j) \right] \right)
+
+    All else is as in :class:`MaxRelativeConv`. The published code starts its maximum from zero; so does this layer
+    where every node is its own neighbour.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import ReverseMaxRelativeConv
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+        >>> ReverseMaxRelativeConv(16, 32)(torch.rand(3, 16), edge_index).shape
+        torch.Size([3, 32])
+    """
+
+    def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
+        """The difference of the node to every neighbour."""
+        return x_i - x_j
+
+    def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
+        """The same maximum with no row per edge."""
+        return super().message_and_aggregate(edge_index, (-x[0], -x[1]))

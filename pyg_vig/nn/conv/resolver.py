@@ -17,7 +17,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.conv.cross_attention_conv import CrossAttentionConv
 from pyg_vig.nn.conv.edge_conv import EdgeConv
 from pyg_vig.nn.conv.gin_conv import GINConv
-from pyg_vig.nn.conv.max_relative_conv import MaxRelativeConv
+from pyg_vig.nn.conv.max_relative_conv import MaxRelativeConv, ReverseMaxRelativeConv
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures
 from pyg_vig.nn.conv.sage_conv import SAGEConv
 from pyg_vig.nn.norm import norm_resolver
@@ -26,6 +26,7 @@ ConvSpec = str | type[nn.Module] | Callable[[int, int], nn.Module]
 
 CONVS: dict[str, type[NeighborConv]] = {
     "max_relative": MaxRelativeConv,
+    "reverse_max_relative": ReverseMaxRelativeConv,
     "edge": EdgeConv,
     "sage": SAGEConv,
     "gin": GINConv,

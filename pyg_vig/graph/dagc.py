@@ -1,0 +1,96 @@
+"""Dynamic axial graph construction: of the patches in a row and column, those that look alike."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_vig.graph.adjacency import NeighborTable
+from pyg_vig.graph.criss_cross import criss_cross_table
+from pyg_vig.graph.layout import Layout
+
+
+class DAGCGraph(torch.nn.Module):
+    r"""Links every patch to those SVGA neighbours whose features are close
+    (`"GreedyViG" <https://arxiv.org/abs/2405.06849>`_): a graph builder ``(x, layout) -> adjacency``.
+
+    A neighbour :math:`j` of :math:`i` stays if :math:`\|x_i - x_j\|_1 < \mu - \sigma`, with the mean and standard
+    deviation, over the patches of the image, of the distance to the patch half the image away in both directions.
+    Every patch is its own first neighbour. A link that is cut points to the patch itself, so that the degree stays the
+    same; a maximum does not see the difference. No gradient flows through the choice.
+
+    Args:
+        step: distance between candidates along rows and columns.
+
+    Shapes:
+        - **x**: node matrix ``(N, C)``
+        - **layout**: :class:`~pyg_vig.graph.Layout` of a grid
+        - **output**: :class:`~pyg_vig.graph.NeighborTable`
+
+    Raises:
+        ValueError: for a step below 1, nodes on no grid, or pooled neighbours.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import DAGCGraph, Layout
+        >>> DAGCGraph(step=2)(torch.rand(2 * 16, 3), Layout.from_grid(2, 4, 4))
+        NeighborTable(num_src=32, num_dst=32, k=3)
+    """
+
+    def __init__(self, step: int = 2) -> None:
+        super().__init__()
+        if step < 1:
+            raise ValueError(f"step must be at least 1, got {step}")
+        self.step = step
+
+    def extra_repr(self) -> str:
+        return f"step={self.step}"
+
+    @torch.no_grad()
+    def forward(self, x: Any, layout: Layout) -> NeighborTable:
+        """Candidates of the grid, less those that are far."""
+        if isinstance(x, tuple) or layout.grid is None:
+            raise ValueError("DAGC links the nodes of one grid: use it with images and reduction 1")
+        height, width = layout.grid
+        candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
+        maps = x.view(layout.num_graphs, height, width, -1)
+        distances = torch.cat([self._along(maps, 1), self._along(maps, 2)], dim=-1).flatten(0, 2)
+        near = distances < layout.expand(_threshold(maps))
+        others = torch.where(near, candidates[:, 1:], candidates[:, :1])
+        return NeighborTable(torch.cat([candidates[:, :1], others], dim=1), x.size(0))
+
+    def _along(self, maps: Tensor, dim: int) -> Tensor:
+        """Distance to every candidate along one axis, ``(B, H, W, k)``, in the order of the candidates."""
+        size = maps.size(dim)
+        if self.step >= size:
+            return maps.new_empty((*maps.shape[:3], 0))
+        if size % self.step:
+            shifts = range(self.step, size, self.step)
+            return torch.stack([_distance(maps, maps.roll(shift, dim)) for shift in shifts], dim=-1)
+        lines = maps.unflatten(dim, (-1, self.step)).movedim(dim, 3)  # (B, ., ., clique, C)
+        pairs = torch.cdist(lines, lines, p=1)  # (B, ., ., clique, clique)
+        members = size // self.step
+        pairs = pairs.gather(-1, _previous(members, maps.device).expand(*pairs.shape[:-1], -1))
+        return pairs.movedim(3, dim).flatten(dim, dim + 1)
+
+
+def _distance(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).abs().sum(-1)
+
+
+def _threshold(maps: Tensor) -> Tensor:
+    """Mean less standard deviation of the distance to the patch half an image away, ``(B, 1)``."""
+    _, height, width, _ = maps.shape
+    opposite = maps.roll((-(-height // 2), -(-width // 2)), (1, 2))
+    distance = _distance(maps, opposite).flatten(1)
+    return (distance.mean(1) - distance.std(1)).unsqueeze(1)
+
+
+@lru_cache(maxsize=64)
+def _previous(members: int, device: torch.device) -> Tensor:
+    """The members of a clique in the order in which rolling brings them to each: ``(members, members - 1)``."""
+    place = torch.arange(members, device=device)
+    return (place.unsqueeze(1) - torch.arange(1, members, device=device)) % members

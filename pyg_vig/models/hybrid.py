@@ -1,0 +1,49 @@
+"""Hybrids of convolutions and graphs: MobileViG, GreedyViG and AttentionViG share this skeleton."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pyg_vig.models.config import HybridConfig
+from pyg_vig.models.schedule import neighbor_counts, spread
+from pyg_vig.models.stem import ConvStem
+from pyg_vig.models.vig import block_options
+from pyg_vig.models.vision_gnn import Stage, VisionGNN
+from pyg_vig.nn import Downsample, InvertedResidual, ViGBlock
+
+_STRIDE = 4  # of the stem
+
+
+def build_hybrid(config: HybridConfig) -> VisionGNN:
+    """A pyramid of stages, each of inverted residuals and then graph blocks."""
+    depth = sum(map(sum, config.depths))
+    drop_path = spread(0, config.drop_path_rate, depth)
+    k = neighbor_counts(config.k, depth, growth=1)
+    stages: list[Stage] = []
+    first = 0
+    for i, (channels, (local, graph)) in enumerate(zip(config.channels, config.depths, strict=True)):
+        blocks: list[nn.Module] = [
+            InvertedResidual(channels, act=config.act, drop_path=rate) for rate in drop_path[first : first + local]
+        ]
+        first += local
+        for j in range(first, first + graph):
+            blocks.append(ViGBlock(channels, k=k[j], drop_path=drop_path[j], **_graph_options(config, i)))
+        first += graph
+        downsample = Downsample(config.channels[i - 1], channels) if i else None
+        stages.append(Stage(blocks, channels, _STRIDE * 2**i, downsample))
+    stem = ConvStem(config.in_channels, config.channels[0], _STRIDE, config.act, refine=False)
+    return VisionGNN(config, stem, stages)
+
+
+def _graph_options(config: HybridConfig, stage: int) -> dict[str, Any]:
+    options = block_options(config)
+    if config.graph in ("svga", "dagc"):
+        loop = {"loop": config.loop} if config.graph == "svga" else {}
+        options["graph_kwargs"] = {"step": config.steps[stage]} | loop | options["graph_kwargs"]
+    return options | {
+        "expansion": config.expansion,
+        "position_kernel": config.position_kernel,
+        "layer_scale": config.layer_scale,
+    }

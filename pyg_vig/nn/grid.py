@@ -1,0 +1,139 @@
+"""Modules for nodes that lie on grids: convolutions between the graph layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout, to_map, to_nodes
+from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.layer_scale import LayerScale
+from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.norm import fold, is_foldable
+
+
+class ConvNorm(nn.Module):
+    """A convolution and its batch norm, on maps; folded on the way in evaluation.
+
+    Args:
+        in_channels: channels of the input map.
+        out_channels: channels of the output map.
+        kernel_size: side of the kernel; the padding keeps the size.
+        stride: stride of the kernel.
+        groups: groups of channels.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        if is_foldable(self.norm):
+            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
+            return self.conv._conv_forward(x, weight, bias)
+        return self.norm(self.conv(x))
+
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Replace the batch norm, for good, by what it does to the weights."""
+        if is_foldable(self.norm):
+            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
+            self.conv.weight, self.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.norm = nn.Identity()
+
+
+class Downsample(nn.Module):
+    """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv_norm = ConvNorm(in_channels, out_channels, stride=2)
+
+    def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
+        """Nodes of a grid to nodes of the halved grid."""
+        return to_nodes(self.conv_norm(to_map(x, layout)))
+
+
+class ConditionalPosition(nn.Module):
+    r"""Conditional position encoding, a depthwise convolution with residual
+    (`"Conditional Positional Encodings for Vision Transformers" <https://arxiv.org/abs/2102.10882>`_).
+
+    Args:
+        channels: width of the nodes.
+        kernel_size: side of the kernel, odd.
+
+    Shapes:
+        - **x**: ``(N, channels)`` on a grid; **output**: the same
+
+    Raises:
+        ValueError: (on call) for nodes that lie on no grid.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout
+        >>> from pyg_vig.nn import ConditionalPosition
+        >>> ConditionalPosition(8)(torch.rand(2 * 36, 8), Layout.from_grid(2, 6, 6)).shape
+        torch.Size([72, 8])
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Add to every node what the convolution sees around it."""
+        around, _ = to_nodes(self.conv(to_map(x, layout)))
+        return x + around
+
+
+class InvertedResidual(nn.Module):
+    r"""Inverted residual block with layer scale (`"MobileNetV2" <https://arxiv.org/abs/1801.04381>`_, as MobileViG
+    has it): linear, depthwise 3x3, linear, with batch norm after each.
+
+    Args:
+        channels: width of the nodes.
+        expansion: width between the linear layers in multiples of ``channels``.
+        act: activation after the first two layers.
+        layer_scale: initial scale of the branch, learned per channel.
+        drop_path: probability to drop the branch for an image.
+
+    Shapes:
+        - **x**: ``(N, channels)`` on a grid; **output**: the same
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout
+        >>> from pyg_vig.nn import InvertedResidual
+        >>> InvertedResidual(8)(torch.rand(2 * 36, 8), Layout.from_grid(2, 6, 6)).shape
+        torch.Size([72, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        expansion: int = 4,
+        act: str | nn.Module | None = "gelu",
+        layer_scale: float = 1e-5,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        hidden = expansion * channels
+        self.expand = LinearNorm(channels, hidden)
+        self.depthwise = ConvNorm(hidden, hidden, groups=hidden)
+        self.project = LinearNorm(hidden, channels)
+        self.act1 = activation_resolver(act)
+        self.act2 = activation_resolver(act)
+        self.layer_scale = LayerScale(channels, layer_scale)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """Apply the block."""
+        hidden = to_map(self.act1(self.expand(x)), layout)
+        hidden, _ = to_nodes(self.act2(self.depthwise(hidden)))
+        return x + self.drop_path(self.layer_scale(self.project(hidden)), layout)
