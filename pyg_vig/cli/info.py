@@ -26,9 +26,8 @@ def run(arguments: Sequence[str]) -> None:
     print(f"multiply-adds  {macs[0] / 1e9:.3f} G at {size} x {size} (edge by edge {macs[1] / 1e9:.3f} G)")
     if options.network in PUBLISHED:
         paper = PUBLISHED[options.network]
-        print(
-            f"the paper's    {paper.params_m} M parameters, {paper.flops_g} G FLOPs, {paper.top1} % top-1 on ImageNet"
-        )
+        parameters = f"{paper.params_m} M parameters, " if paper.params_m else ""
+        print(f"the paper's    {parameters}{paper.flops_g} G FLOPs, {paper.top1} % top-1 on ImageNet")
     print("stages")
     for stage, info in zip(model.stages, model.feature_info, strict=True):
         print(f"  {len(stage.blocks)} blocks, {info['num_chs']} channels, stride {info['reduction']}")

@@ -25,6 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: with a message, for a mistake in the arguments.
+
+    Example:
+        >>> from pyg_vig.cli import main
+        >>> main(["models", "vig_nano"])  # doctest: +NORMALIZE_WHITESPACE
+        name       parameters  image  mult-adds  paper top-1
+        vig_nano      106,986     32    0.007 G            -
     """
     parser = argparse.ArgumentParser(
         prog="pyg-vig",

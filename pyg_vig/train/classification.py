@@ -24,6 +24,14 @@ class Classification(L.LightningModule):
     Args:
         model: the network; where it returns a pair (distillation heads in training), both learn the labels.
         config: learning rate, weight decay and the like.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.train import Classification, RunConfig
+        >>> module = Classification(pyg_vig.create_model("vig_nano"), RunConfig(label_smoothing=0.1))
+        >>> images, labels = torch.rand(2, 3, 32, 32), torch.tensor([4, 2])
+        >>> module.training_step((images, labels), 0).shape
+        torch.Size([])
     """
 
     def __init__(self, model: VisionGNN, config: RunConfig) -> None:

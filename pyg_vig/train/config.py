@@ -39,6 +39,14 @@ class RunConfig:
         workers: processes that load images; 0 loads them in the main one.
         name: name of the run; by default made of data and model, and numbered.
         runs: folder that holds the runs.
+
+    Raises:
+        ValueError: for a value that makes no sense.
+
+    Example:
+        >>> from pyg_vig.train import RunConfig
+        >>> RunConfig(data="fashion_mnist", options={"conv": "edge"}).model
+        'vig_nano'
     """
 
     data: str = "digits"

@@ -28,6 +28,13 @@ class ImageData(L.LightningDataModule):
         augment: random changes of the training images; by default those that suit the data.
         seed: seed of order and random changes.
         workers: processes that load images.
+
+    Example:
+        >>> from pyg_vig.train import ImageData, load_splits
+        >>> data = ImageData(load_splits("digits"), size=32, channels=1)
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape, labels.shape
+        (torch.Size([64, 1, 32, 32]), torch.Size([64]))
     """
 
     def __init__(

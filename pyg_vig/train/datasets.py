@@ -26,6 +26,11 @@ class Splits(NamedTuple):
         channels: channels of the images.
         augment: random changes that suit them, see :mod:`pyg_vig.train.transforms`.
         crop: share of an image that is kept for evaluation.
+
+    Example:
+        >>> from pyg_vig.train import load_splits
+        >>> load_splits("digits").classes[:3]
+        ['0', '1', '2']
     """
 
     train: Dataset[Any]

@@ -45,6 +45,11 @@ class Result(NamedTuple):
         loss: mean cross-entropy.
         images: number of images.
         data: where they come from.
+
+    Example:
+        >>> from pyg_vig.train import Result
+        >>> f"{Result(accuracy=0.9916, loss=0.14, images=359, data='digits').accuracy:.1%}"
+        '99.2%'
     """
 
     accuracy: float
@@ -64,6 +69,17 @@ class Run:
     Args:
         config: the options.
         folder: the folder of the run; must exist.
+        splits: its images.
+        model: its network.
+
+    Example:
+        >>> import tempfile
+        >>> from pyg_vig.train import Run, RunConfig
+        >>> with tempfile.TemporaryDirectory() as runs:
+        ...     run = Run.start(RunConfig(limit=32, batch_size=16, epochs=1, options={"depth": 1}, runs=runs))
+        ...     result = run.fit()
+        >>> run.folder.name, result.images
+        ('digits-vig_nano', 32)
     """
 
     def __init__(self, config: RunConfig, folder: Path, splits: Splits, model: VisionGNN) -> None:
@@ -171,6 +187,17 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
 
     Raises:
         ValueError: if there is nothing that says which data to take, or its classes do not fit the network.
+        FileNotFoundError: if there is no such checkpoint.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.train import evaluate
+        >>> model = pyg_vig.create_model("vig_nano", depth=1, in_channels=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(model, f"{folder}/model.safetensors")
+        ...     result = evaluate(f"{folder}/model.safetensors", data="digits", limit=20)
+        >>> result.images
+        20
     """
     path = Path(checkpoint)
     path = path / WEIGHTS if path.is_dir() else path

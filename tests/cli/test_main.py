@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from PIL import Image
+
+import pyg_vig
+from pyg_vig.cli import main
+
+matplotlib.use("Agg")
+
+QUICK = ["--limit", "64", "--epochs", "2", "--batch-size=16", "--options.depth", "2", "--options.channels", "16"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out.strip().splitlines()[-1]
+
+
+def test_train_then_evaluate_inspect_and_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", *QUICK, "--options.conv", "edge"])
+    printed = capsys.readouterr().out
+    folder = tmp_path / "runs" / "digits-vig_nano"
+    assert "writing to runs/digits-vig_nano" in printed
+    assert "picture       runs/digits-vig_nano/neighbors.png" in printed
+    accuracy = next(line for line in printed.splitlines() if line.startswith("test accuracy"))
+    for checkpoint in (folder, folder / "model.safetensors"):
+        main(["eval", str(checkpoint)])
+        assert last_line(capsys) == accuracy
+    assert pyg_vig.load_model(folder / "model.safetensors").config.conv == "edge"
+    main(["info", str(folder)])
+    assert "conv             edge" in capsys.readouterr().out
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), (200, 100, 0)).save(photo)
+    main(["graph", str(photo), "--model", str(folder), "--patches", "0.2,0.3", "-o", "figure.svg"])
+    assert (tmp_path / "figure.svg").stat().st_size > 1000
+    with pytest.raises(SystemExit):
+        main(["train", "--resume", str(folder), "--lr", "1"])
+    assert "drop --lr" in capsys.readouterr().err
+    main(["train", "--resume", str(folder)])  # nothing is left to train
+    assert accuracy in capsys.readouterr().out
+
+
+def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "options.yaml").write_text("epochs: 3\noptions:\n  depth: 1\nlr: 0.1\n")
+    command = ["train", "--config", "options.yaml", "--lr", "0.2", "--options.k", "4"]
+    with pytest.raises(SystemExit):
+        main([*command, "--print_config"])
+    assert "lr: 0.2" in (printed := capsys.readouterr().out)
+    assert "epochs: 3" in printed
+    assert "  depth: 1\n  k: 4" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train --data letters", "pyg-vig train: unknown data 'letters': choose digits, "),
+        ("train --model vig_mini", "pyg-vig train: unknown model 'vig_mini'"),
+        ("train --options.kk 3", "pyg-vig train: vig_nano has no option 'kk': valid ones are "),
+        ("train --data imagefolder:nowhere", "pyg-vig train: no folder nowhere/train"),
+        ("train --data cifar10 --root nowhere", "pyg-vig train: cifar10 is not under nowhere"),
+        ("train --epochs 0", "pyg-vig train: epochs must be at least 1, got 0"),
+        ("train --epochs many", "epochs"),
+        ("train --resume nowhere", "pyg-vig train: nowhere holds no run"),
+        ("eval nowhere", "pyg-vig eval: no checkpoint at nowhere"),
+        ("info nowhere.safetensors", "pyg-vig info: no checkpoint at nowhere.safetensors"),
+        ("info vig_mini", "pyg-vig info: unknown model 'vig_mini'"),
+        ("graph nowhere.jpg --model vig_nano", "nowhere.jpg"),
+        ("graph example --model vig_nano --patches 2,0", "--patches takes places in [0, 1), got 2,0"),
+        ("fly", "invalid choice: 'fly'"),
+    ],
+)
+def test_mistakes_become_one_clear_line(
+    command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(command.split())
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_missing_gpu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--accelerator", "gpu"])
+    assert "finds no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "module"),
+    [("train", "lightning", "pyg_vig.train"), ("graph example", "matplotlib", "pyg_vig.plot")],
+)
+def test_missing_packages_are_told_with_the_way_to_install_them(
+    command: str, package: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(module)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    with pytest.raises(SystemExit) as exit_:
+        main(command.split())
+    assert exit_.value.code == 2
+    assert f"this needs {package}: pip install 'pyg-vig[train,images,plot]'" in capsys.readouterr().err
+
+
+def test_models_lists_sizes_and_published_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["models", "vig_[nt]*"])
+    nano, tiny = capsys.readouterr().out.splitlines()[1:]
+    assert nano.split()[0] == "vig_nano"
+    assert nano.endswith("-")
+    assert tiny.split() == ["vig_ti", "7,184,744", "224", "1.301", "G", "73.9", "%"]
+
+
+def test_info_of_a_published_network(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["info", "vig_ti"])
+    printed = capsys.readouterr().out
+    assert "parameters     7,184,744" in printed
+    assert "multiply-adds  1.301 G at 224 x 224" in printed
+    assert "73.9 % top-1" in printed
+    assert "3 blocks, 192 channels, stride 16" in printed
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {command} " in printed for command in ("train", "eval", "models", "info", "graph"))
+
+
+@pytest.mark.slow
+def test_the_entry_point_runs() -> None:
+    script = shutil.which("pyg-vig", path=str(Path(sys.executable).parent))
+    command = [script] if script else [sys.executable, "-m", "pyg_vig.cli"]
+    finished = subprocess.run([*command, "train", *QUICK], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "test accuracy" in finished.stdout
+    assert Path("runs/digits-vig_nano/neighbors.png").exists()

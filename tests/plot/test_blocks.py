@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pyg_vig
+from pyg_vig.plot import plot_blocks
+from pyg_vig.plot.blocks import contrasting_points
+
+
+def test_rows_are_blocks_and_columns_images() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=3, in_channels=1).train()
+    figure = plot_blocks(model, torch.rand(2, 1, 32, 32), labels=["a", "b"], title="not trained")
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "", ""]
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["block 1 of 3", "block 3 of 3"]
+    assert figure.get_suptitle() == "not trained"
+    assert model.training
+
+
+def test_blocks_run_across_for_one_image() -> None:
+    options = {"channels": (16, 16), "depths": (1, 2), "reductions": (2, 1), "image_size": 64, "k": 3}
+    model = pyg_vig.create_model("pvig_ti", **options)
+    figure = plot_blocks(model, torch.rand(1, 3, 64, 64), blocks=(0, 1, 2), points=[[(0.5, 0.25)]], across=True)
+    assert [ax.get_title() for ax in figure.axes] == ["block 1 of 3", "block 2 of 3", "block 3 of 3"]
+    stars = [(float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])) for ax in figure.axes]
+    assert stars == [(18, 34), (20, 36), (20, 36)]  # the same place on grids of 16 and 8 patches
+
+
+def test_blocks_that_do_not_exist() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=2)
+    with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(0, 2\)"):
+        plot_blocks(model, torch.rand(1, 3, 32, 32), blocks=(0, 2))
+
+
+def test_points_lie_where_it_is_bright_and_dark() -> None:
+    image = torch.zeros(1, 16, 16)
+    image[:, 4:6, 6:8] = 1
+    image[:, 10:12, 2:4] = -1
+    image[:, 0, 0] = 5  # the border is left out
+    assert contrasting_points(image) == [(2.5 / 8, 3.5 / 8), (5.5 / 8, 1.5 / 8)]
