@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data, InMemoryDataset
-from tqdm import tqdm
 
 from pyg_vig.transforms.images import read_image, read_label, to_image
 
@@ -69,6 +68,8 @@ class ImageGraphDataset(InMemoryDataset):
 
     def _make(self, images: Any, to_graph: Callable[[Any], Data], num_workers: int) -> list[Data]:
         graphs = DataLoader(_Graphs(images, to_graph), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+        from tqdm import tqdm
+
         return list(tqdm(graphs, desc="images to graphs", disable=not self.log))
 
 
