@@ -56,6 +56,8 @@ class DAGCGraph(torch.nn.Module):
             raise ValueError("DAGC links the nodes of one grid: use it with images and reduction 1")
         height, width = layout.grid
         candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
+        if candidates.size(1) == 1:  # nothing to choose from, and no deviation over a single patch
+            return NeighborTable(candidates, x.size(0))
         maps = x.view(layout.num_graphs, height, width, -1)
         distances = torch.cat([self._along(maps, 1), self._along(maps, 2)], dim=-1).flatten(0, 2)
         near = distances < layout.expand(_threshold(maps))
