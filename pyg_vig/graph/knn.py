@@ -114,10 +114,11 @@ def knn_table(
     dst = src if same else _comparable(dst, cosine)
     if backend == "auto":
         backend = choose(src, layout_src, bias)
-    if backend == "dense":
-        index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
-    else:
-        index = tree(src, dst, layout_src, layout_dst, count, self_loops, backend)
+    with torch.autocast(src.device.type, enabled=False):
+        if backend == "dense":
+            index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
+        else:
+            index = tree(src, dst, layout_src, layout_dst, count, self_loops, backend)
     return NeighborTable(_dilate(index, k, dilation, epsilon), src.size(0))
 
 
@@ -289,6 +290,7 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
 
 def _comparable(x: Tensor, cosine: bool) -> Tensor:
     """What distances are taken of: unit vectors for ``cosine`` (2 - 2 cos), and no NaN, which no order can place."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision cannot tell near neighbours apart
     if cosine:
         return F.normalize(x, dim=-1).nan_to_num_(nan=0.0)
     return x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -53,6 +53,14 @@ def load_checkpoint(
     Raises:
         ValueError: if keys are missing or unknown, or shapes differ; the message names them.
         FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> model = pyg_vig.create_model("vig_nano")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(model, f"{folder}/model.safetensors")
+        ...     pyg_vig.load_checkpoint(model, f"{folder}/model.safetensors")
+        LoadReport(layout='pyg_vig', reset=[])
     """
     state = read_state(path, use_ema=use_ema)
     layout = layout_of(state)
@@ -83,6 +91,11 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: for a network whose weights no longer match its configuration (a fused one, for instance).
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
     """
     from safetensors.torch import save
 
@@ -103,6 +116,13 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
 
     Raises:
         ValueError: if the file holds no configuration, or names a conv that is not in a library.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano", conv="edge"), f"{folder}/model.safetensors")
+        ...     pyg_vig.load_model(f"{folder}/model.safetensors").config.conv
+        'edge'
     """
     from safetensors import safe_open
 

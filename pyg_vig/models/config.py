@@ -36,6 +36,11 @@ class ModelConfig:
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0.
         distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
+
+    Example:
+        >>> from pyg_vig.models import get_config
+        >>> get_config("pvig_ti").num_classes
+        1000
     """
 
     num_classes: int = 1000
@@ -83,6 +88,11 @@ class ViGConfig(ModelConfig):
         patch_size: side in pixels of what becomes a node; for ``"conv"`` a power of two.
 
     ``k`` as one number grows to its double over the depth.
+
+    Example:
+        >>> from pyg_vig.models import ViGConfig
+        >>> ViGConfig(channels=192, depth=12, conv="edge").k
+        9
     """
 
     channels: int
@@ -106,6 +116,11 @@ class PyramidViGConfig(ModelConfig):
         channels: width of the nodes in every stage; each must be divisible by 4.
         depths: number of blocks of every stage.
         reductions: side of the pooling windows for the neighbours in every stage.
+
+    Example:
+        >>> from pyg_vig.models import PyramidViGConfig
+        >>> PyramidViGConfig(channels=(48, 96), depths=(2, 2), reductions=(2, 1)).image_size
+        224
     """
 
     channels: Sequence[int]
@@ -132,6 +147,11 @@ class HybridConfig(ModelConfig):
         expansion: width of the graph convs' output in multiples of the stage's.
         position_kernel: side of the kernel of the conditional position encoding before every graph conv; 0: none.
         layer_scale: initial scale of the graph blocks' branches; ``None``: no scale. (Inverted residuals have 1e-5.)
+
+    Example:
+        >>> from pyg_vig.models import HybridConfig
+        >>> HybridConfig(channels=(16, 32), depths=((2, 0), (0, 2)), steps=(2, 2)).graph
+        'svga'
     """
 
     channels: Sequence[int]

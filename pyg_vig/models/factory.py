@@ -57,7 +57,13 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
 
 
 def build_model(config: ModelConfig) -> VisionGNN:
-    """The network of a configuration."""
+    """The network of a configuration.
+
+    Example:
+        >>> from pyg_vig.models import ViGConfig, build_model
+        >>> build_model(ViGConfig(channels=32, depth=2, image_size=64, patch_size=8)).num_features
+        32
+    """
     return _BUILDERS[type(config)](config)
 
 

@@ -61,6 +61,12 @@ class VisionGNN(nn.Module):
     Shapes:
         - **images**: ``(B, in_channels, H, W)``, or a PyG ``Data`` / ``Batch`` of patches where the stem takes one
         - **output**: scores ``(B, num_classes)``
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> model = pyg_vig.create_model("vig_nano", channels=32).eval()
+        >>> model.forward_features(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 32, 8, 8])
     """
 
     def __init__(
@@ -177,6 +183,12 @@ class FeatureExtractor(nn.Module):
 
     Raises:
         ValueError: for a stage that does not exist.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> model = pyg_vig.create_model("vig_nano", channels=32, features_only=True, out_indices=(0, -1)).eval()
+        >>> [tuple(m.shape) for m in model(torch.rand(1, 3, 32, 32))]
+        [(1, 32, 8, 8), (1, 32, 8, 8)]
     """
 
     def __init__(self, model: VisionGNN, out_indices: Sequence[int] | None = None) -> None:

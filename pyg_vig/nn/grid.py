@@ -22,6 +22,12 @@ class ConvNorm(nn.Module):
         kernel_size: side of the kernel; the padding keeps the size.
         stride: stride of the kernel.
         groups: groups of channels.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn import ConvNorm
+        >>> ConvNorm(3, 8, stride=2)(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 8, 8, 8])
     """
 
     def __init__(
@@ -48,7 +54,20 @@ class ConvNorm(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm."""
+    """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm.
+
+    Args:
+        in_channels: width of the nodes before.
+        out_channels: width of the nodes after.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout
+        >>> from pyg_vig.nn import Downsample
+        >>> x, layout = Downsample(8, 16)(torch.rand(2 * 36, 8), Layout.from_grid(2, 6, 6))
+        >>> x.shape, layout.grid
+        (torch.Size([18, 16]), (3, 3))
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -391,3 +391,13 @@ def test_memory_is_linear_in_nodes():
     kibibytes = int(result.stdout)
     assert kibibytes < 0.2 * 4 * 2**20
     assert kibibytes < 2**18  # all the distances at once would take 1.5 GiB
+
+
+def test_half_precision_finds_what_float32_finds():
+    torch.manual_seed(0)
+    x = torch.randn(60, 16).bfloat16()
+    layout = Layout.from_equal(2, 30)
+    expected = knn_table(x.float(), 5, layout, cosine=True).index
+    assert torch.equal(knn_table(x, 5, layout, cosine=True).index, expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(knn_table(x.float(), 5, layout, cosine=True).index, expected)
