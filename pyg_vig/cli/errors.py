@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EXTRAS = {  # package that is missing, and the extra that brings it
-    **dict.fromkeys(("lightning", "torchmetrics", "jsonargparse", "safetensors", "tqdm", "yaml"), "train"),
-    **dict.fromkeys(("torchvision", "sklearn", "skimage", "PIL"), "images"),
-    **dict.fromkeys(("matplotlib", "networkx"), "plot"),
-}
+# Packages that extras bring.
+_IMAGES = {"PIL", "skimage", "sklearn", "torchvision"}
+_TRAIN = {"jsonargparse", "lightning", "safetensors", "torchmetrics", "tqdm", "yaml"}
+_PLOT = {"matplotlib", "networkx"}
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def user_errors(command: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+        if package not in _IMAGES | _TRAIN | _PLOT:
             raise
         _exit(command, f"this needs {package}: pip install 'pyg-vig[train,images,plot]'")
     except (ValueError, OSError) as error:
@@ -33,7 +33,5 @@ def user_errors(command: str) -> Iterator[None]:
 
 
 def _exit(command: str, message: str) -> None:
-    import sys
-
     print(f"pyg-vig {command}: {message}", file=sys.stderr)
     raise SystemExit(2) from None

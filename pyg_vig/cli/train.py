@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -21,7 +22,11 @@ def run(arguments: Sequence[str]) -> None:
         job = _prepare(arguments)
         import pyg_vig.plot  # noqa: F401  missing packages are told before the training, not after it
     print(f"writing to {job.folder}")
-    result = job.fit()
+    try:
+        result = job.fit()
+    except BaseException:  # Ctrl-C among them
+        print(f"\nnot finished; go on with: pyg-vig train --resume {job.folder}", file=sys.stderr)
+        raise
     print(f"test accuracy {result.accuracy:.2%} on {result.images} held-out images of {result.data}")
     print(f"network       {job.weights}")
     print(f"picture       {job.draw()}")
@@ -49,7 +54,7 @@ def build_parser() -> ArgumentParser:
 
     from pyg_vig.train import RunConfig
 
-    parser = ArgumentParser(prog="pyg-vig train", description="Train a network. Options have one dash or underscore.")
+    parser = ArgumentParser(prog="pyg-vig train", description="Train a network.")
     parser.add_argument("--config", action="config", help="YAML file with options; those after it take precedence.")
     parser.add_argument("--resume", type=str | None, help="Folder of an interrupted run to go on with.")
     parser.add_class_arguments(RunConfig)

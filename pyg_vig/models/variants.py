@@ -34,7 +34,7 @@ def _attention_vig(channels: tuple[int, ...], depths: tuple[tuple[int, int], ...
 
 VARIANTS: dict[str, ModelConfig] = {
     "vig_nano": ViGConfig(  # ours, for images of 32 pixels such as the digits of the demo
-        channels=32, depth=6, image_size=32, patch_size=4, k=6, head_channels=256, num_classes=10
+        channels=32, depth=6, image_size=32, patch_size=4, k=6, dilated=False, head_channels=256, num_classes=10
     ),
     "vig_ti": ViGConfig(channels=192, depth=12),
     "vig_s": ViGConfig(channels=320, depth=16),

@@ -28,9 +28,9 @@ class Classification(L.LightningModule):
     Example:
         >>> import pyg_vig, torch
         >>> from pyg_vig.train import Classification, RunConfig
-        >>> module = Classification(pyg_vig.create_model("vig_nano"), RunConfig(label_smoothing=0.1))
+        >>> module = Classification(pyg_vig.create_model("vig_nano"), RunConfig())
         >>> images, labels = torch.rand(2, 3, 32, 32), torch.tensor([4, 2])
-        >>> module.training_step((images, labels), 0).shape
+        >>> module.loss(module(images), labels, smoothing=0.1).shape
         torch.Size([])
     """
 

@@ -83,14 +83,18 @@ class RunConfig:
             raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")
 
     @classmethod
-    def load(cls, path: str | Path) -> RunConfig:
+    def load(cls, path: str | Path, **changes: Any) -> RunConfig:
         """Read a file of :meth:`save`.
+
+        Args:
+            path: the file.
+            **changes: fields to replace.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: for a field that does not exist.
         """
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text()) | changes
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(f"{path}: unknown field {', '.join(unknown)}")

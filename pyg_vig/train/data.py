@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -72,7 +73,9 @@ class ImageData(L.LightningDataModule):
         return self._loader(Transformed(self.splits.test, self.evaluation_transform))
 
     def _loader(self, images: Dataset[Any], **options: Any) -> DataLoader[Any]:
-        return DataLoader(images, self.batch_size, num_workers=self.workers, pin_memory=False, **options)
+        return DataLoader(
+            images, self.batch_size, num_workers=self.workers, pin_memory=torch.cuda.is_available(), **options
+        )
 
 
 class Transformed(Dataset[tuple[Tensor, int]]):

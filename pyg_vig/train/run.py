@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -22,40 +17,11 @@ from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, RunProgress
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
-from pyg_vig.train.datasets import Splits, load_splits
-
-CONFIG, METRICS, STATE, WEIGHTS, RESULT, PICTURE = (
-    "config.yaml",
-    "metrics.csv",
-    "last.ckpt",
-    "model.safetensors",
-    "result.json",
-    "neighbors.png",
-)
-
+from pyg_vig.train.datasets import load_splits
+from pyg_vig.train.evaluation import Result, held_out_result, image_data, quiet
+from pyg_vig.train.folder import CONFIG, METRICS, PICTURE, RESULT, STATE, WEIGHTS, check_free, config_of, new_folder
 
 _PICTURED = 6  # images in the picture
-
-
-class Result(NamedTuple):
-    """Accuracy on held-out images.
-
-    Attributes:
-        accuracy: share of images whose class has the largest score.
-        loss: mean cross-entropy.
-        images: number of images.
-        data: where they come from.
-
-    Example:
-        >>> from pyg_vig.train import Result
-        >>> f"{Result(accuracy=0.9916, loss=0.14, images=359, data='digits').accuracy:.1%}"
-        '99.2%'
-    """
-
-    accuracy: float
-    loss: float
-    images: int
-    data: str
 
 
 class Run:
@@ -69,8 +35,8 @@ class Run:
     Args:
         config: the options.
         folder: the folder of the run; must exist.
-        splits: its images.
-        model: its network.
+        model: the network.
+        data: the images.
 
     Example:
         >>> import tempfile
@@ -82,11 +48,11 @@ class Run:
         ('digits-vig_nano', 32)
     """
 
-    def __init__(self, config: RunConfig, folder: Path, splits: Splits, model: VisionGNN) -> None:
+    def __init__(self, config: RunConfig, folder: Path, model: VisionGNN, data: ImageData) -> None:
         self.config = config
         self.folder = folder
         self.model = model
-        self.data = _image_data(config, splits, model)
+        self.data = data
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -95,15 +61,12 @@ class Run:
         Raises:
             ValueError: for options that make no sense, data that is missing, or a name that is taken.
         """
-        if config.name is not None and (Path(config.runs) / config.name).exists():
-            taken = Path(config.runs) / config.name
-            raise ValueError(f"{taken} exists: choose another --name, or go on with it by --resume {taken}")
-        splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
-        model = _build(config, splits)
-        folder = _new_folder(config)
+        check_free(config)
+        model, data = _build(config)
+        folder = new_folder(config)
         config = replace(config, name=folder.name)
         config.save(folder / CONFIG)
-        return cls(config, folder, splits, model)
+        return cls(config, folder, model, data)
 
     @classmethod
     def resume(cls, folder: str | Path) -> Run:
@@ -112,11 +75,10 @@ class Run:
         Raises:
             ValueError: if the folder holds no run.
         """
-        config = _config_of(Path(folder))
-        splits = load_splits(config.data, config.root, limit=config.limit)
-        begun = (Path(folder) / STATE).exists()
-        model = _build(replace(config, weights=None) if begun else config, splits)
-        return cls(config, Path(folder), splits, model)
+        folder = Path(folder)
+        config = config_of(folder)
+        begun = (folder / STATE).exists()
+        return cls(config, folder, *_build(replace(config, weights=None) if begun else config))
 
     @property
     def weights(self) -> Path:
@@ -128,11 +90,11 @@ class Run:
         state = self.folder / STATE
         trainer = self._trainer()
         module = Classification(self.model, self.config)
-        with _quiet():
+        with quiet():
             trainer.fit(module, datamodule=self.data, ckpt_path=state if state.exists() else None, weights_only=True)
         self.model.cpu().eval()
         save_checkpoint(self.model, self.weights)
-        result = _test(self.model, self.data, self.config)
+        result = held_out_result(self.model, self.data, self.config)
         write_atomically(self.folder / RESULT, (json.dumps(result._asdict(), indent=2) + "\n").encode())
         return result
 
@@ -162,7 +124,7 @@ class Run:
         checkpoints = ModelCheckpoint(
             self.folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
         )
-        with _quiet():
+        with quiet():
             return L.Trainer(
                 accelerator=self.config.accelerator,
                 devices=1,
@@ -177,46 +139,9 @@ class Run:
             )
 
 
-def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
-    """Accuracy of a trained network on the held-out images of its data.
-
-    Args:
-        checkpoint: folder of a run, or a file of :func:`pyg_vig.save_checkpoint`.
-        **changes: fields of :class:`~pyg_vig.train.RunConfig` to replace, such as ``data`` and ``root``; needed for a
-            file that lies beside no ``config.yaml``.
-
-    Raises:
-        ValueError: if there is nothing that says which data to take, or its classes do not fit the network.
-        FileNotFoundError: if there is no such checkpoint.
-
-    Example:
-        >>> import pyg_vig, tempfile
-        >>> from pyg_vig.train import evaluate
-        >>> model = pyg_vig.create_model("vig_nano", depth=1, in_channels=1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pyg_vig.save_checkpoint(model, f"{folder}/model.safetensors")
-        ...     result = evaluate(f"{folder}/model.safetensors", data="digits", limit=20)
-        >>> result.images
-        20
-    """
-    path = Path(checkpoint)
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    if (path.parent / CONFIG).exists():
-        config = replace(RunConfig.load(path.parent / CONFIG), **changes)
-    elif "data" in changes:
-        config = RunConfig(**changes)
-    else:
-        raise ValueError(f"{path} lies beside no {CONFIG}: name the images to evaluate on with --data")
-    model = load_model(path).eval()
+def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
+    """Network and images of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
-    if len(splits.classes) != model.num_classes:
-        raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
-    return _test(model, _image_data(config, splits, model), config)
-
-
-def _build(config: RunConfig, splits: Splits) -> VisionGNN:
     torch.manual_seed(config.seed)
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
@@ -224,36 +149,7 @@ def _build(config: RunConfig, splits: Splits) -> VisionGNN:
     model = build_model(get_config(config.model, **options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
-    return model
-
-
-def _image_data(config: RunConfig, splits: Splits, model: VisionGNN) -> ImageData:
-    return ImageData(
-        splits,
-        model.config.image_size,
-        model.config.in_channels,
-        batch_size=config.batch_size,
-        augment=None if config.augment == "auto" else config.augment,
-        seed=config.seed,
-        workers=config.workers,
-    )
-
-
-def _test(model: VisionGNN, data: ImageData, config: RunConfig) -> Result:
-    with _quiet():
-        trainer = L.Trainer(
-            accelerator=config.accelerator,
-            devices=1,
-            precision=config.precision,  # type: ignore[arg-type]
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        metrics = trainer.test(Classification(model, config), data, verbose=False)[0]
-    model.cpu()
-    count = len(data.splits.test)  # type: ignore[arg-type]
-    return Result(metrics["test_accuracy"], metrics["test_loss"], count, config.data)
+    return model, image_data(config, splits, model)
 
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:
@@ -266,43 +162,3 @@ def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:
             break
     chosen = sorted(found)[:count]
     return torch.stack([found[target] for target in chosen]), chosen
-
-
-def _new_folder(config: RunConfig) -> Path:
-    """A folder that did not exist before."""
-    runs = Path(config.runs)
-    runs.mkdir(parents=True, exist_ok=True)
-    if config.name is not None:
-        (runs / config.name).mkdir()
-        return runs / config.name
-    stem = f"{config.data.partition(':')[0]}-{config.model}"
-    for number in range(1, 10_000):
-        folder = runs / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise ValueError(f"{runs} holds too many runs called {stem}: choose a --name")
-
-
-def _config_of(folder: Path) -> RunConfig:
-    if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
-    return RunConfig.load(folder / CONFIG)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on the machine and on loader workers: this module chose both."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-        warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

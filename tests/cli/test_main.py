@@ -146,3 +146,15 @@ def test_the_entry_point_runs() -> None:
     assert finished.returncode == 0, finished.stderr
     assert "test accuracy" in finished.stdout
     assert Path("runs/digits-vig_nano/neighbors.png").exists()
+
+
+def test_an_interruption_tells_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyg_vig.train.Run.fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["train", *QUICK])
+    assert "go on with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err

@@ -121,6 +121,7 @@ def test_mistakes_are_told_before_a_folder_is_made(tmp_path: Path) -> None:
         ({"model": "vig_mini"}, "unknown model 'vig_mini'"),
         ({"options": {"kk": 1}}, "no option 'kk'"),
         ({"options": {"num_classes": 7}}, "digits has 10 classes: drop num_classes=7"),
+        ({"options": {"in_channels": 4}}, "in_channels=4"),
     ]:
         with pytest.raises(ValueError, match=message):
             Run.start(config(tmp_path, **changes))

@@ -1,0 +1,126 @@
+"""Accuracy on held-out images."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+
+from pyg_vig.models import VisionGNN, load_model
+from pyg_vig.train.classification import Classification
+from pyg_vig.train.config import RunConfig
+from pyg_vig.train.data import ImageData
+from pyg_vig.train.datasets import Splits, load_splits
+from pyg_vig.train.folder import CONFIG, WEIGHTS
+
+
+class Result(NamedTuple):
+    """Accuracy on held-out images.
+
+    Attributes:
+        accuracy: share of images whose class has the largest score.
+        loss: mean cross-entropy.
+        images: number of images.
+        data: where they come from.
+
+    Example:
+        >>> from pyg_vig.train import Result
+        >>> f"{Result(accuracy=0.9916, loss=0.14, images=359, data='digits').accuracy:.1%}"
+        '99.2%'
+    """
+
+    accuracy: float
+    loss: float
+    images: int
+    data: str
+
+
+def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
+    """Accuracy of a trained network on the held-out images of its data.
+
+    Args:
+        checkpoint: folder of a run, or a file of :func:`pyg_vig.save_checkpoint`.
+        **changes: fields of :class:`~pyg_vig.train.RunConfig` to replace, such as ``data`` and ``root``; needed for a
+            file that lies beside no ``config.yaml``.
+
+    Raises:
+        ValueError: if there is nothing that says which data to take, or its classes do not fit the network.
+        FileNotFoundError: if there is no such checkpoint.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.train import evaluate
+        >>> model = pyg_vig.create_model("vig_nano", depth=1, in_channels=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(model, f"{folder}/model.safetensors")
+        ...     result = evaluate(f"{folder}/model.safetensors", data="digits", limit=20)
+        >>> result.images
+        20
+    """
+    path = Path(checkpoint)
+    path = path / WEIGHTS if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    if (path.parent / CONFIG).exists():
+        config = RunConfig.load(path.parent / CONFIG, **changes)
+    elif "data" in changes:
+        config = RunConfig(**changes)
+    else:
+        raise ValueError(f"{path} lies beside no {CONFIG}: name the images to evaluate on with --data")
+    model = load_model(path).eval()
+    splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
+    if len(splits.classes) != model.num_classes:
+        raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
+    return held_out_result(model, image_data(config, splits, model), config)
+
+
+def held_out_result(model: VisionGNN, data: ImageData, config: RunConfig) -> Result:
+    """Accuracy of a network on the held-out images."""
+    with quiet():
+        trainer = L.Trainer(
+            accelerator=config.accelerator,
+            devices=1,
+            precision=config.precision,  # type: ignore[arg-type]
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        metrics = trainer.test(Classification(model, config), data, verbose=False)[0]
+    model.cpu()
+    count = len(data.splits.test)  # type: ignore[arg-type]
+    return Result(metrics["test_accuracy"], metrics["test_loss"], count, config.data)
+
+
+def image_data(config: RunConfig, splits: Splits, model: VisionGNN) -> ImageData:
+    """Images in the size and with the channels that a network takes."""
+    return ImageData(
+        splits,
+        model.config.image_size,
+        model.config.in_channels,
+        batch_size=config.batch_size,
+        augment=None if config.augment == "auto" else config.augment,
+        seed=config.seed,
+        workers=config.workers,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on the machine and on what was chosen on purpose (folder, loader workers)."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,60 @@
+"""The folder of a run: what its files are called, and how a new one is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyg_vig.train.config import RunConfig
+
+CONFIG = "config.yaml"  # the options
+METRICS = "metrics.csv"  # one line an epoch
+STATE = "last.ckpt"  # to resume from
+WEIGHTS = "model.safetensors"  # the trained network
+RESULT = "result.json"  # its accuracy on held-out images
+PICTURE = "neighbors.png"  # its graphs
+
+
+def new_folder(config: RunConfig) -> Path:
+    """Make a folder that did not exist before: the run's name, or one made of data and model, and a number.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    runs = Path(config.runs)
+    runs.mkdir(parents=True, exist_ok=True)
+    if config.name is not None:
+        check_free(config)
+        (runs / config.name).mkdir()
+        return runs / config.name
+    stem = f"{config.data.partition(':')[0]}-{config.model}"
+    number, folder = 1, runs / stem
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            folder = runs / f"{stem}-{number}"
+        else:
+            return folder
+
+
+def check_free(config: RunConfig) -> None:
+    """Make sure that no run has this name yet.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if config.name is not None and (Path(config.runs) / config.name).exists():
+        taken = Path(config.runs) / config.name
+        raise ValueError(f"{taken} exists: choose another --name, or go on with it by --resume {taken}")
+
+
+def config_of(folder: Path) -> RunConfig:
+    """The options of a run.
+
+    Raises:
+        ValueError: if the folder holds no run.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
+    return RunConfig.load(folder / CONFIG)
