@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -91,7 +90,6 @@ def _threshold(maps: Tensor) -> Tensor:
     return (distance.mean(1) - distance.std(1)).unsqueeze(1)
 
 
-@lru_cache(maxsize=64)
 def _previous(members: int, device: torch.device) -> Tensor:
     """The members of a clique in the order in which rolling brings them to each: ``(members, members - 1)``."""
     place = torch.arange(members, device=device)
