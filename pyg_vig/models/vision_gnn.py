@@ -144,7 +144,9 @@ class VisionGNN(nn.Module):
         """Replace the classifier by a new one for ``num_classes`` classes (0: none)."""
         self.num_classes = num_classes
         self.head.reset(num_classes)
-        initialize(self.head.classifier)
+        for classifier in (self.head.classifier, self.head.distillation_classifier):
+            if classifier is not None:
+                initialize(classifier)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass instead of keeping their activations."""
