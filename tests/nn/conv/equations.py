@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.nn import EdgeConv, GINConv, MaxRelativeConv, SAGEConv
+from pyg_vig.nn import EdgeConv, GINConv, MaxRelativeConv, ReverseMaxRelativeConv, SAGEConv
 
 Equation = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (conv, x_i, rows of its neighbours) -> x_i'
 
@@ -21,7 +21,15 @@ def update(layer: nn.Module, rows: Tensor) -> Tensor:
 
 
 def max_relative(conv: MaxRelativeConv, node: Tensor, neighbors: Tensor) -> Tensor:
-    largest = (neighbors - node).amax(0) if len(neighbors) else torch.zeros_like(node)
+    return relative_update(conv, node, neighbors - node)
+
+
+def reverse_max_relative(conv: ReverseMaxRelativeConv, node: Tensor, neighbors: Tensor) -> Tensor:
+    return relative_update(conv, node, node - neighbors)
+
+
+def relative_update(conv: MaxRelativeConv, node: Tensor, differences: Tensor) -> Tensor:
+    largest = differences.amax(0) if len(differences) else torch.zeros_like(node)
     alternating = torch.empty(2 * len(node), dtype=node.dtype)
     alternating[0::2], alternating[1::2] = node, largest
     return update(conv.nn, alternating.unsqueeze(0))[0]
@@ -44,6 +52,7 @@ def gin(conv: GINConv, node: Tensor, neighbors: Tensor) -> Tensor:
 
 EQUATIONS: dict[type[nn.Module], Equation] = {
     MaxRelativeConv: max_relative,
+    ReverseMaxRelativeConv: reverse_max_relative,
     EdgeConv: edge,
     SAGEConv: sage,
     GINConv: gin,
