@@ -2,6 +2,7 @@
 
 from pyg_vig.plot.blocks import plot_blocks
 from pyg_vig.plot.neighbors import neighbors_of, plot_neighbors
+from pyg_vig.plot.similarity import plot_similarities, plot_similarity
 from pyg_vig.plot.style import COLORS
 
-__all__ = ["COLORS", "neighbors_of", "plot_blocks", "plot_neighbors"]
+__all__ = ["COLORS", "neighbors_of", "plot_blocks", "plot_neighbors", "plot_similarities", "plot_similarity"]

@@ -1,0 +1,190 @@
+"""Which aggregation learns best: a small AttentionViG on Fashion-MNIST, alike but for its graph conv, over seeds.
+
+``python -m benchmarks.affinity_training --root DATA`` with torchvision's files under ``DATA``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.datasets import FashionMNIST
+
+import pyg_vig
+from benchmarks.report import provenance, table, write
+from pyg_vig.models import count_macs, count_parameters
+
+Row = dict[str, Any]
+Images = tuple[Tensor, Tensor]  # (N, 1, 32, 32) float32, (N,) classes
+
+CONVS: dict[str, dict[str, Any]] = {
+    "cross_attention, exponential": {"conv": "cross_attention", "conv_kwargs": {"affinity": "exponential"}},
+    "cross_attention, softmax": {"conv": "cross_attention", "conv_kwargs": {"affinity": "softmax"}},
+    "max_relative": {"conv": "max_relative"},
+}
+# Two stages of 8 x 8 and 4 x 4 nodes with six neighbours each. No layer scale: from 1e-5 the graph branches would
+# hardly take part in a training as short as this.
+NETWORK: dict[str, Any] = {
+    "in_channels": 1,
+    "num_classes": 10,
+    "image_size": 32,
+    "channels": (32, 64),
+    "depths": ((1, 2), (1, 2)),
+    "steps": (2, 1),
+    "position_kernel": 3,
+    "layer_scale": None,
+    "head_channels": 128,
+    "distilled": False,
+}
+_PADDING = 2  # 28 pixels to 32
+_MEAN, _STD = 0.2860, 0.3530  # of the training images' pixels
+_LEARNING_RATE, _WEIGHT_DECAY, _BATCH = 2e-3, 0.05, 128
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train every conv with every seed, print the table, and write it where asked to."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    splits = [load(options.root, train, number) for train, number in ((True, options.images), (False, options.test))]
+    settings = {key: value for key, value in vars(options).items() if key not in ("root", "output")}
+    results = provenance({**settings, "network": NETWORK, "batch": _BATCH, "learning_rate": _LEARNING_RATE})
+    results["runs"] = []
+    for row in measure(*splits, epochs=options.epochs, seeds=options.seeds):
+        results["runs"].append(row)
+        print(row, flush=True)
+        if options.output:  # after every run: a long series that is interrupted keeps what it has
+            write(options.output, results)
+    results["summary"] = summary(results["runs"])
+    lines = summary_table(results["summary"])
+    print(f"\n{lines}")
+    if options.output:
+        write(options.output, results)
+        options.output.with_suffix(".md").write_text(f"{_heading(options)}\n\n{lines}\n")
+    return results
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.affinity_training", description=__doc__)
+    add = parser.add_argument
+    add("--root", required=True, metavar="DIR", help="folder with torchvision's FashionMNIST")
+    add("--images", type=int, default=20_000, metavar="N", help="training images, drawn once for all runs")
+    add("--test", type=int, default=10_000, metavar="N", help="test images")
+    add("--epochs", type=int, default=3)
+    add("--seeds", type=int, default=3, help="runs of every conv")
+    add("--threads", type=int, default=1, help="CPU threads")
+    add("--output", type=Path, metavar="FILE.json", help="keep the results, with the table beside them as FILE.md")
+    return parser.parse_args(arguments)
+
+
+def load(root: str, train: bool, number: int) -> Images:
+    """So many images of a split, chosen at random but the same in every run."""
+    data = FashionMNIST(root, train=train, download=False)
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:number]
+    images = F.pad(data.data[chosen].unsqueeze(1) / 255, [_PADDING] * 4)
+    return (images - _MEAN) / _STD, data.targets[chosen]
+
+
+def measure(train: Images, test: Images, *, epochs: int, seeds: int) -> Iterator[Row]:
+    """A row for every run. Seeds in the outer loop: whatever disturbs the machine disturbs all convs."""
+    for seed, conv in product(range(seeds), CONVS):
+        torch.manual_seed(seed)
+        model = build(conv)
+        sizes = {"parameters": count_parameters(model), "macs": count_macs(model, 32)}
+        start = time.perf_counter()
+        loss = fit(model, train, epochs, seed)
+        seconds = time.perf_counter() - start
+        accuracy = evaluate(model, test)
+        yield {"conv": conv, "seed": seed, **sizes, "accuracy": accuracy, "train_loss": loss, "seconds": seconds}
+
+
+def build(conv: str) -> nn.Module:
+    """The network with one of :data:`CONVS`."""
+    return pyg_vig.create_model("attention_vig_s", **NETWORK, **CONVS[conv])
+
+
+def fit(model: nn.Module, data: Images, epochs: int, seed: int) -> float:
+    """AdamW under one cycle of the learning rate, images flipped at random; the mean loss of the last epoch."""
+    images, targets = data
+    generator = torch.Generator().manual_seed(seed)  # the same batches and flips for every conv
+    steps = len(images) // _BATCH
+    optimizer = torch.optim.AdamW(model.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=epochs * steps)
+    model.train()
+    for _ in range(epochs):
+        order, total = torch.randperm(len(images), generator=generator), 0.0
+        for chosen in order[: steps * _BATCH].split(_BATCH):
+            flip = torch.rand(_BATCH, 1, 1, 1, generator=generator) < 0.5
+            batch = torch.where(flip, images[chosen].flip(-1), images[chosen])
+            loss = F.cross_entropy(model(batch), targets[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+    return total / steps
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, data: Images) -> float:
+    """Accuracy in percent."""
+    model.eval()
+    batches = zip(*(part.split(500) for part in data), strict=True)
+    right = sum(int((model(images).argmax(1) == targets).sum()) for images, targets in batches)
+    return 100 * right / len(data[1])
+
+
+def summary(runs: Sequence[Row]) -> list[Row]:
+    """Mean and spread of every conv, and its lead over the exponential affinity seed by seed."""
+    by_conv = {conv: [row for row in runs if row["conv"] == conv] for conv in CONVS}
+    first = [row["accuracy"] for row in next(iter(by_conv.values()))]
+    rows = []
+    for conv, cells in by_conv.items():
+        accuracies = [cell["accuracy"] for cell in cells]
+        leads = [own - other for own, other in zip(accuracies, first, strict=True)]
+        rows.append(
+            {
+                "conv": conv,
+                "parameters": cells[0]["parameters"],
+                "macs": cells[0]["macs"],
+                "accuracy": mean(accuracies),
+                "deviation": stdev(accuracies) if len(accuracies) > 1 else None,
+                "lowest": min(accuracies),
+                "highest": max(accuracies),
+                "lead_over_exponential": leads,
+                "seconds": mean(cell["seconds"] for cell in cells),
+            }
+        )
+    return rows
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """The summary as Markdown."""
+    columns = ("conv", "parameters", "multiply-adds", "test accuracy, %", "lowest to highest", "lead by seed, points")
+    lines = []
+    for row in rows:
+        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
+        leads = ", ".join(f"{lead:+.2f}" for lead in row["lead_over_exponential"])
+        size = (f"{row['parameters'] / 1e3:.0f} K", f"{row['macs'] / 1e6:.2f} M")
+        extent = f"{row['lowest']:.2f} to {row['highest']:.2f}"
+        lines.append([row["conv"], *size, f"{row['accuracy']:.2f}{spread}", extent, leads])
+    return table(columns, lines)
+
+
+def _heading(options: argparse.Namespace) -> str:
+    return (
+        f"# Aggregation on Fashion-MNIST\n\nA small AttentionViG ({options.images:,} training images, {options.epochs} "
+        f"epochs, {options.seeds} seeds, {options.test:,} test images); mean ± standard deviation over seeds. The lead "
+        "is over the exponential affinity with the same seed."
+    )
+
+
+if __name__ == "__main__":
+    main()

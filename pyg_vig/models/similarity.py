@@ -1,0 +1,94 @@
+"""Whom a patch attends to: the weights of its query against the keys of all patches, in every block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout, NeighborTable
+from pyg_vig.models.record import record_graphs
+from pyg_vig.nn import CrossAttentionConv, Grapher
+from pyg_vig.nn.conv.neighbor_conv import source_and_destination
+
+Point = tuple[float, float]
+Nodes = tuple[Tensor, Tensor]  # sources, destinations
+
+
+@torch.no_grad()
+def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) -> list[Tensor]:
+    """Weight between chosen patches and every patch of the image, per Grapher (the figures of
+    `"AttentionViG" <https://arxiv.org/abs/2509.25570>`_).
+
+    The weight is that of :class:`~pyg_vig.nn.CrossAttentionConv` if all patches were neighbours: the exponential
+    affinity of two patches is the same in any graph; softmax is taken over the whole map. It is the mean over heads.
+
+    Args:
+        model: a network with ``conv="cross_attention"``; runs in evaluation mode.
+        image: ``(C, H, W)``, as the network takes it.
+        points: places of the chosen patches, as shares of height and width in [0, 1). In every block, that patch is
+            meant which holds the place.
+
+    Returns:
+        A tensor ``(len(points), H_i, W_i)`` per Grapher with such a conv, in order; where neighbours are pooled, on the
+        grid of the pooled patches.
+
+    Raises:
+        ValueError: for a network without cross-attention or nodes on no grid, or a point outside the image.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.models import similarity_maps
+        >>> model = pyg_vig.create_model("vig_nano", conv="cross_attention")
+        >>> maps = similarity_maps(model, torch.rand(3, 32, 48), [(0.5, 0.5), (0.1, 0.9)])
+        >>> len(maps), maps[0].shape
+        (6, torch.Size([2, 8, 12]))
+    """
+    if not points or any(not (0 <= share < 1) for point in points for share in point):
+        raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
+    was_training = model.training
+    try:
+        with record_graphs(model.eval()) as graphs, _nodes_of_convs(model) as nodes:
+            model(image.unsqueeze(0))
+        blocks = zip(graphs.names, graphs.source_layouts, graphs.layouts, strict=True)
+        return [_weights(*nodes[name], layouts, points) for name, *layouts in blocks if name in nodes]
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _nodes_of_convs(model: nn.Module) -> Iterator[dict[str, tuple[CrossAttentionConv, Nodes]]]:
+    """Every cross-attention conv with what it was called on, by the name of its Grapher."""
+    convs = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
+    convs = {name: conv for name, conv in convs.items() if isinstance(conv, CrossAttentionConv)}
+    if not convs:
+        raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
+    nodes: dict[str, tuple[CrossAttentionConv, Nodes]] = {}
+
+    def keep(name: str, conv: CrossAttentionConv, x: Tensor | Nodes) -> None:
+        nodes[name] = (conv, source_and_destination(x))
+
+    handles = [
+        conv.register_forward_pre_hook(lambda conv, args, name=name: keep(name, conv, args[0]))
+        for name, conv in convs.items()
+    ]
+    try:
+        yield nodes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _weights(conv: CrossAttentionConv, nodes: Nodes, layouts: Sequence[Layout], points: Sequence[Point]) -> Tensor:
+    """The conv's weights of all sources for the chosen destinations, ``(P, H, W)``."""
+    source, destination = layouts
+    if source.grid is None or destination.grid is None:
+        raise ValueError("these nodes lie on no grid, so there is no map of them")
+    height, width = destination.grid
+    chosen = [int(y * height) * width + int(x * width) for y, x in points]
+    everyone = torch.arange(source.num_nodes, device=nodes[0].device).expand(len(chosen), -1)
+    pair = (nodes[0], nodes[1][chosen])
+    _, (_, alpha) = conv(pair, NeighborTable(everyone, source.num_nodes), return_attention_weights=True)
+    return alpha.mean(-1).view(len(chosen), *source.grid)

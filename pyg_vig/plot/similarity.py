@@ -1,0 +1,118 @@
+"""Whom chosen patches attend to, drawn over the image (the qualitative figure of AttentionViG, arXiv 2509.25570)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pyg_vig.models import VisionGNN, similarity_maps
+from pyg_vig.plot.blocks import contrasting_points
+from pyg_vig.plot.style import COLORS, as_picture
+
+Point = tuple[float, float]
+
+_OPACITY = 0.7  # of the weights over the grey image
+
+
+def plot_similarity(
+    image: Tensor | ArrayLike,
+    weights: Tensor,
+    point: Point,
+    *,
+    color: str = COLORS[0],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one map of weights over the image in grey, with a star on the patch whose weights they are.
+
+    The colours span the map's own range, which is written below.
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        weights: ``(H_i, W_i)``, from :func:`~pyg_vig.models.similarity_maps`.
+        point: place of the patch, as shares of height and width.
+        color: colour of the star.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.plot import plot_similarity
+        >>> ax = plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (0.5, 0.5))
+    """
+    picture = as_picture(image)
+    height, width = picture.shape[:2]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    extent = (0, width, height, 0)
+    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=extent)
+    ax.imshow(weights.detach().cpu().numpy(), cmap="viridis", alpha=_OPACITY, extent=extent, interpolation="nearest")
+    rows, columns = weights.shape
+    y, x = (int(point[0] * rows) + 0.5) / rows, (int(point[1] * columns) + 0.5) / columns
+    ax.plot(x * width, y * height, marker="*", markersize=13, color=color, markeredgecolor="white", zorder=5)
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
+    return ax
+
+
+def plot_similarities(
+    model: VisionGNN,
+    image: Tensor,
+    *,
+    points: Sequence[Point] | None = None,
+    blocks: Sequence[int] | None = None,
+    title: str = "",
+    panel: float = 1.9,
+) -> Figure:
+    """Weights of a few patches of one image: a row for every patch, a column for every block.
+
+    Args:
+        model: a network with ``conv="cross_attention"``; runs in evaluation mode.
+        image: what the network takes, ``(C, H, W)``, normalised to [-1, 1].
+        points: places of the patches, as shares of height and width in [0, 1); by default a bright one and a dark one.
+        blocks: which of the Graphers; negative numbers count from the end. All by default.
+        title: what is written above all; say there how the network was trained.
+        panel: side of a panel in inches.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for a block that does not exist, and as :func:`~pyg_vig.models.similarity_maps` does.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.plot import plot_similarities
+        >>> model = pyg_vig.create_model("vig_nano", conv="cross_attention")
+        >>> figure = plot_similarities(model, torch.rand(3, 32, 32), blocks=(0, -1), title="not trained")
+    """
+    points = contrasting_points(image) if points is None else points
+    maps = similarity_maps(model, image, points)
+    blocks = range(len(maps)) if blocks is None else blocks
+    if any(not -len(maps) <= block < len(maps) for block in blocks):
+        raise ValueError(f"blocks must lie in -{len(maps)} .. {len(maps) - 1}, got {tuple(blocks)}")
+    figure, panels = _panels(len(points), len(blocks), panel)
+    for turn, (row, point) in enumerate(zip(panels, points, strict=True)):
+        for ax, block in zip(row, blocks, strict=True):
+            weights = maps[block][turn]
+            plot_similarity((image + 1) / 2, weights, point, color=COLORS[turn % len(COLORS)], ax=ax)
+            if turn == 0:
+                size = f"{weights.size(0)} x {weights.size(1)}"
+                ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)
+    figure.suptitle(title, fontsize=12)
+    figure.supxlabel(
+        "star: a patch. Yellow: the patches that weigh most for it; below: range of the weights", fontsize=9
+    )
+    return figure
+
+
+def _panels(rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
+    size = (side * columns + 0.2, (side + 0.2) * rows + 1.0)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
