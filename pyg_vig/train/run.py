@@ -111,10 +111,11 @@ class Run:
         images, targets = _examples(self.data, _PICTURED)
         guesses = model(images).argmax(1).tolist()
         labels = [
-            classes[target] if guess == target else f"{classes[target]} (taken for {classes[guess]})"
+            classes[target] if guess == target else f"{classes[target]}\n(taken for {classes[guess]})"
             for target, guess in zip(targets, guesses, strict=True)
         ]
-        title = f"{self.config.model} after {self.config.epochs} epochs on {self.config.data}: held-out images"
+        data = Path(self.config.data).name  # of a folder, without the way to it
+        title = f"{self.config.model} after {self.config.epochs} epochs on {data}: held-out images"
         figure = plot_blocks(model, images, labels=labels, title=title)
         figure.savefig(self.folder / PICTURE, dpi=150)
         plt.close(figure)
