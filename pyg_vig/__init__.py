@@ -1,5 +1,11 @@
 """pyg_vig: modular vision GNNs on PyTorch Geometric."""
 
+import warnings
+
+with warnings.catch_warnings():  # PyG scripts functions at import, and its users can do nothing about it
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    import torch_geometric  # noqa: F401
+
 from pyg_vig.models import (
     create_model,
     list_models,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,7 +11,7 @@ from torch import Tensor
 # Short rows: numpy's vectorised partition of packed keys takes half the time of torch.topk. Longer rows: topk rejects
 # most entries at a glance and wins (measured; they break even near 512).
 _PACKED_COLUMNS = 384
-_BLOCK_ROWS = 512  # keys of one block stay in the cache
+_BLOCK_ROWS = 2048  # bounds the memory for keys; larger blocks leave the cache
 
 
 def smallest(distance: Tensor, k: int) -> Tensor:
@@ -47,38 +44,24 @@ def _packed_smallest(distance: Tensor, k: int) -> Tensor:
 
     One integer partition then sorts values and columns together, and ties go to the lower column.
     """
-    bits = distance.detach().contiguous().view(torch.int32).numpy().reshape(-1, distance.size(-1))
-    nearest = np.empty((len(bits), k), np.int64)
-    threads = min(torch.get_num_threads(), -(-len(bits) // _BLOCK_ROWS))
-    if threads > 1:  # numpy lets go of the interpreter while it sorts
-        spans = zip(np.array_split(bits, threads), np.array_split(nearest, threads), strict=True)
-        list(_pool(os.getpid(), threads).map(lambda span: _select(*span), spans))
-    else:
-        _select(bits, nearest)
-    return torch.from_numpy(nearest).view(*distance.shape[:-1], k)
-
-
-def _select(bits: np.ndarray, nearest: np.ndarray) -> None:
-    columns, k = bits.shape[1], nearest.shape[1]
-    halves = np.empty((min(len(bits), _BLOCK_ROWS), columns, 2), np.int32)
-    for start in range(0, len(bits), _BLOCK_ROWS):
-        block, best = bits[start : start + _BLOCK_ROWS], nearest[start : start + _BLOCK_ROWS]
-        low, high = np.moveaxis(halves[: len(block)], 2, 0)
-        low[:] = np.arange(columns, dtype=np.int32)
-        np.right_shift(block, 31, out=high)
-        high &= 0x7FFFFFFF
-        high ^= block
-        keys = halves[: len(block)].view(np.int64)[..., 0]
+    columns = distance.size(-1)
+    bits = distance.detach().contiguous().view(torch.int32).view(-1, columns)
+    nearest = np.empty((bits.size(0), k), np.int64)
+    halves = torch.empty(min(bits.size(0), _BLOCK_ROWS), columns, 2, dtype=torch.int32)
+    column = torch.arange(columns, dtype=torch.int32)
+    for start in range(0, bits.size(0), _BLOCK_ROWS):
+        block = bits[start : start + _BLOCK_ROWS]
+        pair = halves[: block.size(0)]
+        pair[..., 0] = column
+        torch.bitwise_xor(block, (block >> 31).bitwise_and_(0x7FFFFFFF), out=pair[..., 1])
+        keys = pair.view(torch.int64).squeeze(-1).numpy()
         if k < columns:
             keys.partition(k - 1, axis=1)
+        best = nearest[start : start + _BLOCK_ROWS]
         best[:] = keys[:, :k]
         best.sort(axis=1)
         best &= 0xFFFFFFFF
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)  # one a process: threads do not survive a fork
+    return torch.from_numpy(nearest).view(*distance.shape[:-1], k)
 
 
 @_packed_smallest.register_fake

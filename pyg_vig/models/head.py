@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.packed_linear import pack
 
 
 class Head(nn.Module):
@@ -25,7 +26,7 @@ class Head(nn.Module):
         self, in_channels: int, hidden_channels: int, num_classes: int, act: str, drop_rate: float, distilled: bool
     ) -> None:
         super().__init__()
-        self.fc = LinearNorm(in_channels, hidden_channels)
+        self.fc: nn.Module = LinearNorm(in_channels, hidden_channels)
         self.act = activation_resolver(act)
         self.dropout = nn.Dropout(drop_rate)
         self.hidden_channels = hidden_channels
@@ -36,6 +37,10 @@ class Head(nn.Module):
         """Put in new, freshly drawn classifiers for ``num_classes`` classes."""
         self.classifier = self._new_classifier(num_classes)
         self.distillation_classifier = self._new_classifier(num_classes) if self.distilled else None
+
+    def fold_norm(self) -> None:
+        """Prepare for inference, for good: norms folded, linear layers packed."""
+        self.fc, self.act = pack(self.fc, self.act)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Pooled features ``(B, C)`` to scores ``(B, num_classes)``."""

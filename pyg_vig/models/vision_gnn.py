@@ -163,9 +163,12 @@ class VisionGNN(nn.Module):
         return set()
 
     def fuse(self) -> VisionGNN:
-        """A copy for inference: every batch norm folded into the layer before it, no gradients; the same outputs."""
+        """A copy for inference: batch norms folded into the layers before them, no gradients; the same outputs.
+
+        On a CPU in float32, linear layers also have their weights in oneDNN's order.
+        """
         fused = copy.deepcopy(self).eval()
-        for module in fused.modules():
+        for module in list(fused.modules()):  # parents first; they may replace their parts
             fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)
             if fold_norm is not None:
                 fold_norm()

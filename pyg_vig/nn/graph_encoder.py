@@ -42,7 +42,8 @@ class GraphEncoder(nn.Module):
         jumping: ``None``, or how the outputs of all blocks are combined: ``"cat"``, ``"max"`` or ``"lstm"`` (see
             :class:`~torch_geometric.nn.models.JumpingKnowledge`).
         act: activation.
-        norm: norm of the convs, ``"batch"``, ``"layer"`` or ``None``; the linear layers have batch norm.
+        norm: norm of the first layer and of the convs, ``"batch"``, ``"layer"`` or ``None``. (Inside the blocks, the
+            linear layers of ``fc`` and ``ffn`` have batch norm in any case.)
         drop_rate: dropout before the last layer.
         drop_path_rate: probability to drop a branch of the last block for a graph; it rises linearly with depth.
         edge_dim: width of the edge features, for convs that take them.
@@ -104,7 +105,7 @@ class GraphEncoder(nn.Module):
         self.rebuild_every = rebuild_every
         self.pool = pool
         self.edge_dim = edge_dim
-        self.embed = LinearNorm(in_channels, hidden)
+        self.embed = LinearNorm(in_channels, hidden, norm=norm)
         self.graphs = nn.ModuleList(
             graph_resolver(graph, k=k, dilation=i // 4 + 1 if dilated else 1, cosine=cosine)
             for i in range(0, depth, rebuild_every)

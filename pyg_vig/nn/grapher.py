@@ -14,6 +14,7 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.packed_linear import pack
 
 
 class Grapher(nn.Module):
@@ -89,7 +90,7 @@ class Grapher(nn.Module):
         self.reduction = reduction
         inner = expansion * channels if fc else channels
         self.encode_position = ConditionalPosition(channels, position_kernel) if position_kernel else None
-        self.fc1 = LinearNorm(channels, channels) if fc else nn.Identity()
+        self.fc1: nn.Module = LinearNorm(channels, channels) if fc else nn.Identity()
         knn = {"k": k, "dilation": dilation, "cosine": cosine, "epsilon": epsilon, "position": position}
         self.graph = graph_resolver(graph, graph_kwargs=graph_kwargs, **knn)
         self.conv = conv_resolver(
@@ -104,7 +105,7 @@ class Grapher(nn.Module):
             edge_dim=edge_dim,
             conv_kwargs=conv_kwargs,
         )
-        self.fc2 = LinearNorm(inner, channels) if fc else nn.Identity()
+        self.fc2: nn.Module = LinearNorm(inner, channels) if fc else nn.Identity()
         self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
@@ -120,6 +121,11 @@ class Grapher(nn.Module):
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
         x = self.fc2(self.conv(nodes, adjacency, **edges))
         return shortcut + self.drop_path(self.layer_scale(x), layout)
+
+    def fold_norm(self) -> None:
+        """Prepare for inference, for good: norms folded, linear layers packed."""
+        self.fc1, _ = pack(self.fc1)
+        self.fc2, _ = pack(self.fc2)
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""
