@@ -106,15 +106,17 @@ def agreement_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def speed_rows(options: argparse.Namespace) -> Iterator[Row]:
-    for malloc, case, mode in product(options.malloc, list(cases(options)), _modes(options)):
-        yield from measure_speed(case, mode, _subjects(case, mode, options), options.rounds, malloc)
+    for malloc, case in product(options.malloc, list(cases(options))):
+        for mode in _modes(case, options):
+            yield from measure_speed(case, mode, _subjects(case, mode, options), options.rounds, malloc)
 
 
 def memory_rows(options: argparse.Namespace) -> Iterator[Row]:
-    for case, mode in product(list(cases(options)), _modes(options)):
-        for subject in _subjects(case, mode, options):
-            if subject != COMPILED:  # compiling takes more memory than running, in the same process
-                yield measure_memory(case, mode, subject)
+    for case in cases(options):
+        for mode in _modes(case, options):
+            for subject in _subjects(case, mode, options):
+                if subject != COMPILED:  # compiling takes more memory than running, in the same process
+                    yield measure_memory(case, mode, subject)
 
 
 def parts_rows(options: argparse.Namespace) -> Iterator[Row]:
@@ -134,8 +136,9 @@ def profile_rows(options: argparse.Namespace) -> Iterator[Row]:
             yield measure_profile(case, subject, options.rounds)
 
 
-def _modes(options: argparse.Namespace) -> list[str]:
-    return ["inference", "training"] if options.train else ["inference"]
+def _modes(case: Case, options: argparse.Namespace) -> list[str]:
+    """Training of a single image is left out: batch norm needs two."""
+    return ["inference", "training"] if options.train and case.batch > 1 else ["inference"]
 
 
 def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:

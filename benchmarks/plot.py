@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -75,5 +76,9 @@ def _draw_curve(axis: Axes, rows: list[Row], x: str, y: str) -> None:
     for subject in dict.fromkeys(row["subject"] for row in rows):
         points = [(row[x], row[y]) for row in rows if row["subject"] == subject and row[y] > 0]
         axis.plot(*zip(*points, strict=True), marker="o", label=subject)
-    axis.set(xscale="log", yscale="log")
+    ticks = sorted({row[x] for row in rows})
+    low, high = (log10(bound(row[y] for row in rows if row[y] > 0)) for bound in (min, max))
+    axis.set(xscale="log", yscale="log", ylim=(10 ** floor(low), 10 ** ceil(high)))
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
+    axis.minorticks_off()
     axis.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ _LINEAR = ("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbm
 
 def measure_profile(case: Case, subject: str, rounds: int) -> Row:
     """Milliseconds of a batch by category, the profiler's own overhead included."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler speaks of every start and stop
     totals = in_fresh_process(_measure, "default", case, subject, rounds)
     return {**case.describe(), "subject": subject, "milliseconds": totals}
 

@@ -73,9 +73,11 @@ def _line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...
 
 def _caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
     machine, versions = results["machine"], results["versions"]
+    on_gpu = any(row["device"] == "cuda" for row in results["speed"])
+    hardware = machine["gpu"] if on_gpu else f"{machine['cpu']} with {machine['cores']} cores"
     loads = sorted({f"batch {case[2]} at {case[3]} x {case[3]}, {case[4]}, {case[5]} threads" for case in cases})
     return (
-        f"Median of interleaved rounds; {'; '.join(loads)}; {machine['cpu']} with {machine['cores']} cores, PyTorch "
+        f"Median of interleaved rounds; {'; '.join(loads)}; {hardware}, PyTorch "
         f"{versions['torch']}, {results['date'][:10]}. Speed and peak memory relative to the official code in the same "
         f"run. Products: the network's own matrix products and convolutions with nothing between them."
     )

@@ -32,10 +32,11 @@ def build_official(model: VisionGNN, directory: str, size: int = 224) -> nn.Modu
         size: side of the images; the official code runs at 224 only until its position embedding is resized.
 
     Raises:
-        ValueError: if the folder does not hold the code, or the code has no such conv.
+        ValueError: if the folder does not hold the code, or the code has no such conv or cannot take such small images.
     """
     if model.config.conv not in CONVS:
         raise ValueError(f"the official code has no conv {model.config.conv!r}: it has {', '.join(CONVS)}")
+    _check_size(model, size)
     module = "pyramid_vig" if isinstance(model.config, PyramidViGConfig) else "vig"
     with _silence():
         network = _import(module, directory).DeepGCN(_options(model.config))
@@ -46,6 +47,17 @@ def build_official(model: VisionGNN, directory: str, size: int = 224) -> nn.Modu
         table = F.interpolate(network.pos_embed.detach(), grid, mode="bicubic", align_corners=False)
         network.pos_embed = nn.Parameter(table)
     return network
+
+
+def _check_size(model: VisionGNN, size: int) -> None:
+    """Ours lowers the dilation in small graphs; the official code asks for nodes that are not there."""
+    needed = max(block.grapher.graph.k * block.grapher.graph.dilation for block in model.blocks)
+    nodes = (-(-size // model.feature_info[-1]["reduction"])) ** 2
+    if nodes < needed:
+        raise ValueError(
+            f"the official network searches {needed} neighbours among the {nodes} nodes of its last stage at {size} "
+            f"pixels: use larger images, or leave --reference out"
+        )
 
 
 def _import(name: str, directory: str) -> ModuleType:

@@ -45,3 +45,8 @@ def test_subjects_of_a_network_run() -> None:
 def test_reference_says_what_is_missing(conv: str, message: str, tmp_path: object) -> None:
     with pytest.raises(ValueError, match=message):
         build_official(pyg_vig.create_model("vig_nano", conv=conv), str(tmp_path))
+
+
+def test_reference_says_when_images_are_too_small(tmp_path: object) -> None:
+    with pytest.raises(ValueError, match="27 neighbours among the 25 nodes"):
+        build_official(pyg_vig.create_model("pvig_ti"), str(tmp_path), size=160)

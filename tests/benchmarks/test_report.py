@@ -28,7 +28,15 @@ def test_section_is_replaced_between_the_markers() -> None:
 
 
 def test_speed_section_compares_with_the_official_code() -> None:
-    load = {"model": "vig_ti", "mode": "inference", "batch": 8, "size": 224, "dtype": "float32", "threads": 2}
+    load = {
+        "model": "vig_ti",
+        "mode": "inference",
+        "batch": 8,
+        "size": 224,
+        "dtype": "float32",
+        "threads": 2,
+        "device": "cpu",
+    }
     speed = [
         {
             **load,

@@ -1,0 +1,166 @@
+"""Cost of SVGA's aggregation over the size of the image, its step scaled with it, against rolling the map.
+
+``python -m benchmarks.svga_scaling --output benchmarks/results/svga_scaling.json``
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.process import MALLOC, in_fresh_process
+from benchmarks.report import provenance, table, write
+from benchmarks.timing import Subject, Timings, interleave
+from pyg_vig.graph import Layout, SVGAGraph, neighbor_max, to_map
+from pyg_vig.nn import CrossAttentionConv
+
+Row = dict[str, Any]
+
+SIZES = (224, 448, 672, 896, 1024)  # pixels
+CHANNELS, STRIDE = 48, 4  # of greedyvig_s's first stage
+OURS, ROLLED, ATTENTION = "pyg_vig, maximum", "rolled, maximum", "pyg_vig, CrossAttentionConv"
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure all sizes, print the table, and keep results and plot where asked to."""
+    options = parse(arguments)
+    results = provenance({key: value for key, value in vars(options).items() if key != "output"})
+    results["svga_scaling"] = [
+        {"malloc": malloc, **row}
+        for malloc in options.malloc
+        for row in in_fresh_process(_measure, malloc, options.batch, options.sizes, options.threads, options.rounds)
+    ]
+    print(scaling_table(results["svga_scaling"]))
+    for malloc in options.malloc:
+        print(f"malloc {malloc}: time grows as pixels to the power of", exponents(results["svga_scaling"], malloc))
+    if options.output:
+        write(options.output, results)
+        plot(results["svga_scaling"], options.output.with_suffix(".png"))
+    return results
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.svga_scaling", description=__doc__)
+    add = parser.add_argument
+    add("--sizes", nargs="+", type=int, default=list(SIZES), metavar="N", help="sides of the images in pixels")
+    add("--batch", type=int, default=4, metavar="N", help="images at a time")
+    add("--threads", type=int, default=1, help="CPU threads")
+    add("--rounds", type=int, default=9, help="rounds of the comparison")
+    add("--malloc", nargs="+", default=list(MALLOC), choices=list(MALLOC), help="settings of glibc's malloc")
+    add("--output", type=Path, metavar="FILE.json", help="keep the results, with the plot beside them as FILE.png")
+    return parser.parse_args(arguments)
+
+
+def scaled_step(side: int) -> int:
+    """The largest divisor of the side with at least the seven steps that the published networks have at 224 pixels."""
+    return max(step for step in range(1, max(side // 7, 1) + 1) if side % step == 0)
+
+
+def subjects_of(size: int, batch: int) -> dict[str, Subject]:
+    """Each formulation on the same features, in its own memory layout; building the graph is part of it."""
+    side = size // STRIDE
+    step = scaled_step(side)
+    layout = Layout.from_grid(batch, side, side)
+    rows = torch.randn(layout.num_nodes, CHANNELS)
+    feature_map = to_map(rows, layout).contiguous()
+    with_loop, without = SVGAGraph(step, loop=True), SVGAGraph(step)
+    conv = CrossAttentionConv(CHANNELS, CHANNELS).eval()
+    return {
+        OURS: lambda: neighbor_max(-rows, with_loop(rows, layout)) + rows,
+        ROLLED: partial(rolled_relative, feature_map, step),
+        ATTENTION: lambda: conv(rows, without(rows, layout)),
+    }
+
+
+def rolled_relative(x: Tensor, step: int) -> Tensor:
+    """Largest difference to the patches a multiple of ``step`` away, from zero, as published: a rolled map for each."""
+    largest = torch.zeros_like(x)
+    for axis in (2, 3):
+        for distance in range(step, x.size(axis), step):
+            largest = torch.maximum(largest, x - x.roll(distance, axis))
+    return largest
+
+
+@torch.no_grad()
+def _measure(batch: int, sizes: Sequence[int], threads: int, rounds: int) -> list[Row]:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    subjects = {(size, name): run for size in sizes for name, run in subjects_of(size, batch).items()}
+    timings = interleave({f"{size} {name}": run for (size, name), run in subjects.items()}, rounds)
+    return [_row(timings, size, name, min(sizes)) for size, name in subjects]
+
+
+def _row(timings: Timings, size: int, name: str, smallest: int) -> Row:
+    here, start = f"{size} {name}", f"{smallest} {name}"
+    slowdown = 1 / (timings.speedup(here, start) or math.nan)
+    side = size // STRIDE
+    return {
+        "size": size,
+        "step": scaled_step(side),
+        "subject": name,
+        "median": timings.median(here),
+        "times_smallest": slowdown,
+        "growth_over_pixels": slowdown * smallest**2 / size**2,
+        "x_rolled": timings.speedup(here, f"{size} {ROLLED}"),
+        "seconds": timings.seconds[here],
+    }
+
+
+def scaling_table(rows: Iterable[Row]) -> str:
+    """Times, their growth over that of the pixels (1 is linear), and the ratio to rolling."""
+    columns = ("malloc", "pixels", "step", "subject", "ms", "growth / growth of pixels", "x rolled")
+    lines = []
+    for row in rows:
+        ratios = (f"{row[key]:.2f}" for key in ("growth_over_pixels", "x_rolled"))
+        lines.append([row["malloc"], f"{row['size']}²", row["step"], row["subject"], 1e3 * row["median"], *ratios])
+    return table(columns, lines)
+
+
+def exponents(rows: Iterable[Row], malloc: str) -> dict[str, float]:
+    """Slope of log time over log pixels for every subject, by least squares."""
+    found = {}
+    for name in (OURS, ROLLED, ATTENTION):
+        cells = [row for row in rows if row["subject"] == name and row["malloc"] == malloc]
+        x = torch.tensor([2 * math.log(row["size"]) for row in cells])
+        y = torch.tensor([math.log(row["median"]) for row in cells])
+        centred = x - x.mean()
+        found[name] = round(float((centred * y).sum() / centred.square().sum()), 3)
+    return found
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Time over pixels, a panel for each setting of malloc, with lines of linear growth from the smallest image."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    settings = list(dict.fromkeys(row["malloc"] for row in rows))
+    figure, axes = plt.subplots(1, len(settings), figsize=(4.6 * len(settings), 3.8), squeeze=False, sharey=True)
+    for ax, malloc in zip(axes[0], settings, strict=True):
+        for name, color in zip((ROLLED, ATTENTION, OURS), ("0.5", "tab:orange", "tab:blue"), strict=True):
+            cells = [row for row in rows if row["subject"] == name and row["malloc"] == malloc]
+            pixels = [row["size"] ** 2 for row in cells]
+            ax.plot(pixels, [1e3 * row["median"] for row in cells], marker="o", color=color, label=name)
+            linear = [1e3 * cells[0]["median"] * count / pixels[0] for count in pixels]
+            ax.plot(pixels, linear, linestyle=":", color=color, linewidth=1)
+        ax.set(xscale="log", yscale="log", xlabel="pixels", title=f"malloc {malloc}")
+        ax.set_xticks(pixels, [f"{row['size']}²" for row in cells])
+        ax.minorticks_off()
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("ms (dotted: linear in pixels)")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
