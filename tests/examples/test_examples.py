@@ -1,0 +1,46 @@
+"""The examples run on what packages bundle, briefly, and print what they promise."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+
+def printed(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
+    importlib.import_module(name).main(list(arguments))
+    return capsys.readouterr().out
+
+
+def test_custom_conv(capsys):
+    pytest.importorskip("sklearn")
+    out = printed(capsys, "custom_conv", "--epochs", "1", "--images", "80")
+    assert "GatedConv: " in out
+    assert "ViG's max-relative conv: " in out
+
+
+def test_node_classification(capsys):
+    out = printed(capsys, "node_classification", "--epochs", "20", "--seeds", "2")
+    assert "KarateClub" in out
+    assert "over 2 seeds" in out
+
+
+def test_graph_classification(capsys):
+    out = printed(capsys, "graph_classification", "--epochs", "3", "--hidden", "16", "--depth", "2")
+    assert "generated graphs, gin: test accuracy " in out
+
+
+@pytest.mark.parametrize("model", ["encoder", "dgcnn"])
+def test_point_clouds(capsys, model):
+    options = ["--epochs", "1", "--batches", "3", "--hidden", "8", "--depth", "2", "--k", "4"]
+    out = printed(capsys, "point_clouds", "--model", model, *options)
+    assert "epoch 1: test accuracy " in out
+    assert f"generated shapes, {model}" in out
