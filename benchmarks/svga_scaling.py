@@ -1,5 +1,8 @@
 """Cost of SVGA's aggregation over the size of the image, its step scaled with it, against rolling the map.
 
+Times are per image, of batches with about as many pixels at every size: small ones would be timed in the cache, and
+large ones with glibc's page faults. ``--batch`` fixes the number of images instead.
+
 ``python -m benchmarks.svga_scaling --output benchmarks/results/svga_scaling.json``
 """
 
@@ -24,6 +27,7 @@ from pyg_vig.nn import CrossAttentionConv
 Row = dict[str, Any]
 
 SIZES = (224, 448, 672, 896, 1024)  # pixels
+PIXELS = SIZES[-1] ** 2  # of a batch
 CHANNELS, STRIDE = 48, 4  # of greedyvig_s's first stage
 OURS, ROLLED, ATTENTION = "pyg_vig, maximum", "rolled, maximum", "pyg_vig, CrossAttentionConv"
 
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     results["svga_scaling"] = [
         {"malloc": malloc, **row}
         for malloc in options.malloc
-        for row in in_fresh_process(_measure, malloc, options.batch, options.sizes, options.threads, options.rounds)
+        for row in in_fresh_process(_measure, malloc, options.sizes, options.batch, options.threads, options.rounds)
     ]
     print(scaling_table(results["svga_scaling"]))
     for malloc in options.malloc:
@@ -50,7 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.svga_scaling", description=__doc__)
     add = parser.add_argument
     add("--sizes", nargs="+", type=int, default=list(SIZES), metavar="N", help="sides of the images in pixels")
-    add("--batch", type=int, default=4, metavar="N", help="images at a time")
+    add("--batch", type=int, metavar="N", help=f"images at a time (default: so many that they fill {PIXELS} pixels)")
     add("--threads", type=int, default=1, help="CPU threads")
     add("--rounds", type=int, default=9, help="rounds of the comparison")
     add("--malloc", nargs="+", default=list(MALLOC), choices=list(MALLOC), help="settings of glibc's malloc")
@@ -89,37 +93,39 @@ def rolled_relative(x: Tensor, step: int) -> Tensor:
 
 
 @torch.no_grad()
-def _measure(batch: int, sizes: Sequence[int], threads: int, rounds: int) -> list[Row]:
+def _measure(sizes: Sequence[int], batch: int | None, threads: int, rounds: int) -> list[Row]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    subjects = {(size, name): run for size in sizes for name, run in subjects_of(size, batch).items()}
+    batches = {size: batch or max(1, round(PIXELS / size**2)) for size in sizes}
+    subjects = {(size, name): run for size in sizes for name, run in subjects_of(size, batches[size]).items()}
     timings = interleave({f"{size} {name}": run for (size, name), run in subjects.items()}, rounds)
-    return [_row(timings, size, name, min(sizes)) for size, name in subjects]
+    return [_row(timings, size, name, batches) for size, name in subjects]
 
 
-def _row(timings: Timings, size: int, name: str, smallest: int) -> Row:
-    here, start = f"{size} {name}", f"{smallest} {name}"
-    slowdown = 1 / (timings.speedup(here, start) or math.nan)
-    side = size // STRIDE
+def _row(timings: Timings, size: int, name: str, batches: dict[int, int]) -> Row:
+    here, smallest = f"{size} {name}", min(batches)
+    pixels, fewest = batches[size] * size**2, batches[smallest] * smallest**2
+    slowdown = 1 / (timings.speedup(here, f"{smallest} {name}") or math.nan)
     return {
         "size": size,
-        "step": scaled_step(side),
+        "step": scaled_step(size // STRIDE),
+        "batch": batches[size],
         "subject": name,
-        "median": timings.median(here),
-        "times_smallest": slowdown,
-        "growth_over_pixels": slowdown * smallest**2 / size**2,
+        "median_per_image": timings.median(here) / batches[size],
+        "growth_over_pixels": slowdown * fewest / pixels,
         "x_rolled": timings.speedup(here, f"{size} {ROLLED}"),
         "seconds": timings.seconds[here],
     }
 
 
 def scaling_table(rows: Iterable[Row]) -> str:
-    """Times, their growth over that of the pixels (1 is linear), and the ratio to rolling."""
-    columns = ("malloc", "pixels", "step", "subject", "ms", "growth / growth of pixels", "x rolled")
+    """Times an image, what they are of linear growth from the smallest one, and how many times as fast as rolling."""
+    columns = ("malloc", "pixels", "step", "batch", "subject", "ms an image", "of linear growth", "x rolled")
     lines = []
     for row in rows:
         ratios = (f"{row[key]:.2f}" for key in ("growth_over_pixels", "x_rolled"))
-        lines.append([row["malloc"], f"{row['size']}²", row["step"], row["subject"], 1e3 * row["median"], *ratios])
+        case = (row["malloc"], f"{row['size']}²", row["step"], row["batch"], row["subject"])
+        lines.append([*case, 1e3 * row["median_per_image"], *ratios])
     return table(columns, lines)
 
 
@@ -129,7 +135,7 @@ def exponents(rows: Iterable[Row], malloc: str) -> dict[str, float]:
     for name in (OURS, ROLLED, ATTENTION):
         cells = [row for row in rows if row["subject"] == name and row["malloc"] == malloc]
         x = torch.tensor([2 * math.log(row["size"]) for row in cells])
-        y = torch.tensor([math.log(row["median"]) for row in cells])
+        y = torch.tensor([math.log(row["median_per_image"]) for row in cells])
         centred = x - x.mean()
         found[name] = round(float((centred * y).sum() / centred.square().sum()), 3)
     return found
@@ -148,14 +154,14 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         for name, color in zip((ROLLED, ATTENTION, OURS), ("0.5", "tab:orange", "tab:blue"), strict=True):
             cells = [row for row in rows if row["subject"] == name and row["malloc"] == malloc]
             pixels = [row["size"] ** 2 for row in cells]
-            ax.plot(pixels, [1e3 * row["median"] for row in cells], marker="o", color=color, label=name)
-            linear = [1e3 * cells[0]["median"] * count / pixels[0] for count in pixels]
+            ax.plot(pixels, [1e3 * row["median_per_image"] for row in cells], marker="o", color=color, label=name)
+            linear = [1e3 * cells[0]["median_per_image"] * count / pixels[0] for count in pixels]
             ax.plot(pixels, linear, linestyle=":", color=color, linewidth=1)
         ax.set(xscale="log", yscale="log", xlabel="pixels", title=f"malloc {malloc}")
         ax.set_xticks(pixels, [f"{row['size']}²" for row in cells])
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("ms (dotted: linear in pixels)")
+    axes[0, 0].set_ylabel("ms an image (dotted: linear in pixels)")
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

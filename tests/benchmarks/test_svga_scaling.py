@@ -25,7 +25,7 @@ def test_the_step_grows_with_the_image_and_divides_it() -> None:
 def test_exponents_of_known_growth() -> None:
     sizes = (100, 200, 400)
     rows = [
-        {"malloc": "default", "subject": name, "size": size, "median": 1e-9 * size ** (2 * power)}
+        {"malloc": "default", "subject": name, "size": size, "median_per_image": 1e-9 * size ** (2 * power)}
         for size in sizes
         for name, power in ((OURS, 1), (ROLLED, 1.5), ("pyg_vig, CrossAttentionConv", 2))
     ]
