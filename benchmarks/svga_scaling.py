@@ -158,7 +158,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
             linear = [1e3 * cells[0]["median_per_image"] * count / pixels[0] for count in pixels]
             ax.plot(pixels, linear, linestyle=":", color=color, linewidth=1)
         ax.set(xscale="log", yscale="log", xlabel="pixels", title=f"malloc {malloc}")
-        ax.set_xticks(pixels, [f"{row['size']}²" for row in cells])
+        ax.set_xticks(pixels, [f"{row['size']}²" for row in cells], rotation=45, fontsize=8)
         ax.minorticks_off()
         ax.grid(alpha=0.3)
     axes[0, 0].set_ylabel("ms an image (dotted: linear in pixels)")
