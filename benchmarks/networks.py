@@ -64,7 +64,8 @@ def inference(case: Case, names: Sequence[str]) -> dict[str, Subject]:
     networks = {name: build(case, name) for name in names}
     subjects: dict[str, Subject] = {name: partial(infer, network, images) for name, network in networks.items()}
     fused = build(case, FUSED)
-    subjects[PRODUCTS] = record_products(lambda: fused(images), fused.parameters(), graph_builders(fused))
+    tracked = images.clone().requires_grad_()  # linear layers then run as the plain products, not in packed form
+    subjects[PRODUCTS] = record_products(lambda: fused(tracked), fused.parameters(), graph_builders(fused))
     return subjects
 
 
