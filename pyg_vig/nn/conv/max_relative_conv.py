@@ -10,7 +10,36 @@ from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and
 from pyg_vig.nn.linear import PairUpdate
 
 
-class MaxRelativeConv(NeighborConv):
+class _MaxOfDifferences(NeighborConv):
+    """What the two convs share. (PyG compiles ``propagate`` per class, and explains no child of a compiled one.)"""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int = 1,
+        norm: str | None = None,
+        act: str | nn.Module | None = "gelu",
+        bias: bool = True,
+    ) -> None:
+        super().__init__(aggr="max")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.nn = PairUpdate(in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        self.nn.reset_parameters()
+
+    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
+        """Aggregate the neighbours and update the nodes."""
+        x = source_and_destination(x)
+        largest = self.aggregate_neighbors(edge_index, x)
+        return self.nn(x[1], largest)
+
+
+class MaxRelativeConv(_MaxOfDifferences):
     r"""The max-relative graph convolution of `"DeepGCNs" <https://arxiv.org/abs/1904.03751>`_ in the form of
     `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_:
 
@@ -46,43 +75,16 @@ class MaxRelativeConv(NeighborConv):
         torch.Size([3, 32])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        heads: int = 1,
-        norm: str | None = None,
-        act: str | nn.Module | None = "gelu",
-        bias: bool = True,
-    ) -> None:
-        super().__init__(aggr="max")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.nn = PairUpdate(in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
-        self.nn.reset_parameters()
-
-    def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
-        """Aggregate the neighbours and update the nodes."""
-        x = source_and_destination(x)
-        largest = self.aggregate_neighbors(edge_index, x)
-        return self.nn(x[1], largest)
-
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
         """The difference of every neighbour to the node."""
         return x_j - x_i
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """The same maximum with no row per edge."""
-        relative = neighbor_max(x[0], edge_index) - x[1]
-        alone = isolated(edge_index)
-        return relative if alone is None else relative.masked_fill(alone, 0)
+        return _largest_difference(edge_index, x)
 
 
-class ReverseMaxRelativeConv(MaxRelativeConv):
+class ReverseMaxRelativeConv(_MaxOfDifferences):
     r"""The max-relative graph convolution with the differences of `"MobileViG" <https://arxiv.org/abs/2307.00395>`_:
 
     .. math::
@@ -105,4 +107,10 @@ class ReverseMaxRelativeConv(MaxRelativeConv):
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """The same maximum with no row per edge."""
-        return super().message_and_aggregate(edge_index, (-x[0], -x[1]))
+        return _largest_difference(edge_index, (-x[0], -x[1]))
+
+
+def _largest_difference(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
+    relative = neighbor_max(x[0], edge_index) - x[1]
+    alone = isolated(edge_index)
+    return relative if alone is None else relative.masked_fill(alone, 0)
