@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pyg_vig
+from benchmarks.agreement import measure_agreement
 from benchmarks.case import Case
-from benchmarks.memory import measure_memory
-from benchmarks.networks import COMPILED, EAGER, FUSED, OFFICIAL, TIMM
+from benchmarks.networks import OFFICIAL, TIMM, build, graphers
 from benchmarks.parts import measure_parts
-from benchmarks.process import MALLOC
-from benchmarks.profiling import measure_profile
 from benchmarks.reference import CONVS
-from benchmarks.report import TABLES, provenance, write
+from benchmarks.report import TABLES
 from benchmarks.scaling import NODES, measure_scaling
-from benchmarks.speed import measure_agreement, measure_speed
+from pyg_vig.benchmark import MALLOC, measure_memory, measure_profile, measure_speed, provenance, write
+from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
 
 Row = dict[str, Any]
 
@@ -53,7 +52,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--reference", metavar="DIR", help="a checkout of the official code: the folder vig_pytorch")
     add("--models", nargs="+", default=["vig_ti", "pvig_ti"], choices=pyg_vig.list_models(), metavar="NAME")
-    add("--conv", nargs="+", default=["max_relative"], metavar="NAME", help="graph convs, such as edge sage gin")
+    add("--conv", nargs="+", default=[None], metavar="NAME", help="graph convs other than the published")
     add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time")
     add("--size", nargs="+", type=int, default=[224], metavar="N", help="side of the images")
     add("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
@@ -63,7 +62,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--train", action=argparse.BooleanOptionalAction, default=True, help="time training steps as well")
     add("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory as well")
     add("--malloc", nargs="+", default=list(MALLOC), choices=list(MALLOC), help="settings of glibc's malloc")
-    add("--compile", action="store_true", help="time torch.compile of the fused network as well (compiles for minutes)")
+    add("--compile", action="store_true", help="torch.compile as well (compiles for minutes)")
     add("--timm", action="store_true", help="time timm networks of like cost as well")
     add("--parts", action="store_true", help="the parts instead: k-NN, convs, pooling")
     add("--scaling", action="store_true", help="k-NN over nodes and k instead")
@@ -90,7 +89,7 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     for model, conv, size, dtype, batch in product(
         options.models, options.conv, options.size, options.dtype, options.batch
     ):
-        reference = options.reference if conv in CONVS and model in OFFICIAL_MODELS else None
+        reference = options.reference if conv in {None, *CONVS} and model in OFFICIAL_MODELS else None
         yield Case(model, conv, batch, size, dtype, options.device, options.threads, reference)
 
 
@@ -108,15 +107,15 @@ def agreement_rows(options: argparse.Namespace) -> Iterator[Row]:
 def speed_rows(options: argparse.Namespace) -> Iterator[Row]:
     for malloc, case in product(options.malloc, list(cases(options))):
         for mode in _modes(case, options):
-            yield from measure_speed(case, mode, _subjects(case, mode, options), options.rounds, malloc)
+            names = _subjects(case, mode, options)
+            yield from measure_speed(case, mode, names, options.rounds, malloc, baseline=OFFICIAL, build=build)
 
 
 def memory_rows(options: argparse.Namespace) -> Iterator[Row]:
     for case in cases(options):
         for mode in _modes(case, options):
             for subject in _subjects(case, mode, options):
-                if subject != COMPILED:  # compiling takes more memory than running, in the same process
-                    yield measure_memory(case, mode, subject)
+                yield measure_memory(case, mode, subject, build)
 
 
 def parts_rows(options: argparse.Namespace) -> Iterator[Row]:
@@ -133,7 +132,7 @@ def scaling_rows(options: argparse.Namespace) -> Iterator[Row]:
 def profile_rows(options: argparse.Namespace) -> Iterator[Row]:
     for case in cases(options):
         for subject in [OFFICIAL] * bool(case.reference) + [FUSED]:
-            yield measure_profile(case, subject, options.rounds)
+            yield measure_profile(case, subject, options.rounds, build=build, parts=graphers)
 
 
 def _modes(case: Case, options: argparse.Namespace) -> list[str]:
@@ -143,9 +142,7 @@ def _modes(case: Case, options: argparse.Namespace) -> list[str]:
 
 def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     """What is timed in a mode: a fused network is for inference only."""
-    names = [OFFICIAL] * bool(case.reference) + [EAGER]
-    if mode == "inference":
-        names += [FUSED] + [COMPILED] * options.compile
+    names = [OFFICIAL] * bool(case.reference) + [EAGER] + [FUSED] * (mode == "inference") + [COMPILED] * options.compile
     return names + list(TIMM.get(case.model, ())) * options.timm
 
 

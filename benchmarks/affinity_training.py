@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
 import pyg_vig
-from benchmarks.report import provenance, table, write
+from pyg_vig.benchmark import provenance, table, write
 from pyg_vig.models import count_macs, count_parameters
 
 Row = dict[str, Any]

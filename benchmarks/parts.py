@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.case import Case
 from benchmarks.dense import DenseConv, dense_knn, rolled_max
-from benchmarks.process import in_fresh_process
-from benchmarks.timing import Subject, interleave
+from pyg_vig.benchmark import in_fresh_process, interleave
+from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, NeighborTable, SVGAGraph, knn_table, neighbor_max, svga_graph, to_map
 from pyg_vig.nn import conv_resolver
 

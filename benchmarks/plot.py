@@ -14,7 +14,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from benchmarks.networks import OFFICIAL, PRODUCTS
+from benchmarks.networks import OFFICIAL
+from pyg_vig.benchmark.networks import PRODUCTS
 
 Row = dict[str, Any]
 

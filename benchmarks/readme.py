@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import COMPILED, EAGER, FUSED, OFFICIAL
-from benchmarks.report import table
+from benchmarks.networks import OFFICIAL
+from pyg_vig.benchmark import table
+from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
 
 START, END = "<!-- speed -->", "<!-- /speed -->"
 Row = dict[str, Any]

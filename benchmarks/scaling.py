@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.case import Case
 from benchmarks.dense import dense_knn
-from benchmarks.memory import MIB, peak_beyond
-from benchmarks.process import in_fresh_process
-from benchmarks.timing import Subject, interleave
+from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond
+from pyg_vig.benchmark.memory import MIB
+from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, knn_table
 
 Row = dict[str, Any]

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.process import MALLOC, in_fresh_process
-from benchmarks.report import provenance, table, write
-from benchmarks.timing import Subject, Timings, interleave
+from pyg_vig.benchmark import MALLOC, Timings, in_fresh_process, interleave, provenance, table, write
+from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, SVGAGraph, neighbor_max, to_map
 from pyg_vig.nn import CrossAttentionConv
 

@@ -15,6 +15,7 @@ ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 CORE = {"graph", "nn", "models", "transforms"}
+TOOLS = {"benchmark", "export"}  # made of networks alone, each without the other
 EDGE = {"train", "tasks", "plot", "integrations", "cli"}  # what users start from; nothing in the core knows of it
 ALLOWED = {
     "graph": set(),
@@ -22,7 +23,9 @@ ALLOWED = {
     "nn": {"graph"},
     "models": {"graph", "nn"},
     "": {"models"},  # pyg_vig/__init__.py
-} | {part: CORE | EDGE | {""} for part in EDGE}
+    **{part: {"nn", "models", ""} for part in TOOLS},
+    **{part: CORE | TOOLS | EDGE | {""} for part in EDGE},
+}
 
 CORE_DEPENDENCIES = {"torch", "torch_geometric", "numpy", "pyg_vig"}
 EXTENSIONS = {"torch_cluster", "torch_scatter", "pyg_lib"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.parts import DENSE, PYG, PYG_CONVS, TABLE, conv_subjects, knn_subjects, pool_subjects, svga_subjects
-from benchmarks.timing import Subject
+from pyg_vig.benchmark.timing import Subject
 
 
 @pytest.mark.parametrize("name", PYG_CONVS)

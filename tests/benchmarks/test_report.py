@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.readme import END, START, insert, speed_section
-from benchmarks.report import table
+from pyg_vig.benchmark import table
 
 
 def test_table_is_aligned_markdown() -> None:

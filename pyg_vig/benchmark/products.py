@@ -26,7 +26,13 @@ _PRODUCTS = {
 
 
 class Products:
-    """Products recorded from a run; calling the object runs them again, one after the other."""
+    """Products recorded from a run; calling the object runs them again, one after the other.
+
+    Example:
+        >>> from pyg_vig.benchmark import Products
+        >>> Products().flops
+        0
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Sequence[Any], dict[str, Any]]] = []
@@ -47,6 +53,13 @@ def record_products(
         run: what to run; it may include a backward pass.
         weights: the parameters, so that they can be told from activations.
         skip: modules whose products are not counted (the graph builders').
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.benchmark import record_products
+        >>> layer = torch.nn.Linear(4, 6)
+        >>> record_products(lambda: layer(torch.rand(10, 4)), layer.parameters()).flops  # two for a multiply-add
+        480
     """
     mode, skip = _Recorder(weights), list(skip)
     handles = [module.register_forward_pre_hook(mode.pause) for module in skip]

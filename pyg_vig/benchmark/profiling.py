@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks.case import Case
-from benchmarks.networks import build, graphers, infer
-from benchmarks.process import in_fresh_process
+from pyg_vig.benchmark.case import Case
+from pyg_vig.benchmark.networks import FUSED, Build, build, graphers, infer
+from pyg_vig.benchmark.process import in_fresh_process
 
 Row = dict[str, Any]
 
 CATEGORIES = ("graph", "aggregation", "linear", "rest")
-_LINEAR = ("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "aten::conv2d", "aten::convolution")
+_LINEAR = {
+    *("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise"),
+    *("aten::conv2d", "aten::convolution"),
+}
+Parts = Callable[[nn.Module], Iterable[tuple[nn.Module, nn.Module]]]  # graph builder and conv of every block
 
 
-def measure_profile(case: Case, subject: str, rounds: int) -> Row:
-    """Milliseconds of a batch by category, the profiler's own overhead included."""
+def measure_profile(
+    case: Case, subject: str = FUSED, rounds: int = 8, *, build: Build = build, parts: Parts = graphers
+) -> Row:
+    """Milliseconds of a batch by category, the profiler's own overhead included.
+
+    Args:
+        case: network and load.
+        subject: ``"eager"``, ``"fused"``, or what else ``build`` knows. (A compiled network has no parts to tell.)
+        rounds: forward passes to take the mean of.
+        build: module-level function that builds the subject.
+        parts: module-level function that finds graph builder and conv of every block.
+
+    Example:
+        >>> from pyg_vig.benchmark import Case, measure_profile
+        >>> row = measure_profile(Case("vig_nano", batch=1, size=32, threads=1), rounds=1)
+        >>> list(row["milliseconds"])
+        ['graph', 'aggregation', 'linear', 'rest']
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler speaks of every start and stop
-    totals = in_fresh_process(_measure, "default", case, subject, rounds)
+    totals = in_fresh_process(_measure, "default", case, subject, rounds, build, parts)
     return {**case.describe(), "subject": subject, "milliseconds": totals}
 
 
-def _measure(case: Case, subject: str, rounds: int) -> dict[str, float]:
+def _measure(case: Case, subject: str, rounds: int, build: Build, parts: Parts) -> dict[str, float]:
     case.start()
-    network = build(case, subject)
+    network = build(case, subject, False)
     images = case.images().to(case.torch_dtype)
     infer(network, images)
-    with _ranges(network), profile(activities=_activities(case)) as profiler:
+    with _ranges(parts(network)), profile(activities=_activities(case)) as profiler:
         for _ in range(rounds):
             with record_function("forward"):  # its own share is Python between the operators
                 infer(network, images)
@@ -61,10 +81,10 @@ def _category(event: Any) -> str:
 
 
 @contextmanager
-def _ranges(network: nn.Module) -> Iterator[None]:
+def _ranges(parts: Iterable[tuple[nn.Module, nn.Module]]) -> Iterator[None]:
     """Name what runs inside the graph builders, the convs, and the convs' layers (linear, norm, activation)."""
     handles = []
-    for builder, conv in graphers(network):
+    for builder, conv in parts:
         layers = [layer for name, layer in conv.named_children() if name.startswith("nn")]
         for part, modules in (("graph", [builder]), ("conv", [conv]), ("update", layers)):
             for module in modules:

@@ -12,24 +12,36 @@ from typing import Any
 
 import torch
 
-from benchmarks.case import Case
-from benchmarks.networks import build, infer, training_step
-from benchmarks.process import in_fresh_process
+from pyg_vig.benchmark.case import Case
+from pyg_vig.benchmark.networks import COMPILED, Build, build, infer, training_step
+from pyg_vig.benchmark.process import in_fresh_process
 
 Row = dict[str, Any]
 MIB = 1 << 20
 _REPEATS = 3
 
 
-def measure_memory(case: Case, mode: str, subject: str) -> Row:
-    """Peak beyond the loaded model in MiB: resident memory on a CPU, allocated memory on a GPU."""
-    peak = in_fresh_process(_measure, "default", case, mode, subject)
+def measure_memory(case: Case, mode: str, subject: str, build: Build = build) -> Row:
+    """Peak beyond the loaded model in MiB: resident memory on a CPU, allocated memory on a GPU.
+
+    Args:
+        case: network and load.
+        mode: ``"inference"`` or ``"training"``.
+        subject: ``"eager"``, ``"fused"``, ``"compiled"``, or what else ``build`` knows.
+        build: module-level function that builds the subject.
+
+    Example:
+        >>> from pyg_vig.benchmark import Case, measure_memory
+        >>> measure_memory(Case("vig_nano", batch=2, size=32, threads=1), "inference", "fused")["peak_mib"] < 50
+        True
+    """
+    peak = in_fresh_process(_measure, "default", case, mode, subject, build)
     return {**case.describe(), "mode": mode, "subject": subject, "peak_mib": peak}
 
 
-def _measure(case: Case, mode: str, subject: str) -> float:
+def _measure(case: Case, mode: str, subject: str, build: Build) -> float:
     case.start()
-    network = build(case, subject, training=mode == "training")
+    network = build(case, subject, mode == "training")
 
     def run(batch: int) -> None:
         images = case.images(batch)
@@ -42,13 +54,21 @@ def _measure(case: Case, mode: str, subject: str) -> float:
         network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
         return peak_beyond(lambda: run(case.batch), case.device) / MIB
 
-    run(2)  # loads kernels and thread pools; batch norm in training needs two images
+    # Loads kernels and thread pools (batch norm in training needs two images), and compiles for the very batch size.
+    run(case.batch if subject == COMPILED else 2)
     # Pages of the libraries that the kernel took back come in again during a run and count: a median leaves them out.
     return median(peak() for _ in range(_REPEATS))
 
 
 def peak_beyond(run: Callable[[], object], device: str = "cpu") -> float:
-    """Bytes that ``run`` takes at its peak beyond what the process holds before."""
+    """Bytes that ``run`` takes at its peak beyond what the process holds before.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.benchmark import peak_beyond
+        >>> peak_beyond(lambda: torch.ones(32 << 20)) >= 100 << 20  # of 128 MiB
+        True
+    """
     gc.collect()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()

@@ -15,11 +15,21 @@ Subject = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of every subject, one entry a round."""
+    """Seconds of every subject, one entry a round.
+
+    Args:
+        seconds: the entries by subject.
+
+    Example:
+        >>> from pyg_vig.benchmark import Timings
+        >>> Timings({"slow": [4.0, 40.0], "fast": [2.0, 20.0]}).speedup("fast", "slow")
+        2.0
+    """
 
     seconds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
+        """Median of a subject's seconds."""
         return median(self.seconds[name])
 
     def speedup(self, name: str, baseline: str) -> float | None:
@@ -34,6 +44,17 @@ def interleave(subjects: Mapping[str, Subject], rounds: int, warmup: int = 1) ->
     """Run every subject once per round; what disturbs the machine for a while then disturbs all of them.
 
     The order rotates, so that nobody always follows the same neighbour and finds the cache as that one left it.
+
+    Args:
+        subjects: what to run, by name.
+        rounds: how often to time each.
+        warmup: how often to run each before.
+
+    Example:
+        >>> from pyg_vig.benchmark import interleave
+        >>> timings = interleave({"sum": lambda: sum(range(1000)), "nothing": lambda: None}, rounds=3)
+        >>> timings.median("sum") > timings.median("nothing")
+        True
     """
     names = list(subjects)
     for name in names * warmup:

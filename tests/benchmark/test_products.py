@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import pyg_vig
-from benchmarks.networks import graph_builders
-from benchmarks.products import record_products
+from pyg_vig.benchmark import record_products
+from pyg_vig.benchmark.networks import graph_builders
 
 
 def test_records_products_and_nothing_else() -> None:

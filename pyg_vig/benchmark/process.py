@@ -21,7 +21,20 @@ MALLOC: dict[str, dict[str, str]] = {
 
 
 def in_fresh_process(function: Callable[P, R], malloc: str, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a module-level function in a new interpreter, whose allocator reads ``MALLOC[malloc]`` at its start."""
+    """Call a module-level function in a new interpreter, whose allocator reads ``MALLOC[malloc]`` at its start.
+
+    Args:
+        function: what to call.
+        malloc: ``"default"`` or ``"tuned"``.
+        *args: its arguments.
+        **kwargs: its keyword arguments.
+
+    Example:
+        >>> import os
+        >>> from pyg_vig.benchmark import in_fresh_process
+        >>> in_fresh_process(os.getpid, "default") == os.getpid()
+        False
+    """
     with _malloc_environment(MALLOC[malloc]), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 

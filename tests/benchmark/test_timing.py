@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks.timing import Timings, interleave
+from pyg_vig.benchmark import Timings, interleave
 
 
 def test_every_subject_runs_once_a_round_in_rotating_order() -> None:

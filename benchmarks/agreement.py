@@ -1,0 +1,32 @@
+"""That what is timed computes the same as the official code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmarks.case import Case
+from benchmarks.networks import OFFICIAL, build
+from pyg_vig.benchmark import in_fresh_process
+from pyg_vig.benchmark.networks import EAGER
+
+Row = dict[str, Any]
+
+
+def measure_agreement(case: Case) -> Row:
+    """Largest difference between our logits and the official ones, relative to the largest logit, in float64.
+
+    (In float32 a near-tie between two neighbours may fall either way, in the official code itself as well.)
+    """
+    value = in_fresh_process(_disagreement, "default", case)
+    return {**case.describe(), "batch": 1, "dtype": "float64", "subject": EAGER, "relative_difference": value}
+
+
+@torch.no_grad()
+def _disagreement(case: Case) -> float:
+    case.start()
+    ours, official = (build(case, subject).double() for subject in (EAGER, OFFICIAL))
+    images = case.images(batch=1).double()
+    expected = official(images)
+    return float((ours(images) - expected).abs().max() / expected.abs().max())

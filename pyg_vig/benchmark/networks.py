@@ -1,0 +1,101 @@
+"""The subjects of a comparison: a network in all its forms, and its bare products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.benchmark.case import Case
+from pyg_vig.benchmark.products import record_products
+from pyg_vig.benchmark.timing import Subject
+from pyg_vig.models import build_model, get_config
+from pyg_vig.nn import Grapher
+
+EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
+
+Build = Callable[[Case, str, bool], nn.Module]  # case, subject, whether it is to be trained
+
+
+def build(case: Case, subject: str, training: bool = False) -> nn.Module:
+    """One subject, on its device, in its mode; random weights, the same for all subjects.
+
+    For inference the network is in the case's dtype; training keeps its weights in float32.
+
+    Raises:
+        ValueError: for an unknown subject, or training of a fused network.
+    """
+    if subject not in (EAGER, FUSED, COMPILED):
+        raise ValueError(f"a network is measured as {EAGER}, {FUSED} or {COMPILED}, not as {subject!r}")
+    if training and subject == FUSED:
+        raise ValueError("a fused network is for inference only: train it eager or compiled")
+    torch.manual_seed(0)
+    overrides = {} if case.conv is None else {"conv": case.conv}
+    model = build_model(get_config(case.model, **overrides))
+    network = prepare(model if training or subject == EAGER else model.fuse(), case, training)
+    return torch.compile(network, fullgraph=True) if subject == COMPILED else network  # type: ignore[return-value]
+
+
+def prepare(network: nn.Module, case: Case, training: bool) -> nn.Module:
+    """Bring a network to the case's device and dtype, and into its mode."""
+    network = network.to(case.device)
+    return network.train() if training else network.eval().to(case.torch_dtype)
+
+
+def inference(case: Case, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
+    """Forward passes without gradients, and last the network's bare products."""
+    images = case.images().to(case.torch_dtype)
+    networks = {name: build(case, name, False) for name in names}
+    subjects: dict[str, Subject] = {name: partial(infer, network, images) for name, network in networks.items()}
+    fused = build(case, FUSED, False)
+    tracked = images.clone().requires_grad_()  # linear layers then run as the plain products, not in packed form
+    subjects[PRODUCTS] = record_products(lambda: fused(tracked), fused.parameters(), graph_builders(fused))
+    return subjects
+
+
+def training(case: Case, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
+    """Training steps (forward, cross-entropy, backward), and last the bare products of ours."""
+    images = case.images()
+    labels = torch.randint(10, (case.batch,), device=case.device)  # every network has so many classes
+    subjects: dict[str, Subject] = {
+        name: partial(training_step, build(case, name, True), images, labels, case.torch_dtype) for name in names
+    }
+    ours = build(case, EAGER, True)
+    step = partial(training_step, ours, images, labels, case.torch_dtype)
+    subjects[PRODUCTS] = record_products(step, ours.parameters(), graph_builders(ours))
+    return subjects
+
+
+MODES: dict[str, Callable[[Case, Sequence[str], Build], dict[str, Subject]]] = {
+    "inference": inference,
+    "training": training,
+}
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, images: Tensor) -> Tensor:
+    """One forward pass."""
+    return network(images)
+
+
+def training_step(network: nn.Module, images: Tensor, labels: Tensor, dtype: torch.dtype) -> None:
+    """New gradients of the cross-entropy; no optimizer, whose time does not depend on the network's code."""
+    network.zero_grad(set_to_none=True)
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        scores = network(images)
+        outputs = scores if isinstance(scores, tuple) else (scores,)  # networks for distillation have two classifiers
+        loss = torch.stack([F.cross_entropy(output.float(), labels) for output in outputs]).sum()
+    loss.backward()
+
+
+def graph_builders(network: nn.Module) -> list[nn.Module]:
+    """The modules that choose the neighbours."""
+    return [builder for builder, _ in graphers(network)]
+
+
+def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Graph builder and conv of every block."""
+    return ((module.graph, module.conv) for module in network.modules() if isinstance(module, Grapher))

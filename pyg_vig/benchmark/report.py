@@ -1,0 +1,121 @@
+"""What a run leaves behind: a JSON file that says where it comes from, and tables."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pyg_vig
+
+_ROOT = Path(pyg_vig.__file__).parents[1]
+_PACKAGES = ("torch", "torch_geometric", "numpy", "timm", "torch_cluster")
+
+
+def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Date, commit, machine and versions of a run.
+
+    Args:
+        settings: what the run was asked for.
+
+    Example:
+        >>> from pyg_vig.benchmark import provenance
+        >>> list(provenance({"rounds": 3}))
+        ['date', 'commit', 'machine', 'versions', 'settings']
+    """
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "load_before": round(os.getloadavg()[0], 2),
+        },
+        "versions": {"python": platform.python_version(), **_versions()},
+        "settings": dict(settings),
+    }
+
+
+def write(path: Path, results: Mapping[str, Any]) -> None:
+    """Write results as JSON, lists of numbers on one line, all at once or not at all.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pyg_vig.benchmark import write
+        >>> write(Path("results.json"), {"seconds": [1.5, 2.5]})
+        >>> print(Path("results.json").read_text())
+        {
+         "seconds": [ 1.5, 2.5 ]
+        }
+        <BLANKLINE>
+    """
+    text = json.dumps(results, indent=1)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text + "\n")
+    unfinished.replace(path)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table, aligned to be read as text too; empty cells for ``None``.
+
+    Example:
+        >>> from pyg_vig.benchmark import table
+        >>> print(table(["network", "ms"], [["vig_ti", 71.25]]))
+        | network | ms    |
+        | ------- | ----- |
+        | vig_ti  | 71.25 |
+    """
+    cells = [list(columns), *([_text(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _commit() -> str | None:
+    """The commit of the working tree, marked where the code differs from it; ``None`` for an installed package."""
+    if not (_ROOT / ".git").exists():
+        return None
+    git = ["git", "-C", str(_ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "pyg_vig", "benchmarks/*.py"], capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}, modified" if changed.stdout else head
+
+
+def _cpu() -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.processor()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
