@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from pyg_vig.graph import GraphSpec
 from pyg_vig.nn.conv import ConvSpec
@@ -37,11 +37,18 @@ class ModelConfig:
         drop_path_rate: stochastic depth of the last block; grows linearly from 0.
         distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
 
+    Attributes:
+        mean: of the red, green and blue pixels (in [0, 1]) that the published weights were trained to subtract.
+        std: what they were then divided by.
+
     Example:
         >>> from pyg_vig.models import get_config
         >>> get_config("pvig_ti").num_classes
         1000
     """
+
+    mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
 
     num_classes: int = 1000
     in_channels: int = 3
@@ -116,6 +123,7 @@ class PyramidViGConfig(ModelConfig):
         channels: width of the nodes in every stage; each must be divisible by 4.
         depths: number of blocks of every stage.
         reductions: side of the pooling windows for the neighbours in every stage.
+        patch_size: side in pixels of a node of the first stage, a power of two; 2 suits images as small as CIFAR's.
 
     Example:
         >>> from pyg_vig.models import PyramidViGConfig
@@ -126,6 +134,7 @@ class PyramidViGConfig(ModelConfig):
     channels: Sequence[int]
     depths: Sequence[int]
     reductions: Sequence[int] = (4, 2, 1, 1)
+    patch_size: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,6 +156,7 @@ class HybridConfig(ModelConfig):
         expansion: width of the graph convs' output in multiples of the stage's.
         position_kernel: side of the kernel of the conditional position encoding before every graph conv; 0: none.
         layer_scale: initial scale of the graph blocks' branches; ``None``: no scale. (Inverted residuals have 1e-5.)
+        patch_size: side in pixels of a node of the first stage, a power of two; 2 suits images as small as CIFAR's.
 
     Example:
         >>> from pyg_vig.models import HybridConfig
@@ -161,11 +171,15 @@ class HybridConfig(ModelConfig):
     expansion: int = 2
     position_kernel: int = 0
     layer_scale: float | None = None
+    patch_size: int = 4
     graph: GraphSpec = "svga"
     heads: int = 1
     position: bool = False
     distilled: bool = True
     dilated: bool = False
+
+    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)  # ImageNet's own
+    std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         super().__post_init__()

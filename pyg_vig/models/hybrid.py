@@ -13,8 +13,6 @@ from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
 from pyg_vig.nn import Downsample, InvertedResidual, ViGBlock
 
-_STRIDE = 4  # of the stem
-
 
 def build_hybrid(config: HybridConfig) -> VisionGNN:
     """A pyramid of stages, each of inverted residuals and then graph blocks."""
@@ -32,8 +30,8 @@ def build_hybrid(config: HybridConfig) -> VisionGNN:
             blocks.append(ViGBlock(channels, k=k[j], drop_path=drop_path[j], **_graph_options(config, i)))
         first += graph
         downsample = Downsample(config.channels[i - 1], channels) if i else None
-        stages.append(Stage(blocks, channels, _STRIDE * 2**i, downsample))
-    stem = ConvStem(config.in_channels, config.channels[0], _STRIDE, config.act, refine=False)
+        stages.append(Stage(blocks, channels, config.patch_size * 2**i, downsample))
+    stem = ConvStem(config.in_channels, config.channels[0], config.patch_size, config.act, refine=False)
     return VisionGNN(config, stem, stages)
 
 

@@ -10,8 +10,6 @@ from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
 from pyg_vig.nn import Downsample, ViGBlock
 
-_STRIDE = 4  # of the stem
-
 
 def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
     """A pyramid: every stage halves the grid of the one before."""
@@ -36,12 +34,12 @@ def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
         ]
         first += config.depths[i]
         downsample = Downsample(config.channels[i - 1], channels) if i else None
-        stages.append(Stage(blocks, channels, _STRIDE * 2**i, downsample))
-    stem = ConvStem(config.in_channels, config.channels[0], _STRIDE, config.act)
+        stages.append(Stage(blocks, channels, config.patch_size * 2**i, downsample))
+    stem = ConvStem(config.in_channels, config.channels[0], config.patch_size, config.act)
     position = AbsolutePosition(config.channels[0], sizes[0], sizes[0]) if config.position else None
     return VisionGNN(config, stem, stages, position)
 
 
 def _grid_sizes(config: PyramidViGConfig) -> list[int]:
     """Patches on a side in every stage; each convolution of stride 2 rounds up."""
-    return [-(-config.image_size // (_STRIDE * 2**i)) for i in range(len(config.channels))]
+    return [-(-config.image_size // (config.patch_size * 2**i)) for i in range(len(config.channels))]
