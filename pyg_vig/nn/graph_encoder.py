@@ -161,10 +161,10 @@ class GraphEncoder(nn.Module):
         return x if self.jump is None else self.jump(outputs)
 
     def _with_edges(self, layout: Layout, edge_index: Tensor, edge_attr: Tensor | None) -> Layout:
-        """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose edge mask
-        follows the order given) needs the edges as they are.
+        """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
+        and hooks follow the order given) needs the edges as they are.
         """
-        explained = any(module.explain for module in self.modules() if isinstance(module, MessagePassing))
+        explained = any(_is_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
         if torch.compiler.is_compiling() or explained:
             return layout.with_edges(edge_index, edge_attr)
         edges = sorted_edges(edge_index, layout.num_nodes)
@@ -193,6 +193,10 @@ class GraphEncoder(nn.Module):
         expected = (edge_index.size(-1), self.edge_dim)
         if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
             raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")
+
+
+def _is_watched(conv: MessagePassing) -> bool:
+    return bool(conv.explain or conv._message_forward_pre_hooks or conv._message_forward_hooks)
 
 
 def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Data
+from torch_geometric.utils import to_networkx
 
 import pyg_vig
 from pyg_vig.graph import GridGraph
@@ -47,3 +49,13 @@ def test_recording_ends_with_the_context_also_after_an_error():
 def test_a_model_without_graphs():
     with pytest.raises(ValueError, match="no Grapher"), pyg_vig.record_graphs(nn.Linear(1, 1)):
         pass
+
+
+def test_the_graph_of_a_block_as_networkx():
+    pytest.importorskip("networkx")
+    model = pyg_vig.create_model("vig_nano", depth=2).eval()
+    with pyg_vig.record_graphs(model) as graphs:
+        model(torch.rand(1, 3, 32, 32))
+    graph = to_networkx(Data(edge_index=graphs[1].as_tensor(), num_nodes=64))
+    assert sorted(graph.edges) == sorted(map(tuple, graphs[1].t().tolist()))
+    assert all(degree == graphs[1].size(1) / 64 for _, degree in graph.in_degree())

@@ -1,0 +1,128 @@
+"""What an explanation of PyG's finds important, drawn on the image."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.explain import Explanation
+
+from pyg_vig.plot.style import COLORS, as_picture
+from pyg_vig.transforms import to_image
+
+_OPACITY = 0.65  # of the importance over the grey image
+_WIDEST = 3.0  # line of the strongest edge, in points
+
+
+def importance_map(data: Data, explanation: Explanation) -> Tensor:
+    """The node mask of an explanation as a map over the image: absolute values, summed over channels.
+
+    Args:
+        data: the graph that was explained, made by :class:`~pyg_vig.transforms.ImageToGraph` or by
+            :class:`~pyg_vig.transforms.ToSuperpixels` with ``keep_segmentation=True``.
+        explanation: what a :class:`~torch_geometric.explain.Explainer` returned for it.
+
+    Returns:
+        A value for every pixel ``(H, W)`` if the mask has one for every pixel of a patch, else for every patch
+        ``(H_p, W_p)``; superpixels always give ``(H, W)``.
+
+    Raises:
+        ValueError: for an explanation without node mask, or of another number of nodes.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.explain import Explanation
+        >>> from pyg_vig.plot import importance_map
+        >>> from pyg_vig.transforms import ImageToGraph
+        >>> data = ImageToGraph(8, graph="grid")(torch.rand(3, 32, 48))
+        >>> importance_map(data, Explanation(node_mask=torch.rand(24, 1))).shape
+        torch.Size([4, 6])
+        >>> importance_map(data, Explanation(node_mask=torch.rand(24, 3 * 8 * 8))).shape
+        torch.Size([32, 48])
+    """
+    mask = explanation.get("node_mask")
+    if mask is None or mask.dim() != 2 or mask.size(0) != data.num_nodes:
+        got = None if mask is None else tuple(mask.shape)
+        raise ValueError(f"expected a node mask with {data.num_nodes} rows, got {got}: set node_mask_type")
+    mask = mask.detach().abs()
+    if data.get("segmentation") is not None:
+        return mask.sum(1)[data.segmentation[0]]
+    if data.get("grid") is None:
+        raise ValueError("these nodes are no patches: use ImageToGraph, or ToSuperpixels(keep_segmentation=True)")
+    if mask.shape == data.x.shape:
+        return to_image(Data(x=mask, grid=data.grid, pos=data.pos)).sum(0)
+    return mask.sum(1).view(*data.grid[0].tolist())
+
+
+def plot_explanation(
+    image: Tensor | ArrayLike,
+    data: Data,
+    explanation: Explanation,
+    *,
+    edges: int = 40,
+    color: str = COLORS[1],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an explanation over its image in grey: the node mask as colours, the strongest edges as lines.
+
+    Takes the explanations of any explainer of PyG's for a network that was called as ``model(x, edge_index)``, for
+    example a :class:`~pyg_vig.nn.GraphEncoder` (GNNExplainer, CaptumExplainer, and for cross-attention
+    AttentionExplainer).
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        data: the graph made of it (see :func:`importance_map`).
+        explanation: with a node mask, an edge mask, or both.
+        edges: how many of the edges to draw; their width is their share of the strongest. Loops are not drawn.
+        color: colour of the edges.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: for an explanation without any mask, or one that does not fit the graph.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.explain import Explanation
+        >>> from pyg_vig.plot import plot_explanation
+        >>> from pyg_vig.transforms import ImageToGraph
+        >>> image = torch.rand(3, 32, 48)
+        >>> data = ImageToGraph(8, graph="grid")(image)
+        >>> masks = {"node_mask": torch.rand(24, 1), "edge_mask": torch.rand(data.num_edges)}
+        >>> ax = plot_explanation(image, data, Explanation(edge_index=data.edge_index, **masks))
+    """
+    node_mask, edge_mask = explanation.get("node_mask"), explanation.get("edge_mask")
+    if node_mask is None and edge_mask is None:
+        raise ValueError("the explanation has neither a node mask nor an edge mask: set node_mask_type, edge_mask_type")
+    picture = as_picture(image)
+    height, width = picture.shape[:2]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    if node_mask is not None:
+        importance = importance_map(data, explanation).cpu().numpy()
+        ax.imshow(importance, cmap="inferno", alpha=_OPACITY, extent=(0, width, height, 0), interpolation="nearest")
+    if edge_mask is not None:
+        edge_index = data.edge_index if explanation.get("edge_index") is None else explanation.edge_index
+        ax.add_collection(_strongest(data.pos, edge_index, edge_mask, edges, color))
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    return ax
+
+
+def _strongest(pos: Tensor, edge_index: Tensor, edge_mask: Tensor, count: int, color: str) -> LineCollection:
+    """Lines between the ends of the strongest edges."""
+    weight = edge_mask.detach().abs().cpu()
+    if weight.shape != edge_index.shape[1:]:
+        raise ValueError(f"expected an edge mask for {edge_index.size(1)} edges, got {tuple(weight.shape)}")
+    source, target = torch.as_tensor(edge_index).cpu()
+    weight = weight.masked_fill(source == target, 0)
+    chosen = weight.topk(min(count, int((weight > 0).sum()))).indices
+    lines = torch.stack([pos.cpu()[source[chosen]], pos.cpu()[target[chosen]]], dim=1)
+    share = weight[chosen] / weight[chosen].max() if len(chosen) else weight[chosen]
+    return LineCollection(lines.numpy(), linewidths=_WIDEST * share.numpy(), colors=color, capstyle="round")
