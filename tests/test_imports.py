@@ -14,7 +14,7 @@ import pyg_vig
 ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CORE = {"graph", "nn", "models", "transforms"}
+CORE = {"graph", "nn", "models", "transforms", "analysis"}
 TOOLS = {"benchmark", "export"}  # made of networks alone, each without the other
 EDGE = {"train", "tasks", "plot", "integrations", "cli"}  # what users start from; nothing in the core knows of it
 ALLOWED = {
@@ -22,6 +22,7 @@ ALLOWED = {
     "transforms": {"graph"},
     "nn": {"graph"},
     "models": {"graph", "nn"},
+    "analysis": {"graph", "nn", "models"},
     "": {"models"},  # pyg_vig/__init__.py
     **{part: {"nn", "models", ""} for part in TOOLS},
     **{part: CORE | TOOLS | EDGE | {""} for part in EDGE},
@@ -97,7 +98,7 @@ def test_importing_the_core_loads_no_extra():
         warnings.simplefilter("ignore")
         import torch, torch_geometric.nn, torch_geometric.transforms, torch.distributed, torch.utils.checkpoint
         before = set(sys.modules)
-        import pyg_vig, pyg_vig.graph, pyg_vig.nn, pyg_vig.models, pyg_vig.transforms
+        import pyg_vig, pyg_vig.graph, pyg_vig.nn, pyg_vig.models, pyg_vig.transforms, pyg_vig.analysis
         print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
     """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

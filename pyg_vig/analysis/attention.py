@@ -1,0 +1,106 @@
+"""How much every neighbour counts, in the convs that weigh them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout, as_edge_index
+from pyg_vig.models import record_graphs
+from pyg_vig.nn import ExternalConv, Grapher
+
+
+class BlockAttention(NamedTuple):
+    """The weights of one block.
+
+    Attributes:
+        edge_index: ``(2, E)``, source row first; with the loops that the conv adds, where it does.
+        alpha: weight of every edge by head, ``(E, heads)``.
+        layout: how the destination nodes group into images.
+        source_layout: the same for the source nodes; coarser where neighbours are pooled.
+        name: module name of the Grapher.
+
+    Example:
+        >>> from pyg_vig.analysis import BlockAttention
+        >>> BlockAttention._fields
+        ('edge_index', 'alpha', 'layout', 'source_layout', 'name')
+    """
+
+    edge_index: Tensor
+    alpha: Tensor
+    layout: Layout
+    source_layout: Layout
+    name: str
+
+
+@torch.no_grad()
+def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
+    """The attention weights of every block, in order.
+
+    Args:
+        model: a network whose conv takes ``return_attention_weights``: ``"cross_attention"``, or PyG's ``GATConv``,
+            ``GATv2Conv`` and ``TransformerConv``; runs in evaluation mode.
+        images: as the network takes them, ``(B, C, H, W)``.
+
+    Raises:
+        ValueError: for a network without such a conv.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.analysis import attention_weights
+        >>> model = pyg_vig.create_model("vig_nano", conv="cross_attention")
+        >>> first, *_ = attention_weights(model, torch.rand(1, 3, 32, 32))
+        >>> first.edge_index.shape, first.alpha.shape
+        (torch.Size([2, 384]), torch.Size([384, 1]))
+    """
+    was_training = model.training
+    try:
+        with record_graphs(model.eval()) as graphs, _calls(model) as calls:
+            model(images)
+        blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
+        return [_weights(*calls[name], *layouts, name) for name, *layouts in blocks if name in calls]
+    finally:
+        model.train(was_training)
+
+
+Call = tuple[nn.Module, tuple[Any, ...]]  # a conv and what it was called on
+
+
+@contextmanager
+def _calls(model: nn.Module) -> Iterator[dict[str, Call]]:
+    """The call of every conv with attention, by the name of its Grapher."""
+    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
+    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
+    convs = {name: conv for name, conv in convs.items() if _has_weights(conv)}
+    if not convs:
+        raise ValueError(
+            f"the convs of this {type(model).__name__} have no attention weights: "
+            "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
+        )
+    calls: dict[str, Call] = {}
+
+    def keep(name: str) -> Any:
+        return lambda conv, arguments: calls.update({name: (conv, arguments)})
+
+    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs.items()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _has_weights(conv: nn.Module) -> bool:
+    return "return_attention_weights" in inspect.signature(conv.forward).parameters
+
+
+def _weights(
+    conv: nn.Module, arguments: tuple[Any, ...], layout: Layout, source_layout: Layout, name: str
+) -> BlockAttention:
+    _, (edges, alpha) = conv(*arguments, return_attention_weights=True)
+    return BlockAttention(as_edge_index(edges), alpha.view(alpha.size(0), -1), layout, source_layout, name)

@@ -1,0 +1,86 @@
+"""How far the nodes of an image are from being all the same (figure 3 of "Vision GNN")."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.graph import Layout
+from pyg_vig.models import VisionGNN
+
+
+def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False) -> Tensor:
+    r"""Distance of the nodes of every graph from a node matrix whose rows are all equal:
+
+    .. math::
+        \| X - \mathbf{1} \bar x^\top \|_{1,\infty}, \qquad \| A \|_{1,\infty} = \sqrt{\| A \|_1 \| A \|_\infty}
+
+    with the norm of `"Attention is not all you need" <https://arxiv.org/abs/2103.03404>`_, which
+    `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_ takes over: :math:`\| A \|_1` is the largest column sum of
+    absolute values, :math:`\| A \|_\infty` the largest row sum. Both papers take the row :math:`\bar x` that makes the
+    distance smallest, for which there is no closed form. Ours is the median of every channel, which makes the first
+    factor smallest; the value is an upper bound of theirs.
+
+    Args:
+        x: node matrix ``(N, C)``.
+        layout: how the nodes group into graphs of equal size; one graph by default.
+        relative: divide by :math:`\| X \|_{1,\infty}`, so that networks of other scales compare.
+
+    Returns:
+        ``(B,)``.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import diversity
+        >>> diversity(torch.tensor([[1.0], [1.0], [5.0]])).tolist()  # column sum 4, largest row sum 4
+        [4.0]
+        >>> diversity(torch.ones(4, 8)).tolist()
+        [0.0]
+    """
+    layout = layout or Layout.from_equal(1, x.size(0))
+    graphs = x.detach().view(layout.num_graphs, layout.nodes_per_graph, -1)
+    distance = _norm(graphs - graphs.median(1, keepdim=True).values)
+    return distance / _norm(graphs) if relative else distance
+
+
+@torch.no_grad()
+def diversity_by_block(model: VisionGNN, images: Tensor, *, relative: bool = False) -> Tensor:
+    """:func:`diversity` of the nodes that enter the first block and of those that leave every block.
+
+    A network in training mode normalises by the statistics of the batch, as untrained ones must to be comparable. It is
+    not changed.
+
+    Args:
+        model: the network.
+        images: as the network takes them, ``(B, C, H, W)``.
+        relative: see :func:`diversity`.
+
+    Returns:
+        ``(1 + blocks, B)``.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.analysis import diversity_by_block
+        >>> diversity_by_block(pyg_vig.create_model("vig_nano"), torch.rand(2, 3, 32, 32)).shape
+        torch.Size([7, 2])
+    """
+    values: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+        if not values:
+            values.append(diversity(*arguments[:2], relative=relative))
+        values.append(diversity(output, arguments[1], relative=relative))
+
+    model = copy.deepcopy(model)  # a pass in training mode changes running statistics
+    for block in model.blocks:
+        block.register_forward_hook(keep)
+    model(images)
+    return torch.stack(values)
+
+
+def _norm(x: Tensor) -> Tensor:
+    size = x.abs()
+    return (size.sum(-2).amax(-1) * size.sum(-1).amax(-1)).sqrt()

@@ -1,0 +1,40 @@
+"""What is in every patch, from a mask of pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+UNLABELLED = -1  # the label of a patch that has none
+
+
+def patch_labels(mask: Tensor, grid: tuple[int, int], *, ignore: int = UNLABELLED) -> Tensor:
+    """The most frequent label among the pixels of every patch (of equals, the smallest).
+
+    Args:
+        mask: labels of the pixels, ``(H, W)`` integers, such as a semantic mask.
+        grid: height and width in patches; where the mask does not divide, patches share pixels at their borders.
+        ignore: the label of pixels that do not count.
+
+    Returns:
+        ``(H_p, W_p)`` int64; -1 where no pixel of a patch counts.
+
+    Raises:
+        ValueError: for a mask of another shape or type, or smaller than the grid.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import patch_labels
+        >>> patch_labels(torch.tensor([[3, 3, 5, 5], [3, 7, 5, 5]]), (1, 2)).tolist()
+        [[3, 5]]
+    """
+    if mask.dim() != 2 or mask.is_floating_point():
+        raise ValueError(f"a mask holds integers of shape (H, W), got {mask.dtype} of shape {tuple(mask.shape)}")
+    if mask.size(0) < grid[0] or mask.size(1) < grid[1]:
+        raise ValueError(f"a mask of {tuple(mask.shape)} pixels is smaller than the grid of {grid} patches")
+    classes, index = mask.unique(return_inverse=True)
+    shares = F.adaptive_avg_pool2d(F.one_hot(index, len(classes)).permute(2, 0, 1).double(), grid)
+    shares[classes == ignore] = 0
+    largest, label = shares.max(0)
+    return torch.where(largest > 0, classes.long()[label], UNLABELLED)

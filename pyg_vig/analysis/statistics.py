@@ -1,0 +1,162 @@
+"""Graph theory's view of a block: degrees, hubs, components, homophily, through networkx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pyg_vig.analysis.edges import patch_centers
+from pyg_vig.analysis.labels import UNLABELLED
+from pyg_vig.graph import Layout
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True)
+class GraphStatistics:
+    """What :func:`graph_statistics` finds; loops do not count.
+
+    Attributes:
+        nodes: number of nodes.
+        edges: number of directed edges.
+        in_degree: mean number of neighbours of a node (of a patch, where the neighbours are pooled).
+        hubs: the nodes that are neighbours of most others, with the number of these, most first.
+        components: sizes of the weakly connected components, largest first.
+        reciprocity: share of the edges whose reverse is an edge as well.
+        homophily: share of the edges between labelled nodes that link equal labels; ``None`` without labels.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import graph_statistics, to_networkx
+        >>> from pyg_vig.graph import Layout
+        >>> graph = to_networkx(torch.tensor([[1, 0, 1], [0, 1, 2]]), Layout.from_grid(1, 1, 4))
+        >>> statistics = graph_statistics(graph)
+        >>> statistics.components, statistics.hubs[0]
+        ([3, 1], (1, 2))
+    """
+
+    nodes: int
+    edges: int
+    in_degree: float
+    hubs: list[tuple[object, int]]
+    components: list[int]
+    reciprocity: float
+    homophily: float | None
+
+
+def to_networkx(
+    edge_index: Tensor,
+    layout: Layout,
+    source_layout: Layout | None = None,
+    *,
+    graph: int = 0,
+    labels: Tensor | None = None,
+) -> nx.DiGraph:
+    """The graph of one image as networkx's, without loops.
+
+    Patches are the nodes 0, 1, ... row by row; pooled neighbours, where there are some, are ``("pooled", 0)`` and so
+    on. Every node of a grid has its place ``pos`` as shares of the width and height.
+
+    Args:
+        edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
+        layout: how the destination nodes group into images.
+        source_layout: the same for the source nodes, where these are others.
+        graph: which image of the batch.
+        labels: label of every patch of that image, -1 for none; kept as ``label``.
+
+    Raises:
+        ValueError: for an image that is not in the batch.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import to_networkx
+        >>> from pyg_vig.graph import Layout
+        >>> list(to_networkx(torch.tensor([[0, 1], [0, 0]]), Layout.from_grid(1, 1, 2)).edges)
+        [(1, 0)]
+    """
+    import networkx as nx
+
+    if not 0 <= graph < layout.num_graphs:
+        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
+    pooled = source_layout is not None and source_layout is not layout
+    network = nx.DiGraph()
+    _add_nodes(network, layout, graph, pooled=False)
+    if pooled:
+        _add_nodes(network, source_layout, graph, pooled=True)  # type: ignore[arg-type]
+    first, last = _rows(layout, graph)
+    source_first = _rows(source_layout or layout, graph)[0]
+    edges = edge_index.detach().cpu()
+    for source, node in edges[:, (edges[1] >= first) & (edges[1] < last)].T.tolist():
+        neighbor = source - source_first
+        if pooled or source != node:
+            network.add_edge(("pooled", neighbor) if pooled else neighbor, node - first)
+    for node, label in enumerate([] if labels is None else labels.flatten().tolist()):
+        if label != UNLABELLED:
+            network.nodes[node]["label"] = label
+    return network
+
+
+def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
+    """Degrees, hubs, components, reciprocity, and homophily where nodes have a ``label``.
+
+    Args:
+        network: a directed graph, for instance from :func:`to_networkx`.
+        hubs: number of hubs to name.
+
+    Example:
+        >>> import networkx as nx
+        >>> from pyg_vig.analysis import graph_statistics
+        >>> graph_statistics(nx.DiGraph([(0, 1), (1, 0), (2, 1)])).reciprocity  # two of three
+        0.6666666666666666
+    """
+    import networkx as nx
+
+    labels = nx.get_node_attributes(network, "label")
+    links = [(a, b) for a, b in network.edges if a in labels and b in labels]
+    alike = sum(labels[a] == labels[b] for a, b in links)
+    receivers = [degree for node, degree in network.in_degree if not isinstance(node, tuple)]
+    return GraphStatistics(
+        nodes=network.number_of_nodes(),
+        edges=network.number_of_edges(),
+        in_degree=sum(receivers) / max(len(receivers), 1),
+        hubs=sorted(network.out_degree, key=lambda pair: -pair[1])[:hubs],
+        components=sorted(map(len, nx.weakly_connected_components(network)), reverse=True),
+        reciprocity=nx.overall_reciprocity(network) if network.number_of_edges() else 0.0,
+        homophily=alike / len(links) if links else None,
+    )
+
+
+def times_chosen(edge_index: Tensor, num_src: int, *, pooled: bool = False) -> Tensor:
+    """How many other nodes have a node as a neighbour, ``(N_src,)``: its out-degree, loops apart.
+
+    Args:
+        edge_index: ``(2, E)``, source row first.
+        num_src: number of source nodes.
+        pooled: whether the source nodes are a set of their own (pooled neighbours), so that no edge is a loop.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import times_chosen
+        >>> times_chosen(torch.tensor([[0, 1, 1], [0, 0, 2]]), 3).tolist()
+        [0, 2, 0]
+    """
+    source, destination = edge_index.detach().cpu()
+    return (source if pooled else source[source != destination]).bincount(minlength=num_src)
+
+
+def _add_nodes(network: nx.DiGraph, layout: Layout, graph: int, *, pooled: bool) -> None:
+    first, last = _rows(layout, graph)
+    places = None if layout.grid is None else patch_centers(layout)[first:last].tolist()
+    for node in range(last - first):
+        attributes = {} if places is None else {"pos": tuple(places[node])}
+        network.add_node(("pooled", node) if pooled else node, **attributes)
+
+
+def _rows(layout: Layout, graph: int) -> tuple[int, int]:
+    """The first row of the graph's nodes, and the one after its last."""
+    sizes = layout.sizes()
+    first = int(sizes[:graph].sum())
+    return first, first + int(sizes[graph])
