@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
 from pyg_vig.cli.network import open_network
+from pyg_vig.cli.photo import open_photo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,22 +45,12 @@ def _draw(options: argparse.Namespace) -> Figure:
         load_checkpoint(model, options.checkpoint, reset_head=True)
     trained = options.checkpoint is not None or Path(options.model).exists()
     transform = evaluation_transform(model.config.image_size, model.config.in_channels)
-    image = transform(_open_photo(options.photo))
+    image = transform(open_photo(options.photo))
     points = None if options.patches is None else [[_point(text) for text in options.patches]]
     last = len(list(model.blocks)) - 1
     title = f"{options.model} ({'trained' if trained else 'random weights, not trained'})"
     blocks = sorted({0, last // 2, last})
     return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)
-
-
-def _open_photo(name: str):  # type: ignore[no-untyped-def]  # PIL is optional
-    from PIL import Image
-
-    if name != "example":
-        return Image.open(name).convert("RGB")
-    from skimage.data import chelsea
-
-    return Image.fromarray(chelsea())
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -14,6 +14,7 @@ _COMMANDS = {  # module of this package, and what it does
     "models": ("models", "list the networks with their size and the accuracy that their paper gives"),
     "info": ("info", "configuration, size and feature maps of a network or checkpoint"),
     "graph": ("graph", "draw which patches of a photo a network links"),
+    "explore": ("explore", "write an interactive page of them: point at a patch, see its neighbours"),
 }
 
 

@@ -1,0 +1,51 @@
+"""``pyg-vig explore``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyg_vig.cli.errors import user_errors
+from pyg_vig.cli.network import open_network
+from pyg_vig.cli.photo import open_photo
+
+if TYPE_CHECKING:
+    from pyg_vig.explore import Exploration
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write an interactive page of the graphs that a network builds on a photo."""
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig explore",
+        description="Write one HTML file in which you point at a patch of the photo and see its neighbours in any "
+        "block. It needs no server and no network.",
+    )
+    parser.add_argument("network", help="name (see pyg-vig models), checkpoint, or folder of a run")
+    parser.add_argument("photo", help="image file, or 'example' for scikit-image's photo of a cat")
+    parser.add_argument("--checkpoint", help="weights for the network, of the official code or mmpretrain for instance")
+    parser.add_argument("--size", type=int, help="side of the square image in pixels (default: the network's)")
+    parser.add_argument("-o", "--output", default="explorer.html", help="file to write (default: explorer.html)")
+    options = parser.parse_args(arguments)
+    with user_errors("explore"):
+        path = _explore(options).save(options.output)
+    print(f"page {path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+
+
+def _explore(options: argparse.Namespace) -> Exploration:
+    import torch
+
+    from pyg_vig.explore import explore
+    from pyg_vig.models import load_checkpoint
+
+    if options.size is not None and options.size < 1:
+        raise ValueError(f"--size must be positive, got {options.size}")
+    torch.manual_seed(0)
+    model = open_network(options.network)
+    weights = options.network if Path(options.network).exists() else ""
+    if options.checkpoint is not None:
+        load_checkpoint(model, options.checkpoint, reset_head=True)
+        weights = f"{options.network} with the weights {options.checkpoint}"
+    caption = weights or f"{options.network} with random weights, not trained"
+    return explore(model, open_photo(options.photo), size=options.size, caption=caption)

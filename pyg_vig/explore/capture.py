@@ -1,0 +1,178 @@
+"""What the explorer shows of every block: who is whose neighbour, with which weight, and who looks alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig.models import record_graphs
+from pyg_vig.nn import CrossAttentionConv, Grapher
+from pyg_vig.nn.conv.neighbor_conv import source_and_destination
+from pyg_vig.nn.conv.resolver import ExternalConv
+
+_ASK = "return_attention_weights"  # the argument by which PyG's convs, and ours, are asked for their weights
+
+Nodes = tuple[Tensor, Tensor]  # sources, destinations
+Calls = dict[str, tuple[nn.Module, Nodes]]  # name of a Grapher -> its conv, and what that was called on
+
+
+@dataclass(frozen=True)
+class BlockGraph:
+    """The graph of one block over the patches of one image.
+
+    The neighbours of patch ``i`` (row-major in ``grid``) are ``neighbors[pointers[i] : pointers[i + 1]]``, in the
+    network's order (nearest first in k-NN graphs) and each once; they are patches of ``source_grid``, which is coarser
+    than ``grid`` where neighbours are pooled.
+
+    Attributes:
+        name: module name of the Grapher.
+        grid: rows and columns of patches.
+        source_grid: the same of the patches that serve as neighbours.
+        pointers: ``(N + 1,)`` int64.
+        neighbors: ``(E,)`` int64.
+        weights: of every neighbour, ``(E,)``: the mean over heads of what the conv multiplies it by, or the similarity.
+        attention: whether ``weights`` are those of the conv.
+        queries: unit vectors of the patches, ``(N, C)``; their products with ``keys`` are the similarities.
+        keys: unit vectors of the sources, ``(N_src, C)``.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.explore import capture_graphs
+        >>> block = capture_graphs(pyg_vig.create_model("vig_nano"), torch.rand(3, 32, 32))[0]
+        >>> block.grid, block.neighbors_of(0).shape, block.attention
+        ((8, 8), (6,), False)
+    """
+
+    name: str
+    grid: tuple[int, int]
+    source_grid: tuple[int, int]
+    pointers: np.ndarray
+    neighbors: np.ndarray
+    weights: np.ndarray
+    attention: bool
+    queries: Tensor
+    keys: Tensor
+
+    def neighbors_of(self, patch: int) -> np.ndarray:
+        """Neighbours of one patch, in the network's order."""
+        return self.neighbors[self.pointers[patch] : self.pointers[patch + 1]]
+
+
+@torch.no_grad()
+def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
+    """Run a network on one image and keep what the explorer shows.
+
+    The similarity of two patches is the cosine of what the network compares: of query and key (the mean over heads)
+    for :class:`~pyg_vig.nn.CrossAttentionConv`, of the features that the graph is built from for all other convs.
+
+    Args:
+        model: any network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
+        image: ``(C, H, W)``, as the network takes it.
+
+    Raises:
+        ValueError: for an image of another shape, a model without a Grapher, or nodes on no grid.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.explore import capture_graphs
+        >>> blocks = capture_graphs(pyg_vig.create_model("vig_nano", conv="GATConv"), torch.rand(3, 32, 48))
+        >>> len(blocks), blocks[0].grid, blocks[0].attention
+        (6, (8, 12), True)
+    """
+    if image.dim() != 3:
+        raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
+    modes = {module: module.training for module in model.modules()}
+    device = next((parameter.device for parameter in model.parameters()), image.device)
+    try:
+        with record_graphs(model.eval()) as graphs, _calls_of_convs(model) as calls:
+            model(image.unsqueeze(0).to(device))
+        if any(layout.grid is None for layout in (*graphs.layouts, *graphs.source_layouts)):
+            raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
+        entries = zip(graphs.names, graphs, graphs.source_layouts, graphs.layouts, strict=True)
+        return [
+            _block(name, edges, source.grid, destination.grid, *calls[name])
+            for name, edges, source, destination in entries
+        ]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _calls_of_convs(model: nn.Module) -> Iterator[Calls]:
+    calls: Calls = {}
+
+    def keep(name: str, conv: nn.Module, x: Tensor | Nodes) -> None:
+        calls[name] = (conv, source_and_destination(x))
+
+    handles = [
+        module.conv.register_forward_pre_hook(lambda conv, args, name=name: keep(name, conv, args[0]))
+        for name, module in model.named_modules()
+        if isinstance(module, Grapher)
+    ]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, conv: nn.Module, nodes: Nodes) -> BlockGraph:
+    conv = conv.conv if isinstance(conv, ExternalConv) else conv
+    edges = _distinct(edge_index.as_tensor() if hasattr(edge_index, "as_tensor") else edge_index, nodes)
+    queries, keys = _compared(conv, nodes)
+    attention = _attention(conv, nodes, edges)
+    similarity = (queries[edges[1]] * keys[edges[0]]).sum(-1)
+    degrees = torch.bincount(edges[1], minlength=nodes[1].size(0))
+    return BlockGraph(
+        name,
+        grid,
+        source_grid,
+        pointers=np.concatenate([[0], degrees.cumsum(0).cpu().numpy()]),
+        neighbors=edges[0].cpu().numpy(),
+        weights=(similarity if attention is None else attention).double().cpu().numpy(),
+        attention=attention is not None,
+        queries=queries.cpu(),
+        keys=keys.cpu(),
+    )
+
+
+def _distinct(edge_index: Tensor, nodes: Nodes) -> Tensor:
+    """Edges by destination, in their order, each once (dynamic axial graphs repeat the patch itself)."""
+    edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
+    number = edge_index[1] * nodes[0].size(0) + edge_index[0]
+    _, inverse = number.unique(return_inverse=True)
+    place = torch.arange(number.numel(), device=number.device)
+    first = torch.full_like(number, number.numel()).scatter_reduce(0, inverse, place, "amin")
+    return edge_index[:, place == first[inverse]]
+
+
+def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
+    """Unit vectors whose products are the similarities, of destinations and sources; the same object where equal."""
+    if isinstance(conv, CrossAttentionConv):
+        projected = (conv.query(nodes[1]), conv.key(nodes[0]))
+        heads = (F.normalize(x.float().unflatten(1, (conv.heads, -1)), dim=-1) for x in projected)
+        queries, keys = (x.flatten(1) / conv.heads**0.5 for x in heads)
+        return queries, keys
+    key = F.normalize(nodes[0].float(), dim=-1)
+    return (key if nodes[1] is nodes[0] else F.normalize(nodes[1].float(), dim=-1)), key
+
+
+def _attention(conv: nn.Module, nodes: Nodes, edges: Tensor) -> Tensor | None:
+    """What the conv multiplies every edge by, ``(E,)``; ``None`` if it cannot tell."""
+    if _ASK not in inspect.signature(conv.forward).parameters:
+        return None
+    x = nodes if nodes[0] is not nodes[1] else nodes[0]
+    _, (edge_index, alpha) = conv(x, edges, **{_ASK: True})
+    alpha = alpha.flatten(1).mean(1) if alpha.dim() > 1 else alpha
+    numbers, wanted = (entry[1] * nodes[0].size(0) + entry[0] for entry in (edge_index, edges))
+    numbers, order = numbers.sort()  # GAT's convs return the edges in another order, with loops added
+    return alpha[order[torch.searchsorted(numbers, wanted)]]

@@ -1,0 +1,94 @@
+"""From a network and a photo to the page."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from pyg_vig.explore.capture import capture_graphs
+from pyg_vig.explore.page import render
+from pyg_vig.explore.picture import as_address, pixels_of, read_photo
+from pyg_vig.models import VisionGNN
+from pyg_vig.models.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Exploration:
+    """An interactive page: shown by notebooks, saved as one file that needs no network.
+
+    Args:
+        html: the page.
+
+    Example:
+        >>> from pyg_vig.explore import Exploration
+        >>> page = Exploration("<!doctype html><title>Patches</title>")
+        >>> page.save("explorer.html").name
+        'explorer.html'
+    """
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.html.encode()) / 1e6:.2f} MB; save(path) writes it)"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page: at any time there is the old file or the new one, never a part."""
+        write_atomically(path, self.html.encode())
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        frame = 'width="100%" height="700" style="border: 0" title="Patch explorer" sandbox="allow-scripts"'
+        return f'<iframe srcdoc="{escape(self.html)}" {frame}></iframe>'
+
+
+def explore(
+    model: nn.Module,
+    image: Tensor | Image | str | os.PathLike[str],
+    *,
+    title: str = "Which patches does the network link?",
+    caption: str = "",
+    size: int | None = None,
+    picture: Tensor | Image | None = None,
+) -> Exploration:
+    """Make a page on which one points at a patch of the image and sees its neighbours in any block.
+
+    Neighbours come with their weights where the conv has them (cross-attention, and PyG's convs that know
+    ``return_attention_weights``), else with the cosine of the features.
+
+    Args:
+        model: a network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
+        image: what the network takes, ``(C, H, W)``; or a photo or its file, which is resized, cropped to a square and
+            normalised for a :class:`~pyg_vig.models.VisionGNN`.
+        title: heading of the page.
+        caption: what is written below it; say there how the network was trained.
+        size: side in pixels of a photo after resizing; by default the network's ``image_size``.
+        picture: what is shown instead of the image, with the same field of view: pixels ``(C, H, W)`` in [0, 1], or a
+            PIL image.
+
+    Raises:
+        ValueError: for a photo and a model that does not say its size, or as :func:`capture_graphs` does.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.explore import explore
+        >>> page = explore(pyg_vig.create_model("vig_nano"), torch.rand(3, 32, 32), caption="not trained")
+        >>> "not trained" in page.html, "https:" in page.html
+        (True, False)
+    """
+    if not isinstance(image, Tensor):
+        if not isinstance(model, VisionGNN):
+            raise ValueError(f"{type(model).__name__} does not say its image size: pass a tensor (C, H, W)")
+        config = model.config
+        image, shown = read_photo(image, size or config.image_size, model, config.in_channels)
+    else:
+        shown = pixels_of(image, model)
+    blocks = capture_graphs(model, image)
+    address = as_address(shown if picture is None else picture)
+    return Exploration(render(title, caption, address, (image.size(1), image.size(2)), blocks))

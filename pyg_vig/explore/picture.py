@@ -1,0 +1,84 @@
+"""Photos: as the network takes them, and as the page shows them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.models import ModelConfig
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DETAIL = 3  # times the network's resolution that is shown at most, where the photo has it
+_SMALL = 64  # pixels on a side up to which images are stored without loss
+
+
+def read_photo(
+    photo: Image | str | os.PathLike[str], size: int, model: nn.Module, channels: int = 3
+) -> tuple[Tensor, Tensor]:
+    """A photo as the network takes it and, in more detail, as the page shows it: both ``(C, H, W)``.
+
+    Args:
+        photo: the photo, or its file.
+        size: side of the network's image in pixels.
+        model: the network, for its pixel statistics.
+        channels: of the network's images, 1 or 3.
+
+    Returns:
+        The normalised image, and pixels in [0, 1].
+    """
+    from PIL import Image
+
+    from pyg_vig.train.transforms import evaluation_transform
+
+    photo = photo if isinstance(photo, Image.Image) else Image.open(photo)
+    photo = photo.convert("RGB")
+    detail = max(1, min(_DETAIL, min(photo.size) // size))
+    image, shown = (evaluation_transform(side, channels)(photo) / 2 + 0.5 for side in (size, detail * size))
+    mean, std = _statistics(model, channels)
+    return (image - mean) / std, shown
+
+
+def pixels_of(image: Tensor, model: nn.Module) -> Tensor:
+    """The pixels in [0, 1] of a normalised image."""
+    mean, std = _statistics(model, image.size(0))
+    return image.detach().float().cpu() * std + mean
+
+
+def as_address(picture: Tensor | Image) -> str:
+    """A ``data:`` address of a picture: pixels in [0, 1] of shape ``(C, H, W)``, or a PIL image.
+
+    One channel is shown as ink on paper, as :func:`pyg_vig.plot.plot_blocks` does.
+
+    Raises:
+        ValueError: for another number of channels than 1 and 3.
+    """
+    from PIL import Image
+
+    photo = Image.fromarray(_bytes_of(picture)) if isinstance(picture, Tensor) else picture
+    kind, options = ("png", {}) if max(photo.size) <= _SMALL else ("jpeg", {"quality": 88})
+    content = io.BytesIO()
+    photo.convert("RGB").save(content, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _bytes_of(picture: Tensor) -> Any:
+    if picture.dim() != 3 or picture.size(0) not in (1, 3):
+        raise ValueError(f"expected a picture (C, H, W) with 1 or 3 channels, got shape {tuple(picture.shape)}")
+    picture = picture.detach().float().cpu()
+    picture = (1 - picture).expand(3, -1, -1) if picture.size(0) == 1 else picture
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _statistics(model: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, ``(C, 1, 1)``, by which the network's images are normalised; 0.5 where nothing is known."""
+    config = getattr(model, "config", None)
+    known = isinstance(config, ModelConfig) and channels == 3
+    mean, std = (config.mean, config.std) if known else ((0.5,), (0.5,))
+    return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)

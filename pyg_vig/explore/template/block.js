@@ -1,0 +1,116 @@
+"use strict";
+
+/* One block of the network: its graph over the patches, read from what pyg_vig/explore/page.py packed. */
+
+const ARRAYS = { int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
+
+/** Numbers from base64; with `low` and `high` they are steps of that range. */
+function unpack({ type, data, low, high }) {
+  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const numbers = new ARRAYS[type](bytes.buffer);
+  if (low === undefined) return numbers;
+  const step = (high - low) / (2 ** (8 * numbers.BYTES_PER_ELEMENT) - 1);
+  return Float32Array.from(numbers, (number) => low + number * step);
+}
+
+/** Rows and columns of patches over the photo; patches are numbered row by row. */
+class Grid {
+  constructor([rows, columns]) {
+    this.rows = rows;
+    this.columns = columns;
+    this.size = rows * columns;
+  }
+
+  /** The patch at a place, given as shares of height and width. */
+  at(y, x) {
+    const within = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+    return within(y, this.rows) * this.columns + within(x, this.columns);
+  }
+
+  /** Corner and sides of a patch as shares of the photo. */
+  box(patch) {
+    const row = Math.floor(patch / this.columns), column = patch % this.columns;
+    return { row, column, x: column / this.columns, y: row / this.rows, width: 1 / this.columns, height: 1 / this.rows };
+  }
+
+  /** The middle of a patch. */
+  center(patch) {
+    const { x, y, width, height } = this.box(patch);
+    return { x: x + width / 2, y: y + height / 2 };
+  }
+
+  name(patch) {
+    const { row, column } = this.box(patch);
+    return `row ${row + 1}, column ${column + 1}`;
+  }
+}
+
+class Block {
+  constructor(packed) {
+    this.name = packed.name;
+    this.attention = packed.attention;
+    this.grid = new Grid(packed.grid);
+    this.sources = new Grid(packed.sourceGrid);
+    this.isPooled = this.grid.size !== this.sources.size;
+    this.pointers = unpack(packed.pointers);
+    this.indices = unpack(packed.neighbors);
+    this.weights = unpack(packed.weights);
+    this.channels = packed.channels;
+    this.similarities = packed.similarities && unpack(packed.similarities);
+    this.keys = packed.keys && unpack(packed.keys);
+    this.queries = packed.queries ? unpack(packed.queries) : this.keys;
+  }
+
+  /** Neighbours of a patch with their weights, in the network's order. */
+  neighbors(patch) {
+    const found = [];
+    for (let edge = this.pointers[patch]; edge < this.pointers[patch + 1]; edge++) {
+      found.push({ patch: this.indices[edge], weight: this.weights[edge] });
+    }
+    return found;
+  }
+
+  /** Similarity of a patch to every source. */
+  similarity(patch) {
+    const count = this.sources.size;
+    if (this.similarities) return this.similarities.subarray(patch * count, (patch + 1) * count);
+    const row = (rows, index) => rows.subarray(index * this.channels, (index + 1) * this.channels);
+    const query = row(this.queries, patch);
+    return Float32Array.from({ length: count }, (_, source) => cosine(query, row(this.keys, source)));
+  }
+
+  /** How many other patches have each source as a neighbour. */
+  inDegree() {
+    if (this.degree) return this.degree;
+    this.degree = new Float32Array(this.sources.size);
+    for (let patch = 0; patch < this.grid.size; patch++) {
+      for (const { patch: source } of this.neighbors(patch)) this.degree[source] += !this.isItself(patch, source);
+    }
+    return this.degree;
+  }
+
+  /** How far the other neighbours of a patch are on average, in patches. */
+  distance(patch) {
+    const here = this.grid.center(patch);
+    const others = this.neighbors(patch).filter((neighbor) => !this.isItself(patch, neighbor.patch));
+    const steps = others.map(({ patch: source }) => {
+      const there = this.sources.center(source);
+      return Math.hypot((there.x - here.x) * this.grid.columns, (there.y - here.y) * this.grid.rows);
+    });
+    return steps.length ? steps.reduce((sum, step) => sum + step, 0) / steps.length : 0;
+  }
+
+  isItself(patch, source) {
+    return !this.isPooled && patch === source;
+  }
+}
+
+function cosine(a, b) {
+  let product = 0, lengthA = 0, lengthB = 0;
+  for (let i = 0; i < a.length; i++) {
+    product += a[i] * b[i];
+    lengthA += a[i] * a[i];
+    lengthB += b[i] * b[i];
+  }
+  return product / (Math.sqrt(lengthA * lengthB) || 1);
+}
