@@ -58,8 +58,9 @@ def train(model: nn.Module, data: TensorDataset, epochs: int) -> None:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: TensorDataset) -> float:
-    images, labels = data.tensors
-    return (model.eval()(images).argmax(1) == labels).double().mean().item()
+    model.eval()
+    correct = [model(images).argmax(1) == labels for images, labels in DataLoader(data, batch_size=256)]
+    return torch.cat(correct).double().mean().item()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -44,3 +44,16 @@ def test_point_clouds(capsys, model):
     out = printed(capsys, "point_clouds", "--model", model, *options)
     assert "epoch 1: test accuracy " in out
     assert f"generated shapes, {model}" in out
+
+
+def test_superpixels(capsys):
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    out = printed(capsys, "superpixels", "--epochs", "1", "--images", "60", "--hidden", "8", "--superpixels", "20")
+    assert "digits, edge, 48 training images: test accuracy " in out
+
+
+def test_pyramid_convs(capsys):
+    pytest.importorskip("sklearn")
+    out = printed(capsys, "pyramid_convs", "--epochs", "1", "--images", "60")
+    assert all(f"digits, {conv}: test accuracy " in out for conv in ("GATv2Conv", "TransformerConv", "max_relative"))
