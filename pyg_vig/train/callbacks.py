@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 from typing import Any
 
@@ -12,11 +13,14 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ProgressBar
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyg_vig.models.checkpoint import write_atomically
 
-_COLUMNS = ["epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "images_per_second", "seconds"]
+_COLUMNS = [
+    "epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "images_per_second", "seconds", "skipped_images",
+]  # fmt: skip
 
 
 class MetricsFile(Callback):
@@ -48,13 +52,15 @@ class MetricsFile(Callback):
         if not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        images = (trainer.global_step - self.first_step) * trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        images = (trainer.global_step - self.first_step) * data.config.batch_size
         metrics |= {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "images_per_second": images * trainer.world_size / self.training_seconds,
+            "images_per_second": images / self.training_seconds,
             "seconds": perf_counter() - self.start,
+            "skipped_images": data.skipped,
         }
         self.rows.append({name: metrics[name] for name in _COLUMNS if name in metrics})
         text = io.StringIO()
@@ -62,6 +68,81 @@ class MetricsFile(Callback):
         writer.writeheader()
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
         write_atomically(self.path, text.getvalue().encode())
+
+
+class StepLog(Callback):
+    """Logs what a step costs and where it stands: loss, learning rate, images per second (of all processes), and the
+    largest memory so far in GB (of the first GPU, or of the process).
+
+    Args:
+        every: steps between two entries.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock anew: validation does not count."""
+        self.since, self.first_step = perf_counter(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log, if it is time."""
+        steps = trainer.global_step - self.first_step
+        if steps < self.every:
+            return
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # waits for the device, so the clock is right
+        images = steps * trainer.datamodule.config.batch_size  # type: ignore[attr-defined]
+        entry = {
+            "loss": loss,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": images / (perf_counter() - self.since),
+            "memory_gb": _peak_memory(pl_module.device) / 1e9,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(entry, step=trainer.global_step)
+        self.on_train_epoch_start(trainer, pl_module)
+
+
+class NonFiniteLoss(Callback):
+    """Stops a run whose loss is no number any more, and names the step and the images.
+
+    The loss of a batch is looked at one batch later: by then the device has it, and nothing waits.
+    """
+
+    def __init__(self) -> None:
+        self.last: tuple[Tensor, int, int] | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of the batch before, and keep this one."""
+        self._check(trainer)
+        self.last = outputs["loss"].detach(), trainer.global_step, batch_idx
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the last batch, before the epoch is saved."""
+        self._check(trainer)
+
+    def _check(self, trainer: L.Trainer) -> None:
+        last, self.last = self.last, None
+        if last is None or torch.isfinite(last[0]):
+            return
+        loss, step, batch_idx = last
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        images = ", ".join(map(str, data.images_of_batch(trainer.current_epoch, batch_idx)[:8]))
+        raise FloatingPointError(
+            f"the loss is {float(loss)} in step {step} (epoch {trainer.current_epoch}, batch {batch_idx}, process "
+            f"{trainer.global_rank}; training images {images}, ...): lower lr, lengthen the warm-up, or use "
+            f"precision 32-true; the run can go on from its last whole epoch"
+        )
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:

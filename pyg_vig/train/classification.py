@@ -9,21 +9,28 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
 
 from pyg_vig.models import VisionGNN
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.optimizer import parameter_groups, warmup_cosine
 from pyg_vig.train.sampling import mix
+from pyg_vig.train.teacher import Teacher
 
 
 class Classification(L.LightningModule):
-    """Cross-entropy with label smoothing, AdamW, warm-up and cosine; top-1 accuracy.
+    """Cross-entropy with label smoothing, Mixup or CutMix, distillation; AdamW, warm-up and cosine; top-1 accuracy.
 
     Args:
-        model: the network; where it returns a pair (distillation heads in training), both learn the labels.
+        model: the network; where it returns a pair (distillation heads in training), the second learns from the
+            teacher, or from the labels where there is none.
         config: learning rate, weight decay and the like.
+        teacher: whose classes the second head learns.
+
+    Raises:
+        ValueError: for a teacher of a network without ``distilled=True``.
 
     Example:
         >>> import pyg_vig, torch
@@ -34,31 +41,67 @@ class Classification(L.LightningModule):
         torch.Size([])
     """
 
-    def __init__(self, model: VisionGNN, config: RunConfig) -> None:
+    def __init__(self, model: VisionGNN, config: RunConfig, teacher: Teacher | None = None) -> None:
         super().__init__()
+        if teacher is not None and not model.config.distilled:
+            raise ValueError(f"{config.model} has no head that learns from a teacher: add --options.distilled true")
         self.model = model
         self.config = config
+        self.teacher = teacher
+        self.mixing = _mixing(config, model.num_classes)
         self.val_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
+
+    def train(self, mode: bool = True) -> Classification:
+        """Training mode, in which frozen norms stay as they are."""
+        super().train(mode)
+        if self.config.frozen_norms:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of every image."""
         return self.model(images)
 
-    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy with classes ``(B,)`` or distributions ``(B, num_classes)``, the mean over all heads."""
-        heads = outputs if isinstance(outputs, tuple) else (outputs,)
-        return torch.stack([F.cross_entropy(scores, targets, label_smoothing=smoothing) for scores in heads]).mean()
+    def loss(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        targets: Tensor,
+        smoothing: float = 0.0,
+        taught: Tensor | None = None,
+    ) -> Tensor:
+        """Cross-entropy, the mean over all heads.
+
+        Args:
+            outputs: scores ``(B, num_classes)``, or those of two heads.
+            targets: classes ``(B,)`` or distributions ``(B, num_classes)``.
+            smoothing: share of the targets that is spread over all classes.
+            taught: classes ``(B,)`` for the second head in place of the targets (hard distillation,
+                `arXiv 2012.12877 <https://arxiv.org/abs/2012.12877>`_).
+        """
+        if not isinstance(outputs, tuple):
+            return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        learned, distilled = outputs
+        own = F.cross_entropy(learned, targets, label_smoothing=smoothing)
+        if taught is None:
+            return (own + F.cross_entropy(distilled, targets, label_smoothing=smoothing)) / 2
+        return (own + F.cross_entropy(distilled, taught)) / 2
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Draw the random numbers of a step from seed, step and process alone: resumed runs go on exactly."""
-        torch.manual_seed(mix(self.config.seed, self.global_step, self.global_rank))
+        """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""
+        batch_number = self.trainer.fit_loop.total_batch_idx
+        torch.manual_seed(mix(self.config.seed, batch_number, self.global_rank))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""
         images, targets = batch
-        loss = self.loss(self(images), targets, self.config.label_smoothing)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images))
+        if self.mixing is not None:
+            images, targets = self.mixing(images, targets)
+        taught = None if self.teacher is None else self.teacher(images)
+        loss = self.loss(self(images), targets, self.config.label_smoothing, taught)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images), sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -71,11 +114,13 @@ class Classification(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the learning rate changed every step."""
-        groups = parameter_groups(self.model, self.config.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
+        config = self.config
+        groups = parameter_groups(self.model, config.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=config.peak_lr)
         total = int(self.trainer.estimated_stepping_batches)
-        warmup = round(total * min(1.0, self.config.warmup_epochs / self.config.epochs))
-        factor = partial(warmup_cosine, warmup=warmup, total=total)
+        warmup = round(total * min(1.0, config.warmup_epochs / config.epochs))
+        end = total - round(total * config.cooldown_epochs / config.epochs)
+        factor = partial(warmup_cosine, warmup=warmup, total=end, floor=config.final_lr / config.peak_lr)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -83,5 +128,15 @@ class Classification(L.LightningModule):
         images, targets = batch
         outputs = self(images)
         accuracy(outputs, targets)
-        self.log(f"{part}_loss", self.loss(outputs, targets), batch_size=len(images))
+        self.log(f"{part}_loss", self.loss(outputs, targets), batch_size=len(images), sync_dist=True)
         self.log(f"{part}_accuracy", accuracy, batch_size=len(images))
+
+
+def _mixing(config: RunConfig, num_classes: int) -> v2.Transform | None:
+    """Mixup, CutMix, or one of the two for every batch."""
+    mixings: list[v2.Transform] = []
+    if config.mixup:
+        mixings.append(v2.MixUp(alpha=config.mixup, num_classes=num_classes))
+    if config.cutmix:
+        mixings.append(v2.CutMix(alpha=config.cutmix, num_classes=num_classes))
+    return v2.RandomChoice(mixings) if mixings else None

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
 
+from pyg_vig.train.reading import ReadableFolder
+
 _SPLIT_SEED = 0  # of the splits that we make: the same images are held out in every run
 _VALIDATION = 0.1  # share of the training images, where the data has no validation split of its own
 
@@ -143,8 +145,16 @@ def _torchvision(kind: str, root: Path, download: bool) -> Splits:
         raise ValueError(
             f"{kind} is not under {root}: name the folder with --root, or fetch it with --download true ({error})"
         ) from error
-    validation, rest = stratified(train.targets, [_VALIDATION])
-    return Splits(Subset(train, rest), Subset(train, validation), test, list(train.classes), channels, augment="crop")
+    data, held_out = _in_memory(train), _in_memory(test)
+    validation, rest = stratified(data.targets, [_VALIDATION])
+    return Splits(Subset(data, rest), Subset(data, validation), held_out, list(train.classes), channels, augment="crop")
+
+
+def _in_memory(source: Any) -> LabelledImages:
+    """Torchvision's small images without the detour over PIL, which takes longer than a network of their size."""
+    images = torch.as_tensor(source.data)  # (N, H, W), or (N, H, W, 3)
+    images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+    return LabelledImages(images, torch.as_tensor(source.targets))
 
 
 def _image_folder(path: Path) -> Splits:
@@ -152,7 +162,7 @@ def _image_folder(path: Path) -> Splits:
         if not (path / part).is_dir():
             raise ValueError(f"no folder {path / part}: imagefolder needs PATH/train/CLASS/* and PATH/val/CLASS/*")
     names = ["train", "val", "test"] if (path / "test").is_dir() else ["train", "val"]
-    parts = [datasets.ImageFolder(path / name) for name in names]
+    parts = [ReadableFolder(path / name) for name in names]
     for name, part in zip(names, parts, strict=True):
         if part.classes != parts[0].classes:
             differing = sorted(set(part.classes) ^ set(parts[0].classes))

@@ -15,8 +15,11 @@ from pyg_vig.models import VisionGNN, load_model
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
-from pyg_vig.train.datasets import Splits, load_splits
+from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.folder import CONFIG, WEIGHTS
+from pyg_vig.train.trainer import evaluation_trainer
+
+_ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto", "accumulate": 1}
 
 
 class Result(NamedTuple):
@@ -67,7 +70,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if (path.parent / CONFIG).exists():
-        config = RunConfig.load(path.parent / CONFIG, **changes)
+        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | changes))
     elif "data" in changes:
         config = RunConfig(**changes)
     else:
@@ -76,38 +79,21 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) != model.num_classes:
         raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
-    return held_out_result(model, image_data(config, splits, model), config)
+    return held_out_result(model, ImageData(splits, model.config, config), config)
 
 
 def held_out_result(model: VisionGNN, data: ImageData, config: RunConfig) -> Result:
     """Accuracy of a network on the held-out images."""
     with quiet():
-        trainer = L.Trainer(
-            accelerator=config.accelerator,
-            devices=1,
-            precision=config.precision,  # type: ignore[arg-type]
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        metrics = trainer.test(Classification(model, config), data, verbose=False)[0]
-    model.cpu()
-    count = len(data.splits.test)  # type: ignore[arg-type]
-    return Result(metrics["test_accuracy"], metrics["test_loss"], count, config.data)
+        return tested(evaluation_trainer(config), Classification(model, config), data)
 
 
-def image_data(config: RunConfig, splits: Splits, model: VisionGNN) -> ImageData:
-    """Images in the size and with the channels that a network takes."""
-    return ImageData(
-        splits,
-        model.config.image_size,
-        model.config.in_channels,
-        batch_size=config.batch_size,
-        augment=None if config.augment == "auto" else config.augment,
-        seed=config.seed,
-        workers=config.workers,
-    )
+def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
+    """What a trainer measures on the held-out images; those that cannot be read do not count."""
+    skipped = data.skipped
+    metrics = trainer.test(module, data, verbose=False)[0]
+    count = len(data.splits.test) - (data.skipped - skipped)  # type: ignore[arg-type]
+    return Result(metrics["test_accuracy"], metrics["test_loss"], count, module.config.data)
 
 
 @contextmanager
@@ -119,6 +105,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*", UserWarning)
         warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
         try:
             yield

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import _get_rank
 
 from pyg_vig.train.config import RunConfig
 
@@ -11,15 +14,47 @@ METRICS = "metrics.csv"  # one line an epoch
 STATE = "last.ckpt"  # to resume from
 WEIGHTS = "model.safetensors"  # the trained network
 RESULT = "result.json"  # its accuracy on held-out images
+LOGS = "logs"  # folder of the loggers
 PICTURE = "neighbors.png"  # its graphs
+
+
+_CHOSEN = "PYG_VIG_RUN"  # environment variable by which the first process tells those that it starts its folder
 
 
 def new_folder(config: RunConfig) -> Path:
     """Make a folder that did not exist before: the run's name, or one made of data and model, and a number.
 
+    Where several processes train, the first one makes it.
+
+    Raises:
+        ValueError: if the name is taken, or if processes that were started together know no common name.
+    """
+    if is_first():
+        folder = _named_folder(config)
+        os.environ[_CHOSEN] = str(folder)
+        return folder
+    if config.name is None and _CHOSEN not in os.environ:
+        raise ValueError("processes that are started together (torchrun, srun) need a common --name")
+    return Path(os.environ[_CHOSEN]) if config.name is None else Path(config.runs) / config.name
+
+
+def check_free(config: RunConfig) -> None:
+    """Make sure that no run has this name yet.
+
     Raises:
         ValueError: if the name is taken.
     """
+    if is_first() and config.name is not None and (Path(config.runs) / config.name).exists():
+        taken = Path(config.runs) / config.name
+        raise ValueError(f"{taken} exists: choose another --name, or go on with it by --resume {taken}")
+
+
+def is_first() -> bool:
+    """Whether this process writes the files of the run."""
+    return int(_get_rank() or 0) == 0
+
+
+def _named_folder(config: RunConfig) -> Path:
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
     if config.name is not None:
@@ -36,17 +71,6 @@ def new_folder(config: RunConfig) -> Path:
             folder = runs / f"{stem}-{number}"
         else:
             return folder
-
-
-def check_free(config: RunConfig) -> None:
-    """Make sure that no run has this name yet.
-
-    Raises:
-        ValueError: if the name is taken.
-    """
-    if config.name is not None and (Path(config.runs) / config.name).exists():
-        taken = Path(config.runs) / config.name
-        raise ValueError(f"{taken} exists: choose another --name, or go on with it by --resume {taken}")
 
 
 def config_of(folder: Path) -> RunConfig:

@@ -31,8 +31,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def warmup_cosine(step: int, *, warmup: int, total: int) -> float:
-    """Factor of the learning rate: a line from (nearly) 0 to 1 in ``warmup`` steps, then a cosine to 0 at ``total``.
+def warmup_cosine(step: int, *, warmup: int, total: int, floor: float = 0.0) -> float:
+    """Factor of the learning rate: a line from (nearly) 0 to 1 in ``warmup`` steps, a cosine to ``floor``, then that.
+
+    Args:
+        step: the step, from 0.
+        warmup: steps of the line.
+        total: step at which the cosine has come down.
+        floor: factor at its end and from there on.
 
     Example:
         >>> from pyg_vig.train.optimizer import warmup_cosine
@@ -41,4 +47,5 @@ def warmup_cosine(step: int, *, warmup: int, total: int) -> float:
     """
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+    share = min(1.0, (step - warmup) / max(1, total - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))

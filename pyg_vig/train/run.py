@@ -6,20 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.checkpoint import write_atomically
-from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, RunProgress
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.evaluation import Result, held_out_result, image_data, quiet
-from pyg_vig.train.folder import CONFIG, METRICS, PICTURE, RESULT, STATE, WEIGHTS, check_free, config_of, new_folder
+from pyg_vig.train.evaluation import Result, quiet, tested
+from pyg_vig.train.folder import CONFIG, PICTURE, RESULT, STATE, WEIGHTS, check_free, config_of, is_first, new_folder
+from pyg_vig.train.teacher import Teacher
+from pyg_vig.train.trainer import training_trainer
 
 _PICTURED = 6  # images in the picture
 
@@ -28,9 +27,9 @@ class Run:
     """A training run: all is checked and built, nothing is trained yet.
 
     Start one with :meth:`start`, or go on with one that was interrupted with :meth:`resume`. Its folder holds
-    ``config.yaml`` (the options), ``metrics.csv`` (one line an epoch), ``last.ckpt`` (to resume from),
-    ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out accuracy) and
-    ``neighbors.png`` (the learned graphs).
+    ``config.yaml`` (the options), ``metrics.csv`` (one line an epoch), ``logs`` (of the steps), ``last.ckpt`` (to
+    resume from), ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out
+    accuracy) and ``neighbors.png`` (the learned graphs). A run of several processes is started in each of them.
 
     Args:
         config: the options.
@@ -56,17 +55,20 @@ class Run:
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
-        """Check the options, build network and data, make the folder.
+        """Check the options, build network and data, make the folder (none for a ``fast_dev_run``).
 
         Raises:
             ValueError: for options that make no sense, data that is missing, or a name that is taken.
         """
         check_free(config)
         model, data = _build(config)
+        if config.fast_dev_run:
+            return cls(config, Path(config.runs), model, data)
         folder = new_folder(config)
-        config = replace(config, name=folder.name)
-        config.save(folder / CONFIG)
-        return cls(config, folder, model, data)
+        run = cls(replace(config, name=folder.name), folder, model, data)
+        if run.writes:
+            run.config.save(folder / CONFIG)
+        return run
 
     @classmethod
     def resume(cls, folder: str | Path) -> Run:
@@ -85,18 +87,35 @@ class Run:
         """Where the network is saved."""
         return self.folder / WEIGHTS
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files of the run: the first one does, but for a ``fast_dev_run``."""
+        return is_first() and not self.config.fast_dev_run
+
     def fit(self) -> Result:
         """Train, save the network, evaluate it on the held-out images."""
         state = self.folder / STATE
-        trainer = self._trainer()
-        module = Classification(self.model, self.config)
+        module = Classification(self.model, self.config, self._teacher())
+        resumed = state if state.exists() and not self.config.fast_dev_run else None
         with quiet():
-            trainer.fit(module, datamodule=self.data, ckpt_path=state if state.exists() else None, weights_only=True)
-        self.model.cpu().eval()
-        save_checkpoint(self.model, self.weights)
-        result = held_out_result(self.model, self.data, self.config)
-        write_atomically(self.folder / RESULT, (json.dumps(result._asdict(), indent=2) + "\n").encode())
+            trainer = training_trainer(self.config, self.folder)
+            trainer.fit(module, datamodule=self.data, ckpt_path=resumed, weights_only=True)
+            result = tested(trainer, module, self.data)
+        if self.writes:
+            self._save(result)
         return result
+
+    def _save(self, result: Result) -> None:
+        """Write the network of the last checkpoint: whole, and averaged, whatever the processes held of it."""
+        content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)["state_dict"]
+        model = build_model(self.model.config)
+        model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
+        save_checkpoint(model, self.weights)
+        write_atomically(self.folder / RESULT, (json.dumps(result._asdict(), indent=2) + "\n").encode())
+
+    def _teacher(self) -> Teacher | None:
+        name = self.config.teacher
+        return None if name is None else Teacher.open(name, self.model.config, self.model.num_classes)
 
     @torch.no_grad()
     def draw(self) -> Path:
@@ -121,24 +140,6 @@ class Run:
         plt.close(figure)
         return self.folder / PICTURE
 
-    def _trainer(self) -> L.Trainer:
-        checkpoints = ModelCheckpoint(
-            self.folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
-        )
-        with quiet():
-            return L.Trainer(
-                accelerator=self.config.accelerator,
-                devices=1,
-                precision=self.config.precision,  # type: ignore[arg-type]
-                max_epochs=self.config.epochs,
-                callbacks=[checkpoints, MetricsFile(self.folder / METRICS), RunProgress()],
-                plugins=[AtomicCheckpoints()],
-                logger=False,
-                num_sanity_val_steps=0,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-
 
 def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     """Network and images of a run."""
@@ -150,7 +151,10 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     model = build_model(get_config(config.model, **options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
-    return model, image_data(config, splits, model)
+    model.set_grad_checkpointing(config.grad_checkpointing)
+    if config.compile:
+        model.compile()
+    return model, ImageData(splits, model.config, config)
 
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pyg_vig.train import ImageData, load_splits
+from pyg_vig.models import get_config
+from pyg_vig.train import ImageData, RunConfig, load_splits
 from pyg_vig.train.datasets import stratified
 
 
@@ -53,7 +54,7 @@ def test_fashion_mnist_is_read_from_root(tmp_path: Path) -> None:
     splits = load_splits("fashion_mnist", tmp_path)
     assert [len(part) for part in splits[:3]] == [90, 10, 30]
     assert sorted(label for _, label in splits.validation) == list(range(10))
-    data = ImageData(splits, 32, 1, batch_size=8)
+    data = ImageData(splits, get_config("vig_nano", in_channels=1), RunConfig(batch_size=8))
     images, labels = next(iter(data.train_dataloader()))
     assert images.shape == (8, 1, 32, 32)
     assert labels.shape == (8,)

@@ -1,0 +1,88 @@
+"""The network that another one learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyg_vig.models import ModelConfig, load_model
+
+
+class Teacher:
+    """Labels images with the class that a trained network gives them (hard distillation).
+
+    Not a module, on purpose: its weights belong to no checkpoint, optimizer or average of the student's.
+
+    Args:
+        model: the trained network; images to scores ``(B, num_classes)``.
+        scale: factor, per channel, from the student's pixels to the teacher's.
+        shift: added after that.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.train.teacher import Teacher
+        >>> Teacher(torch.nn.Flatten())(torch.eye(3).view(3, 1, 1, 3))
+        tensor([0, 1, 2])
+    """
+
+    def __init__(self, model: nn.Module, scale: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,)) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.scale = torch.tensor(scale)[:, None, None]
+        self.shift = torch.tensor(shift)[:, None, None]
+
+    @classmethod
+    def open(cls, name: str, student: ModelConfig, num_classes: int) -> Teacher:
+        """A network of ours from the folder or file of a run, or one of timm's by name, with its weights.
+
+        Args:
+            name: folder, file or name.
+            student: configuration of the network that learns: how its images are normalised.
+            num_classes: number of its classes.
+
+        Raises:
+            ValueError: for a teacher of other classes or channels, or an unknown name.
+        """
+        model, mean, std, channels, classes = _run(Path(name)) if Path(name).exists() else _timm(name)
+        if (classes, channels) != (num_classes, student.in_channels):
+            raise ValueError(
+                f"the teacher {name} takes {channels} channels and knows {classes} classes, the network takes "
+                f"{student.in_channels} and learns {num_classes}"
+            )
+        if channels != 3:  # grey images are normalised alike for all networks
+            return cls(model)
+        scale = [own / its for own, its in zip(student.std, std, strict=True)]
+        shift = [(own - its) / deviation for own, its, deviation in zip(student.mean, mean, std, strict=True)]
+        return cls(model, scale, shift)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Classes ``(B,)`` of images ``(B, C, H, W)``."""
+        self.model.to(images.device)
+        scores = self.model(images * self.scale.to(images.device) + self.shift.to(images.device))
+        return scores.argmax(1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        """A student's running average learns nothing, so it needs no teacher of its own."""
+        return self
+
+
+_Known = tuple[nn.Module, Sequence[float], Sequence[float], int, int]
+
+
+def _run(path: Path) -> _Known:
+    model = load_model(path / "model.safetensors" if path.is_dir() else path)
+    return model, model.config.mean, model.config.std, model.config.in_channels, model.num_classes
+
+
+def _timm(name: str) -> _Known:
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"no teacher {name}: there is no such folder or file, and timm has no network of that name")
+    model = timm.create_model(name, pretrained=True)
+    pixels = model.pretrained_cfg
+    return model, pixels["mean"], pixels["std"], model.pretrained_cfg["input_size"][0], model.num_classes

@@ -1,0 +1,94 @@
+"""Lightning's trainer, as the options of a run want it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import FSDPStrategy
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from pyg_vig.nn import InvertedResidual, ViGBlock
+from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress, StepLog
+from pyg_vig.train.config import RunConfig
+from pyg_vig.train.folder import LOGS, METRICS, STATE
+
+
+def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
+    """A trainer that writes to the folder of a run; with ``fast_dev_run``, to none.
+
+    Raises:
+        ValueError: for a logger whose package is missing.
+    """
+    dry = config.fast_dev_run
+    return L.Trainer(
+        accelerator=config.accelerator,
+        devices=_devices(config),
+        num_nodes=config.nodes,
+        strategy=_strategy(config),
+        sync_batchnorm=config.sync_norms and torch.cuda.is_available() and config.accelerator != "cpu",
+        precision=config.precision,  # type: ignore[arg-type]
+        accumulate_grad_batches=config.accumulate,
+        max_epochs=config.epochs,
+        callbacks=_callbacks(config, folder),
+        plugins=[AtomicCheckpoints()],
+        logger=False if dry else [_logger(name, config, folder) for name in config.loggers],
+        log_every_n_steps=config.log_every,
+        num_sanity_val_steps=0,
+        fast_dev_run=dry,
+        enable_checkpointing=not dry,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # ours deals out the images
+    )
+
+
+def evaluation_trainer(config: RunConfig) -> L.Trainer:
+    """A trainer for one process that writes nothing."""
+    return L.Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+
+
+def _devices(config: RunConfig) -> Any:
+    gpus = config.accelerator != "cpu" and torch.cuda.is_available()
+    return (-1 if gpus else 1) if config.devices == "auto" else config.devices
+
+
+def _strategy(config: RunConfig) -> Any:
+    if config.strategy != "fsdp":
+        return config.strategy
+    return FSDPStrategy(auto_wrap_policy={ViGBlock, InvertedResidual}, state_dict_type="full")
+
+
+def _callbacks(config: RunConfig, folder: Path) -> list[Callback]:
+    callbacks: list[Callback] = [NonFiniteLoss(), RunProgress()]
+    if not config.fast_dev_run:
+        checkpoints = ModelCheckpoint(
+            folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        callbacks += [checkpoints, MetricsFile(folder / METRICS), StepLog(config.log_every)]
+    if config.ema:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
+    return callbacks
+
+
+def _logger(name: str, config: RunConfig, folder: Path) -> Logger:
+    if name == "csv":
+        return CSVLogger(folder, name=LOGS)  # every start of the run in a folder of its own
+    package = "tensorboard" if name == "tensorboard" else "wandb"
+    if find_spec(package) is None:
+        raise ValueError(f"the logger {name} needs its package: pip install {package}")
+    if name == "tensorboard":
+        return TensorBoardLogger(folder, name=LOGS)
+    return WandbLogger(name=config.name, save_dir=folder, project="pyg_vig", id=config.name, resume="allow")
