@@ -63,7 +63,7 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
         with record_graphs(model.eval()) as graphs, _calls(model) as calls:
             model(images)
         blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
-        return [_weights(*calls[name], *layouts, name) for name, *layouts in blocks if name in calls]
+        return [_weights(calls[name], layout, source, name) for name, layout, source in blocks if name in calls]
     finally:
         model.train(was_training)
 
@@ -99,8 +99,7 @@ def _has_weights(conv: nn.Module) -> bool:
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 
-def _weights(
-    conv: nn.Module, arguments: tuple[Any, ...], layout: Layout, source_layout: Layout, name: str
-) -> BlockAttention:
+def _weights(call: Call, layout: Layout, source_layout: Layout, name: str) -> BlockAttention:
+    conv, arguments = call
     _, (edges, alpha) = conv(*arguments, return_attention_weights=True)
     return BlockAttention(as_edge_index(edges), alpha.view(alpha.size(0), -1), layout, source_layout, name)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -15,9 +14,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, as_picture
+from pyg_vig.plot.style import COLORS, as_picture, draw_image, draw_star, node_at
 
-_VEIL = 0.35  # share of white over the image, so that the colours stand out
 _MARGIN = 0.06  # between a frame and the border of its patch
 _INSET = 0.1  # how much further inside the second frame of a patch is: shared neighbours show all colours
 
@@ -81,32 +79,18 @@ def plot_neighbors(
     source_layout = source_layout or layout
     if layout.grid is None or source_layout.grid is None:
         raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
-    picture = as_picture(image)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-    height, width = picture.shape[:2]
-    ax.imshow(_VEIL + (1 - _VEIL) * picture, extent=(0, width, height, 0), interpolation="bilinear")
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    ax.spines[:].set_color("0.8")
+    ax = draw_image(image, ax)
+    height, width = as_picture(image).shape[:2]
     scale = np.array([height, width])
     frames: Counter[int] = Counter()
     for turn, (row, column) in enumerate(patches):
-        node = _node(row, column, graph, layout)
+        node = node_at(row, column, graph, layout)
         color = colors[turn % len(colors)]
         for neighbor in neighbors_of(edge_index, node):
             _frame(ax, neighbor, source_layout, graph, scale, color, _MARGIN + _INSET * frames[neighbor])
             frames[neighbor] += 1
-        _star(ax, (row + 0.5) / layout.grid[0] * height, (column + 0.5) / layout.grid[1] * width, color)
+        draw_star(ax, (column + 0.5) / layout.grid[1] * width, (row + 0.5) / layout.grid[0] * height, color)
     return ax
-
-
-def _node(row: int, column: int, graph: int, layout: Layout) -> int:
-    height, width = layout.grid  # type: ignore[misc]
-    if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(f"patch ({row}, {column}) lies outside the grid of {height} x {width} patches")
-    if not 0 <= graph < layout.num_graphs:
-        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
-    return graph * layout.nodes_per_graph + row * width + column
 
 
 def _frame(ax: Axes, node: int, layout: Layout, graph: int, scale: Any, color: str, inset: float) -> None:
@@ -119,7 +103,3 @@ def _frame(ax: Axes, node: int, layout: Layout, graph: int, scale: Any, color: s
     frame = Rectangle((left, top), wide, tall, fill=False, edgecolor=color, linewidth=1.4, gid=f"neighbor {node}")
     frame.set_path_effects([withStroke(linewidth=2.8, foreground="white")])
     ax.add_patch(frame)
-
-
-def _star(ax: Axes, y: float, x: float, color: str) -> None:
-    ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyg_vig.graph import Layout
+
 # Told apart by colour-blind readers (Okabe and Ito, "Color Universal Design"), strongest contrasts first.
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+VEIL = 0.35  # share of white over an image, so that the colours stand out
 
 
 def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
@@ -30,3 +36,42 @@ def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise ValueError(f"expected an image with 1 or 3 channels, got an array of shape {array.shape}")
     return np.broadcast_to(array, (*array.shape[:2], 3)).clip(0, 1)
+
+
+def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float = VEIL) -> Axes:
+    """The image behind a drawing in pixels: pale, and without ticks.
+
+    Args:
+        image: as for :func:`as_picture`.
+        ax: where to draw; a new figure by default.
+        veil: share of white over it.
+    """
+    picture = as_picture(image)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    height, width = picture.shape[:2]
+    ax.imshow(veil + (1 - veil) * picture, extent=(0, width, height, 0), interpolation="bilinear")
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_color("0.8")
+    return ax
+
+
+def draw_star(ax: Axes, x: float, y: float, color: str) -> None:
+    """Mark a patch whose neighbours are shown."""
+    ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)
+
+
+def node_at(row: int, column: int, graph: int, layout: Layout) -> int:
+    """The node of a patch of an image in a batch.
+
+    Raises:
+        ValueError: for nodes on no grid, or a patch or image that does not exist.
+    """
+    if layout.grid is None:
+        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
+    height, width = layout.grid
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(f"patch ({row}, {column}) lies outside the grid of {height} x {width} patches")
+    if not 0 <= graph < layout.num_graphs:
+        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
+    return graph * layout.nodes_per_graph + row * width + column

@@ -1,0 +1,161 @@
+"""All edges of a block, and the weights of a few of them, drawn on the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pyg_vig.analysis import edge_lengths, patch_centers
+from pyg_vig.graph import Layout
+from pyg_vig.plot.style import COLORS, as_picture, draw_image, draw_star, node_at
+
+_THINNEST, _THICKEST = 0.3, 3.0  # lines, in points
+_FAINTEST = 0.15  # opacity of a weight of zero
+
+
+def plot_edges(
+    image: Tensor | ArrayLike,
+    edge_index: Tensor,
+    layout: Layout,
+    *,
+    source_layout: Layout | None = None,
+    weights: Tensor | None = None,
+    graph: int = 0,
+    cmap: str = "plasma",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw every edge of a block between the centres of its patches, coloured by length or by weight.
+
+    Long edges (or heavy ones) lie on top. ``figure.colorbar(ax.collections[0])`` adds their scale: pixels or weights.
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
+        layout: grid of the destination nodes.
+        source_layout: grid of the source nodes, where it is another one.
+        weights: weight of every edge, ``(E,)``, for instance from :func:`~pyg_vig.analysis.attention_weights`; heavier
+            edges are thicker.
+        graph: which image of the batch.
+        cmap: matplotlib's name of a colour map.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: for nodes that lie on no grid, or another number of weights than edges.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout, grid_graph
+        >>> from pyg_vig.plot import plot_edges
+        >>> ax = plot_edges(torch.rand(3, 32, 32), grid_graph(4, 4), Layout.from_grid(1, 4, 4))
+    """
+    edges = edge_index.detach().cpu()
+    if weights is not None and weights.shape != edges.shape[1:]:
+        raise ValueError(f"weights must hold one number for each of {edges.size(1)} edges, got {tuple(weights.shape)}")
+    ax = draw_image(image, ax)
+    places, source_places = _places(as_picture(image).shape[:2], layout, source_layout)
+    mine = layout.batch_vector()[edges[1]] == graph
+    if source_layout is None or source_layout is layout:
+        mine &= edges[0] != edges[1]
+    edges = edges[:, mine]
+    shown = edge_lengths(edges, places, source_places) if weights is None else weights.detach().cpu()[mine]
+    order = shown.argsort()
+    width = _THINNEST + 0.4 if weights is None else _widths(shown[order])
+    segments = torch.stack([source_places[edges[0]], places[edges[1]]], dim=1)[order]
+    lines = LineCollection(list(segments.numpy()), cmap=cmap, linewidths=width, alpha=0.6)
+    lines.set_array(shown[order].numpy())
+    ax.add_collection(lines)
+    return ax
+
+
+def plot_attention(
+    image: Tensor | ArrayLike,
+    edge_index: Tensor,
+    alpha: Tensor,
+    layout: Layout,
+    patches: Sequence[tuple[int, int]],
+    *,
+    source_layout: Layout | None = None,
+    head: int | None = None,
+    graph: int = 0,
+    colors: Sequence[str] = COLORS,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mark chosen patches with a star, and draw lines to their neighbours, thicker and darker with the weight.
+
+    Takes what :func:`~pyg_vig.analysis.attention_weights` returns for a block. The heaviest edge of every patch has the
+    full width; the largest and smallest weights of all that are drawn stand below.
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        edge_index: graph of one block, ``(2, E)``.
+        alpha: weights of the edges, ``(E, heads)`` or ``(E,)``, none negative.
+        layout: grid of the destination nodes.
+        patches: row and column of the centre patches in that grid.
+        source_layout: grid of the source nodes, where it is another one.
+        head: which head; the mean over all by default.
+        graph: which image of the batch.
+        colors: colours of the centres, in turn.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: for nodes that lie on no grid, or a patch outside it.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.analysis import attention_weights
+        >>> from pyg_vig.plot import plot_attention
+        >>> model, image = pyg_vig.create_model("vig_nano", conv="cross_attention"), torch.rand(1, 3, 32, 32)
+        >>> block = attention_weights(model, image)[-1]
+        >>> ax = plot_attention(image[0], block.edge_index, block.alpha, block.layout, [(2, 3)])
+    """
+    edges, weights = edge_index.detach().cpu(), alpha.detach().cpu().view(edge_index.size(1), -1)
+    weights = weights.mean(1) if head is None else weights[:, head]
+    nodes = [node_at(row, column, graph, layout) for row, column in patches]
+    ax = draw_image(image, ax)
+    places, source_places = _places(as_picture(image).shape[:2], layout, source_layout)
+    drawn = []
+    for turn, node in enumerate(nodes):
+        mine = edges[1] == node
+        order = weights[mine].argsort()
+        _rays(ax, places[node], source_places[edges[0, mine][order]], weights[mine][order], colors[turn % len(colors)])
+        drawn.append(weights[mine])
+    for turn, node in enumerate(nodes):
+        x, y = places[node].tolist()
+        draw_star(ax, x, y, colors[turn % len(colors)])
+    if nodes:
+        ax.set_xlabel(f"{torch.cat(drawn).min():#.2g} to {torch.cat(drawn).max():#.2g}", fontsize=8)
+    return ax
+
+
+def _rays(ax: Axes, center: Tensor, ends: Tensor, weights: Tensor, color: str) -> None:
+    """Lines from a centre to its neighbours, and a dot on every neighbour, by weight."""
+    share = (weights / weights.max().clamp(min=1e-12)).clamp(min=0).numpy()
+    tones = [to_rgba(color, _FAINTEST + (1 - _FAINTEST) * part) for part in share]
+    segments = list(torch.stack([center.expand_as(ends), ends], dim=1).numpy())
+    ax.add_collection(LineCollection(segments, colors="white", linewidths=_widths(weights) + 1.2, alpha=0.7))
+    ax.add_collection(LineCollection(segments, colors=tones, linewidths=_widths(weights)))
+    ax.scatter(ends[:, 0], ends[:, 1], s=6 + 50 * share, c=tones, edgecolors="white", linewidths=0.5, zorder=3)
+
+
+def _places(size: tuple[int, int], layout: Layout, source_layout: Layout | None) -> tuple[Tensor, Tensor]:
+    """Centres of destination and source patches in pixels."""
+    places = patch_centers(layout, size)
+    return places, places if source_layout is None else patch_centers(source_layout, size)
+
+
+def _widths(weights: Tensor) -> np.ndarray:
+    share = weights / weights.max().clamp(min=1e-12) if weights.numel() else weights
+    return _THINNEST + (_THICKEST - _THINNEST) * share.clamp(min=0).numpy()

@@ -1,0 +1,101 @@
+"""Which patches are the neighbours of many, and how many neighbours there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from pyg_vig.analysis import times_chosen
+from pyg_vig.graph import Layout
+from pyg_vig.plot.style import COLORS, as_picture, draw_star, node_at
+
+_OPACITY = 0.7  # of the counts over the grey image
+
+
+def plot_hubs(
+    image: Tensor | ArrayLike,
+    edge_index: Tensor,
+    layout: Layout,
+    *,
+    source_layout: Layout | None = None,
+    graph: int = 0,
+    stars: int = 1,
+    ax: Axes | None = None,
+) -> Axes:
+    """Colour every patch by the number of patches whose neighbour it is, over the image in grey.
+
+    ``figure.colorbar(ax.images[1])`` adds the scale.
+
+    Args:
+        image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
+        edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
+        layout: grid of the destination nodes.
+        source_layout: grid of the source nodes, where it is another one.
+        graph: which image of the batch.
+        stars: so many of the largest hubs are marked.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: for nodes that lie on no grid, or an image that is not in the batch.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph import Layout, grid_graph
+        >>> from pyg_vig.plot import plot_hubs
+        >>> ax = plot_hubs(torch.rand(3, 32, 32), grid_graph(4, 4), Layout.from_grid(1, 4, 4))
+    """
+    sources = source_layout or layout
+    first = node_at(0, 0, graph, sources)
+    counts = times_chosen(edge_index, sources.num_nodes, pooled=sources is not layout)
+    chosen = counts[first : first + sources.nodes_per_graph].view(*sources.grid).numpy()  # type: ignore[misc]
+    picture = as_picture(image)
+    height, width = picture.shape[:2]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    extent = (0, width, height, 0)
+    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=extent)
+    ax.imshow(chosen, cmap="viridis", vmin=0, alpha=_OPACITY, extent=extent, interpolation="nearest")
+    rows, columns = chosen.shape
+    for hub in np.argsort(-chosen, axis=None, kind="stable")[:stars]:
+        draw_star(ax, (hub % columns + 0.5) / columns * width, (hub // columns + 0.5) / rows * height, COLORS[0])
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    return ax
+
+
+def plot_degrees(counts: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axes:
+    """Draw how the numbers of :func:`~pyg_vig.analysis.times_chosen` spread: share of the nodes at or above each.
+
+    Args:
+        counts: by name, numbers of every node.
+        ax: where to draw; a new figure by default.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.analysis import times_chosen
+        >>> from pyg_vig.graph import grid_graph
+        >>> from pyg_vig.plot import plot_degrees
+        >>> ax = plot_degrees({"a grid": times_chosen(grid_graph(4, 4), 16)})
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
+    for turn, (name, values) in enumerate(counts.items()):
+        degrees = np.sort(values.detach().cpu().numpy())
+        share = 1 - np.arange(len(degrees)) / len(degrees)
+        ax.step(degrees, share, where="pre", color=COLORS[turn % len(COLORS)], label=name)
+    ax.set(
+        xlabel="number of patches that have a patch as neighbour", ylabel="share of the patches with so many", ylim=0
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
