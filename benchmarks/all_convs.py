@@ -1,0 +1,124 @@
+"""One code path for all: every conv on five data sets, alike but for the conv.
+
+``python -m benchmarks.all_convs --root DATA --output FILE.json`` with DATA as torchvision's and PyG's data sets lay
+themselves out (``Cora/``, ``TU/`` with ``splits_dwivedi/``, ``FashionMNIST/``), and ``ModelNet10/{train,test}.npz``.
+The budget is small, so the table says that all convs work everywhere, not which is best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.conv_tasks import TASKS, Task
+from pyg_vig.benchmark.report import provenance, table, write
+
+Row = dict[str, Any]
+
+OURS = ["max_relative", "reverse_max_relative", "edge", "sage", "gin", "cross_attention"]
+PYG = ["GCNConv", "SAGEConv", "GATv2Conv", "TransformerConv", "GENConv", "ResGatedGraphConv"]
+_LEARNING_RATE, _WEIGHT_DECAY = 5e-3, 0.05
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train every conv on every data set, print the table, and write it where asked to."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    settings = {key: value for key, value in vars(options).items() if key not in ("root", "output")}
+    results = provenance({**settings, "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
+    results["runs"] = []
+    tasks = [TASKS[name](options.root) for name in options.tasks]
+    for row in measure(tasks, options.convs, options.steps, options.seeds):
+        results["runs"].append(row)
+        print(row, flush=True)
+        if options.output:  # after every run: a long series that is interrupted keeps what it has
+            write(options.output, results)
+            options.output.with_suffix(".md").write_text(page(results))
+    print(f"\n{accuracy_table(results['runs'])}")
+    return results
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.all_convs", description=__doc__)
+    add = parser.add_argument
+    add("--root", type=Path, required=True, metavar="DIR", help="folder of the data sets")
+    add("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), metavar="NAME")
+    add("--convs", nargs="+", default=[*OURS, *PYG], metavar="NAME", help="ours by name, PyG's by class name")
+    add("--steps", type=int, default=150, help="batches to train on")
+    add("--seeds", type=int, default=2, help="runs of every conv on every data set")
+    add("--threads", type=int, default=1, help="CPU threads")
+    add("--output", type=Path, metavar="FILE.json", help="keep the results, with the table beside them as FILE.md")
+    return parser.parse_args(arguments)
+
+
+def measure(tasks: Sequence[Task], convs: Sequence[str], steps: int, seeds: int) -> Iterator[Row]:
+    """A row for every run, seeds in the outer loop."""
+    for seed, task, conv in product(range(seeds), tasks, convs):
+        torch.manual_seed(seed)
+        model = task.build(conv)
+        start = time.process_time()
+        fit(model, task, steps)
+        seconds = time.process_time() - start
+        accuracy = evaluate(model, task)
+        yield {"task": task.name, "conv": conv, "seed": seed, "accuracy": accuracy, "cpu_seconds": round(seconds, 2)}
+
+
+def fit(model: nn.Module, task: Task, steps: int) -> None:
+    """So many steps of AdamW, the rate up and down again."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
+    for _, batch in zip(range(steps), task.training(), strict=False):
+        optimizer.zero_grad()
+        F.cross_entropy(batch.scores(model), batch.y).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task) -> float:
+    """Share of right classes, in percent, after the last step."""
+    model.eval()
+    right = [batch.scores(model).argmax(1) == batch.y for batch in task.test]
+    return 100 * torch.cat(right).double().mean().item()
+
+
+def accuracy_table(runs: Sequence[Row]) -> str:
+    """Convs by data sets, mean over seeds."""
+    tasks, convs = (list(dict.fromkeys(row[key] for row in runs)) for key in ("task", "conv"))
+    lines = []
+    for conv in convs:
+        cells = [[row["accuracy"] for row in runs if (row["task"], row["conv"]) == (task, conv)] for task in tasks]
+        lines.append([f"`{conv}`", *(_cell(values) for values in cells)])
+    return table(["conv", *tasks], lines)
+
+
+def page(results: Row) -> str:
+    """The table with its heading."""
+    settings, date = results["settings"], results["date"][:10]
+    lines = accuracy_table(results["runs"])
+    return (
+        f"# Every conv on five data sets\n\nTest accuracy in percent after {settings['steps']} steps of training, mean "
+        f"± standard deviation over {settings['seeds']} seeds. Network, batches and optimizer are the same for all; "
+        "ours by name, PyG's by class name. The budget is small: the table shows that one code path serves all, not "
+        f"which conv is best. Made by `python -m benchmarks.all_convs` on {date}.\n\n{lines}\n"
+    )
+
+
+def _cell(values: Sequence[float]) -> str | None:
+    if not values:
+        return None
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()
