@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
@@ -50,27 +51,33 @@ def grid_graph(
         raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
     if neighbors not in _OFFSETS:
         raise ValueError(f"neighbors must be 4 or 8, got {neighbors}")
-    offsets = torch.tensor(sorted(_OFFSETS[neighbors] + (((0, 0),) if loop else ())))
-    dst = torch.cartesian_prod(torch.arange(height), torch.arange(width)).unsqueeze(1)  # (H * W, 1, 2)
+    edges = _plain_edges(height, width, neighbors, loop, batch_size, device)
+    return EdgeIndex(edges, sort_order="col", sparse_size=(height * width * batch_size,) * 2)
+
+
+def _plain_edges(
+    height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device | str | None
+) -> Tensor:
+    """Disjoint copies of one grid's edges, ``(2, E)``, by destination."""
+    edges = _edges_of_one(height, width, neighbors, loop).to(device)
+    offset = torch.arange(batch_size, device=edges.device).mul(height * width).view(1, -1, 1)
+    return (edges.unsqueeze(1) + offset).flatten(1)
+
+
+@torch.compiler.assume_constant_result
+def _edges_of_one(height: int, width: int, neighbors: int, loop: bool) -> Tensor:
+    """Edges of a single grid; in numpy, for how many there are depends on the values, which no compiler follows."""
+    offsets = np.array(sorted(_OFFSETS[neighbors] + (((0, 0),) if loop else ())))
+    dst = np.stack(np.divmod(np.arange(height * width), width), axis=1)[:, None]  # (H * W, 1, 2)
     src = dst + offsets  # (H * W, k, 2)
-    inside = ((src >= 0) & (src < torch.tensor([height, width]))).all(-1)
-    flat = src @ torch.tensor([width, 1])
-    node = torch.arange(height * width).unsqueeze(1).expand_as(flat)
-    edges = torch.stack([flat[inside], node[inside]]).to(
-        device
-    )  # in inference mode EdgeIndex.to() gives a plain tensor
-    return repeat_graph(edges, height * width, batch_size)
-
-
-def repeat_graph(edges: Tensor, num_nodes: int, copies: int) -> EdgeIndex:
-    """``copies`` disjoint copies of a graph whose edges are sorted by destination."""
-    offset = torch.arange(copies, device=edges.device).mul(num_nodes).view(1, -1, 1)
-    repeated = (edges.unsqueeze(1) + offset).flatten(1)  # (2, copies * E)
-    return EdgeIndex(repeated, sort_order="col", sparse_size=(num_nodes * copies,) * 2)
+    node, neighbor = ((src >= 0) & (src < (height, width))).all(-1).nonzero()
+    return torch.from_numpy(np.stack([src[node, neighbor] @ (width, 1), node]))
 
 
 class GridGraph(torch.nn.Module):
     """Links adjacent patches: a graph builder ``(x, layout) -> edge_index`` that looks at no feature.
+
+    The edges come as a cached ``EdgeIndex``; in a compiled region, where none can be made, as a plain tensor.
 
     Args:
         neighbors: 4 or 8.
@@ -93,11 +100,12 @@ class GridGraph(torch.nn.Module):
     def extra_repr(self) -> str:
         return f"neighbors={self.neighbors}, loop={self.loop}"
 
-    def forward(self, x: Tensor, layout: Layout) -> EdgeIndex:
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Edges of the grid that the nodes lie on."""
         if isinstance(x, tuple) or layout.grid is None:
             raise ValueError("a grid graph links the nodes of one grid: use it with images and reduction 1")
-        return _cached_grid(*layout.grid, self.neighbors, self.loop, layout.num_graphs, x.device)
+        build = _plain_edges if torch.compiler.is_compiling() else _cached_grid
+        return build(*layout.grid, self.neighbors, self.loop, layout.num_graphs, x.device)
 
 
 @lru_cache(maxsize=16)

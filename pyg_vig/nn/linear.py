@@ -97,7 +97,7 @@ class LinearNorm(nn.Module):
 
     def _apply_with(self, x: Tensor, weight: Tensor) -> Tensor:
         bias, groups = self.linear.bias, self.linear.groups
-        if is_foldable(self.norm) and x.size(0) > weight.size(1):  # else the weights are larger than the rows
+        if is_foldable(self.norm) and _pays_off(x, weight):
             return grouped_linear(x, *fold(weight, bias, self.norm), groups)
         return self.norm(grouped_linear(x, weight, bias, groups))
 
@@ -114,6 +114,11 @@ class LinearNorm(nn.Module):
             weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
             self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.norm = nn.Identity()
+
+
+def _pays_off(x: Tensor, weight: Tensor) -> bool:
+    """Whether there are more rows than weights. A compiled region must not ask, or it would serve some batches only."""
+    return torch.compiler.is_compiling() or x.size(0) > weight.size(1)
 
 
 class NodeUpdate(LinearNorm):
