@@ -43,9 +43,16 @@ def _explore(options: argparse.Namespace) -> Exploration:
         raise ValueError(f"--size must be positive, got {options.size}")
     torch.manual_seed(0)
     model = open_network(options.network)
-    weights = options.network if Path(options.network).exists() else ""
+    caption = f"{options.network} with random weights, not trained"
+    if Path(options.network).exists():
+        caption = _short(options.network)
     if options.checkpoint is not None:
         load_checkpoint(model, options.checkpoint, reset_head=True)
-        weights = f"{options.network} with the weights {options.checkpoint}"
-    caption = weights or f"{options.network} with random weights, not trained"
+        caption = f"{options.network} with the weights of {_short(options.checkpoint)}"
     return explore(model, open_photo(options.photo), size=options.size, caption=caption)
+
+
+def _short(path: str) -> str:
+    """Folder and name: pages are handed on, and no reader needs the whole path."""
+    absolute = Path(path).resolve()
+    return absolute.name if absolute.is_dir() else f"{absolute.parent.name}/{absolute.name}"
