@@ -57,3 +57,14 @@ def test_pyramid_convs(capsys):
     pytest.importorskip("sklearn")
     out = printed(capsys, "pyramid_convs", "--epochs", "1", "--images", "60")
     assert all(f"digits, {conv}: test accuracy " in out for conv in ("GATv2Conv", "TransformerConv", "max_relative"))
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")  # captum, about PyG's call
+def test_explain_images(capsys, tmp_path):
+    for needed in ("captum", "matplotlib", "sklearn", "tabulate"):
+        pytest.importorskip(needed)
+    file = tmp_path / "explained.png"
+    out = printed(capsys, "explain_images", "--images", "60", "--epochs", "1", "--explain", "1", "--picture", str(file))
+    assert "ViGBlock" in out
+    assert "integrated gradients: the answer stays with the strongest pixels alone " in out
+    assert file.stat().st_size > 10_000
