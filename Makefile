@@ -10,7 +10,7 @@ MANIFEST := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(VENV)/.dev ## Check format, lint and types
 bench: $(VENV)/.dev ## Measure speed and memory (ARGS: of benchmarks, such as --reference DIR)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(VENV)/.docs ## Build the documentation into build/site (ARGS: of mkdocs build)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 clean: ## Remove caches and build output, not the environment
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path './.?*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -50,4 +53,8 @@ $(VENV)/.demo: $(VENV)/.uv $(MANIFEST)
 
 $(VENV)/.dev: $(VENV)/.uv $(MANIFEST)
 	$(INSTALL) -e '.[all,dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.uv $(MANIFEST)
+	$(INSTALL) -e '.[all,docs]'
 	@touch $@

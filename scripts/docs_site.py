@@ -1,0 +1,75 @@
+"""What the documentation site makes out of the package and the notebooks, as hooks of MkDocs.
+
+A reference page for every public part of the package, a page for every notebook that is there, the changelog, and
+formulas as MathML, which browsers draw without a script.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pyg_vig"
+_CLOSED = {PACKAGE / "nn", PACKAGE / "graph"}  # parts that make all that is public in their folders public themselves
+OPTIONAL = ["howto/detection.md", "howto/export.md", "training.md"]  # written with the parts that they are about
+
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add to the navigation what is found."""
+    docs = Path(config.docs_dir)
+    for section in config.nav or []:
+        if "Tutorials" in section:
+            section["Tutorials"] += sorted(f"notebooks/{path.name}" for path in (docs / "notebooks").glob("*.ipynb"))
+        if "How to" in section:
+            section["How to"] = [entry for entry in section["How to"] if _exists(docs, *entry.values())]
+    config.nav.insert(-3, {"Reference": [{name: _page_of(name)} for name in public_parts()]})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that no file holds."""
+    for name in public_parts():
+        content = f"# {name}\n\n::: {name}\n"
+        files.append(File.generated(config, _page_of(name), content=content))
+    files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
+    return files
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Formulas become MathML."""
+    return _FORMULA.sub(_formula, content)
+
+
+def public_parts() -> list[str]:
+    """The package, its parts that say what is public in them, and the bridges to other packages.
+
+    ``pyg_vig.cli`` has no interface in Python, and what is inside of a part is public there.
+    """
+    parts = [path.parent for path in PACKAGE.rglob("__init__.py") if "__all__" in path.read_text()]
+    parts = [path for path in parts if path.name != "cli" and path.parent not in _CLOSED]
+    bridges = [path.with_suffix("") for path in (PACKAGE / "integrations").glob("[a-z]*.py")]
+    return sorted(".".join(path.relative_to(ROOT).parts) for path in [*parts, *bridges])
+
+
+def _page_of(name: str) -> str:
+    return f"reference/{name}.md"
+
+
+def _exists(docs: Path, page: str) -> bool:
+    return page not in OPTIONAL or (docs / page).is_file()
+
+
+def _formula(found: re.Match[str]) -> str:
+    formula, display = html.unescape(found[2]).strip(), "block" if found[1] == "div" else "inline"
+    if display == "block":  # what runs over the neighbours goes below
+        formula = re.sub(r"\\(max|min|sum)_", r"\\\1\\limits_", formula)
+    return convert(formula, display=display)
