@@ -14,7 +14,7 @@ from benchmarks.agreement import measure_agreement
 from benchmarks.case import Case
 from benchmarks.networks import OFFICIAL, TIMM, build, graphers
 from benchmarks.parts import measure_parts
-from benchmarks.reference import CONVS
+from benchmarks.reference import CONVS, NETWORKS
 from benchmarks.report import TABLES
 from benchmarks.scaling import NODES, measure_scaling
 from pyg_vig.benchmark import MALLOC, measure_memory, measure_profile, measure_speed, provenance, write
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory of pyg_vig.")
     add = parser.add_argument
-    add("--reference", metavar="DIR", help="a checkout of the official code: the folder vig_pytorch")
+    add("--reference", nargs="+", default=[], metavar="DIR", help="folders with the official code, such as vig_pytorch")
     add("--models", nargs="+", default=["vig_ti", "pvig_ti"], choices=pyg_vig.list_models(), metavar="NAME")
     add("--conv", nargs="+", default=[None], metavar="NAME", help="graph convs other than the published")
     add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time")
@@ -89,11 +89,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     for model, conv, size, dtype, batch in product(
         options.models, options.conv, options.size, options.dtype, options.batch
     ):
-        reference = options.reference if conv in {None, *CONVS} and model in OFFICIAL_MODELS else None
+        reference = tuple(options.reference) if conv in {None, *CONVS} and model in NETWORKS else ()
         yield Case(model, conv, batch, size, dtype, options.device, options.threads, reference)
-
-
-OFFICIAL_MODELS = ("vig_ti", "vig_s", "vig_b", "pvig_ti", "pvig_s", "pvig_m", "pvig_b")
 
 
 def agreement_rows(options: argparse.Namespace) -> Iterator[Row]:
@@ -149,7 +146,7 @@ def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The options; of paths on this machine only whether they were given."""
     settings = {key: value for key, value in vars(options).items() if key != "output"}
-    return {**settings, "reference": options.reference is not None}
+    return {**settings, "reference": bool(options.reference)}
 
 
 def _progress(section: str, rows: Iterable[Row]) -> Iterator[Row]:

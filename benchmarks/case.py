@@ -9,6 +9,6 @@ import pyg_vig.benchmark
 
 @dataclass(frozen=True)
 class Case(pyg_vig.benchmark.Case):
-    """A network under one load; ``reference`` is the folder of the official code, if there is a checkout of it."""
+    """A network under one load; ``reference`` names the folders of the official code, if there is a checkout of it."""
 
-    reference: str | None = None
+    reference: tuple[str, ...] = ()

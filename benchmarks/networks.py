@@ -36,11 +36,11 @@ def build(case: Case, subject: str, training: bool = False) -> nn.Module:
 
 
 def _official(case: Case) -> nn.Module:
-    if case.reference is None:
+    if not case.reference:
         raise ValueError("the official network needs --reference DIR")
     torch.manual_seed(0)
     overrides = {} if case.conv is None else {"conv": case.conv}
-    return build_official(pyg_vig.create_model(case.model, **overrides), case.reference, case.size)
+    return build_official(case.model, pyg_vig.create_model(case.model, **overrides), case.reference, case.size)
 
 
 def _timm(case: Case, name: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The official code of ViG and Pyramid ViG, from a checkout given by the user, with our weights in it."""
+"""The official code of the published networks, from checkouts given by the user, with our weights in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import io
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,36 +16,56 @@ import numpy as np
 import torch.nn.functional as F
 from torch import nn
 
-from pyg_vig.models.config import PyramidViGConfig
+from pyg_vig.models.config import HybridConfig, PyramidViGConfig
 from pyg_vig.models.official import to_official
 from pyg_vig.models.vision_gnn import VisionGNN
 
 CONVS = {"max_relative": "mr", "edge": "edge", "sage": "sage", "gin": "gin"}
 
+# what the official code calls the networks that it builds by name, and the file they are in
+HYBRIDS = {
+    **{f"mobilevig_{size}": ("mobilevig", f"mobilevig_{size}") for size in ("ti", "s", "m", "b")},
+    **{f"greedyvig_{size}": ("greedyvig", f"GreedyViG_{size.upper()}") for size in ("s", "m", "b")},
+}
+NETWORKS = ("vig_ti", "vig_s", "vig_b", "pvig_ti", "pvig_s", "pvig_m", "pvig_b", *HYBRIDS)
 
-def build_official(model: VisionGNN, directory: str, size: int = 224) -> nn.Module:
+
+def build_official(name: str, model: VisionGNN, directories: Sequence[str], size: int = 224) -> nn.Module:
     """The official network of the same configuration and weights.
 
     Args:
+        name: what our network is called.
         model: ours.
-        directory: the folder that holds ``vig.py`` and ``pyramid_vig.py``.
-        size: side of the images; the official code runs at 224 only until its position embedding is resized.
+        directories: folders that hold ``vig.py``, ``pyramid_vig.py``, ``mobilevig.py`` or ``greedyvig.py``.
+        size: side of the images; the official ViG runs at 224 only until its position embedding is resized.
 
     Raises:
-        ValueError: if the folder does not hold the code, or the code has no such conv or cannot take such small images.
+        ValueError: if the folders do not hold the code, or the code has no such conv or cannot take such small images.
     """
+    if isinstance(model.config, HybridConfig):
+        return _hybrid(name, model, directories)
     if model.config.conv not in CONVS:
         raise ValueError(f"the official code has no conv {model.config.conv!r}: it has {', '.join(CONVS)}")
     _check_size(model, size)
     module = "pyramid_vig" if isinstance(model.config, PyramidViGConfig) else "vig"
     with _silence():
-        network = _import(module, directory).DeepGCN(_options(model.config))
+        network = _import(module, directories).DeepGCN(_options(model.config))
     network.load_state_dict(to_official(model))
     stride = model.feature_info[0]["reduction"]
     if size != model.config.image_size:
         grid = (-(-size // stride),) * 2
         table = F.interpolate(network.pos_embed.detach(), grid, mode="bicubic", align_corners=False)
         network.pos_embed = nn.Parameter(table)
+    return network
+
+
+def _hybrid(name: str, model: VisionGNN, directories: Sequence[str]) -> nn.Module:
+    if name not in HYBRIDS:
+        raise ValueError(f"there is no official code of {name}: there is of {', '.join(HYBRIDS)}")
+    module, constructor = HYBRIDS[name]
+    with _silence():
+        network = getattr(_import(module, directories), constructor)()
+    network.load_state_dict(to_official(model))
     return network
 
 
@@ -60,9 +80,10 @@ def _check_size(model: VisionGNN, size: int) -> None:
         )
 
 
-def _import(name: str, directory: str) -> ModuleType:
-    if not (Path(directory) / f"{name}.py").is_file():
-        raise ValueError(f"--reference {directory}: no {name}.py there; give the official code's folder vig_pytorch")
+def _import(name: str, directories: Sequence[str]) -> ModuleType:
+    directory = next((folder for folder in directories if (Path(folder) / f"{name}.py").is_file()), None)
+    if directory is None:
+        raise ValueError(f"--reference {' '.join(directories)}: no {name}.py there; give the official code's folder")
     if not hasattr(np, "float"):  # the official code was written for a numpy that had it
         np.__dict__["float"] = float
     sys.path.insert(0, directory)
