@@ -2,8 +2,9 @@
 
 import warnings
 
-with warnings.catch_warnings():  # PyG scripts functions at import, and its users can do nothing about it
+with warnings.catch_warnings():  # of PyG at import: its users can do nothing about the one, and need not the other
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm in notebooks without ipywidgets
     import torch_geometric  # noqa: F401
 
 from pyg_vig.models import (
