@@ -31,6 +31,14 @@ PUBLISHED: dict[str, Published] = {
     "pvig_s": Published(27.3, 4.6, 82.1, 96.0),
     "pvig_m": Published(51.7, 8.9, 83.1, 96.4),
     "pvig_b": Published(92.6, 16.8, 83.7, 96.5),
+    # MobileViG (arXiv 2307.00395) and GreedyViG (arXiv 2405.06849), both distilled from RegNetY-16GF.
+    "mobilevig_ti": Published(5.2, 0.7, 75.7),
+    "mobilevig_s": Published(7.2, 1.0, 78.2),
+    "mobilevig_m": Published(14.0, 1.5, 80.6),
+    "mobilevig_b": Published(26.7, 2.8, 82.6),
+    "greedyvig_s": Published(12.0, 1.6, 81.1),
+    "greedyvig_m": Published(21.9, 3.2, 82.9),
+    "greedyvig_b": Published(30.9, 5.2, 83.9),
     # AttentionViG (arXiv 2509.25570), distilled from RegNetY-16GF. The authors' sizes are not public: ours only come to
     # the same FLOPs.
     "attention_vig_s": Published(None, 1.6, 81.3),
