@@ -32,7 +32,8 @@ EXTRAS = {
         "matplotlib",
         "networkx",
     ],
-    *["timm", "huggingface_hub", "safetensors", "onnx", "onnxruntime", "onnxscript", "pycocotools", "yaml"],
+    *["timm", "huggingface_hub", "safetensors", "onnx", "onnxruntime", "onnxscript", "pycocotools", "triton", "yaml"],
+    "segmentation_models_pytorch",
 }
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
+from pyg_vig.graph import flash_knn
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import smallest
 
@@ -41,6 +42,8 @@ def dense(
     cosine: bool,
 ) -> Tensor:
     """Rows of the ``count`` nearest sources of every destination, ``(N_dst, count)``, by matrix products."""
+    if flash_knn.serves_search(src, count):
+        return flash_knn.search(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
     if _is_uneven(layout_src) or _is_uneven(layout_dst):
         return _graph_by_graph(src, dst, layout_src, layout_dst, count, self_loops, cosine)
     sources, real = _stack(src, layout_src)  # (B, m, C)

@@ -2,8 +2,9 @@
 
 ``neighbor_max``, ``neighbor_sum`` and ``neighbor_dot`` are sparse products in disguise. On a CPU they run as
 ``torch.sparse.mm(adjacency, x, "amax")``, as an embedding bag and as ``torch.sparse.sampled_addmm``, all fused.
-Elsewhere, and inside a compiled region (where the gather fuses with its consumer), they are written as gather and
-reduce. Maximum and sum over a graph of cliques need neither.
+On a GPU they are Triton kernels (:mod:`pyg_vig.graph.operators`). Where there is no Triton, and inside a compiled
+region on a CPU (where the gather fuses with its consumer), they are written as gather and reduce. Maximum and sum over
+a graph of cliques need none of this.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import segment
 
+from pyg_vig.graph import operators
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable
 from pyg_vig.graph.criss_cross import (
     CrissCross,
@@ -24,6 +26,7 @@ from pyg_vig.graph.criss_cross import (
     largest_neighbor_with_grad,
     sum_of_neighbors,
 )
+from pyg_vig.graph.triton_kernels import serves
 
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -96,6 +99,8 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
     tracks = x.requires_grad and torch.is_grad_enabled()
     if isinstance(adjacency, CrissCross) and (gathers(x) or (tracks and x.dtype == torch.float64)):
         return largest_neighbor_with_grad(x.contiguous(), adjacency)
+    if serves(x):
+        return operators.largest_neighbor(x, *_edges(adjacency))[0]
     if isinstance(adjacency, NeighborTable) and gathers(x):
         return _gather(x, adjacency).amax(1)
     if x.device.type != "cpu":
@@ -130,9 +135,11 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
             return x.new_zeros(adjacency.num_dst, x.size(1))
         if isinstance(adjacency, CrissCross) and weight is None:
             return sum_of_neighbors(x.contiguous(), adjacency)
-        if gathers(x):
-            rows = _gather(x, adjacency)
-            return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
+    if serves(x):
+        return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
+    if isinstance(adjacency, NeighborTable) and gathers(x):
+        rows = _gather(x, adjacency)
+        return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
     weight = None if weight is None else weight.flatten()
     if weight is None or not _has_sparse_products(x):
         return _bag_sum(x, adjacency, weight)
@@ -157,6 +164,9 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
         >>> neighbor_dot(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [5.0], [2.0]]), table)
         tensor([ 1.,  5., 10.,  4.])
     """
+    if serves(x_dst):
+        src, ptr, _ = _edges(adjacency)
+        return operators.neighbor_dot(x_dst, x_src, src, ptr, 1).flatten()
     if isinstance(adjacency, NeighborTable) and gathers(x_dst):
         return (x_dst.unsqueeze(1) * _gather(x_src, adjacency)).sum(-1).flatten()
     if not _has_sparse_products(x_dst):
@@ -168,6 +178,14 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
 def gathers(x: Tensor) -> bool:
     """Whether reductions of ``x`` are written as plain tensor operations: on accelerators and while compiling."""
     return x.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
+    """The graph as :mod:`pyg_vig.graph.operators` takes it: sources, row pointers where needed, destinations."""
+    if isinstance(adjacency, NeighborTable):
+        return adjacency.index.reshape(-1), None, adjacency.num_dst
+    ptr, src = to_csr(adjacency)
+    return src, ptr, ptr.numel() - 1
 
 
 def _gather(x: Tensor, table: NeighborTable) -> Tensor:

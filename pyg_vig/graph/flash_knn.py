@@ -1,0 +1,130 @@
+r"""k nearest neighbours without a matrix of distances: the operator, and the search by layouts built on it.
+
+The distance that a source :math:`j` has to a destination :math:`i` is, up to what is the same for all sources,
+:math:`b_j + B_{ij} - 2 \langle x_i, x_j \rangle`. Of sources at the same distance the one with the lower row comes
+first, in the kernel and in the plain definition alike.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from pyg_vig.graph.layout import Layout
+from pyg_vig.graph.triton_kernels import serves
+
+MAX_COUNT = 256  # neighbours that the kernel keeps in registers
+
+
+@torch.library.custom_op("pyg_vig::nearest", mutates_args=())
+def nearest(
+    src: Tensor,
+    dst: Tensor,
+    base: Tensor | None,
+    bias: Tensor | None,
+    ptr_src: Tensor | None,
+    ptr_dst: Tensor | None,
+    num_graphs: int,
+    count: int,
+    loop: bool | None,
+) -> Tensor:
+    """Rows of the ``count`` nearest sources of every destination, of the same graph, nearest first: ``(N_dst, count)``.
+
+    Args:
+        src: sources, ``(N_src, C)``; products are summed in float32.
+        dst: destinations, ``(N_dst, C)``.
+        base: distance of every source to begin with, ``(N_src,)``.
+        bias: distance of every pair to begin with, ``(n_dst, n_src)``, where graphs are of equal size.
+        ptr_src: first source of every graph and the end, ``(B + 1,)``; ``None`` where graphs are of equal size.
+        ptr_dst: the same of the destinations; ``None`` where ``ptr_src`` is.
+        num_graphs: number of graphs ``B``.
+        count: neighbours asked for; a graph with destinations must have as many sources.
+        loop: ``True``: a destination is its own first neighbour; ``False``: it is none; ``None``: it is like others.
+    """
+    if serves_search(src, count):
+        from pyg_vig.graph.triton_kernels import knn
+
+        rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
+        return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop)
+    found = [dst.new_empty(0, count, dtype=torch.int64)]
+    for sources, targets in zip(_spans(ptr_src, src, num_graphs), _spans(ptr_dst, dst, num_graphs), strict=True):
+        if targets.start < targets.stop:
+            distance = _distances(src[sources], dst[targets], None if base is None else base[sources], bias)
+            found.append(sources.start + _smallest(distance, count, loop))
+    return torch.cat(found)
+
+
+@nearest.register_fake
+def _(
+    src: Tensor,
+    dst: Tensor,
+    base: Tensor | None,
+    bias: Tensor | None,
+    ptr_src: Tensor | None,
+    ptr_dst: Tensor | None,
+    num_graphs: int,
+    count: int,
+    loop: bool | None,
+) -> Tensor:
+    return dst.new_empty(dst.size(0), count, dtype=torch.int64)
+
+
+def serves_search(src: Tensor, count: int) -> bool:
+    """Whether the kernel finds ``count`` neighbours among rows like ``src``. (In float64 products are written out.)"""
+    return serves(src) and src.dtype != torch.float64 and count <= MAX_COUNT
+
+
+def search(
+    src: Tensor,
+    dst: Tensor,
+    layout_src: Layout,
+    layout_dst: Layout,
+    count: int,
+    self_loops: bool | None,
+    bias: Tensor | None,
+    cosine: bool,
+) -> Tensor:
+    """:func:`pyg_vig.graph.knn_backends.dense` through :func:`nearest`."""
+    base = None
+    if not cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
+        center = layout_src.pool(src, "mean")
+        src, dst = src - layout_src.expand(center), dst - layout_dst.expand(center)
+        base = src.square().sum(1)
+    ragged = not (layout_src.is_equal and layout_dst.is_equal)
+    pointers = [_pointer(layout, src.device) if ragged else None for layout in (layout_src, layout_dst)]
+    loop = None if self_loops and bias is not None else self_loops  # a bias ranks the node itself, as published
+    return nearest(src, dst, base, bias, pointers[0], pointers[1], layout_src.num_graphs, count, loop)
+
+
+def _pointer(layout: Layout, device: torch.device) -> Tensor:
+    sizes = layout.sizes().to(device)
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _spans(ptr: Tensor | None, rows: Tensor, num_graphs: int) -> list[slice]:
+    """The rows of every graph."""
+    size = rows.size(0) // max(num_graphs, 1)
+    starts = [graph * size for graph in range(num_graphs + 1)] if ptr is None else ptr.tolist()
+    return [slice(start, stop) for start, stop in pairwise(starts)]
+
+
+def _distances(src: Tensor, dst: Tensor, base: Tensor | None, bias: Tensor | None) -> Tensor:
+    wide = torch.promote_types(src.dtype, torch.float32)
+    distance = -2 * (dst.to(wide) @ src.to(wide).mT)
+    for start in (base, bias):
+        distance = distance if start is None else distance + start
+    return distance
+
+
+def _smallest(distance: Tensor, count: int, loop: bool | None) -> Tensor:
+    """Columns of the smallest entries of every row; of equals the lower column, a NaN is infinitely far."""
+    distance = distance.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    order = distance.sort(dim=1, stable=True).indices
+    if loop is None:
+        return order[:, :count]
+    node = torch.arange(distance.size(0), device=distance.device).unsqueeze(1)
+    itself = order == node
+    front = torch.where(itself, 0 if loop else 2, 1).sort(dim=1, stable=True).indices  # itself first, or last
+    return order.gather(1, front)[:, :count]

@@ -1,0 +1,198 @@
+"""Reductions over neighbours as operators that compilers and exporters see through.
+
+A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
+destination begin; without ``ptr`` every destination has ``E / num_dst`` edges. Each operator is a Triton kernel where
+:func:`~pyg_vig.graph.triton_kernels.serves` says so, and its plain definition elsewhere. Sums, reversed sums and inner
+products are each other's derivatives, to any order.
+
+These are the parts that :mod:`pyg_vig.graph.reduce` uses on GPUs; on CPUs it has faster ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_vig.graph.triton_kernels import serves
+
+
+@torch.library.custom_op("pyg_vig::largest_neighbor", mutates_args=())
+def largest_neighbor(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
+    """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
+
+    Of equals the first neighbour wins.
+    """
+    if serves(x):
+        from pyg_vig.graph.triton_kernels.reduce import largest
+
+        return largest(x.contiguous(), src.contiguous(), ptr, num_dst)
+    dst = destinations(src, ptr, num_dst)
+    rows, place = x.index_select(0, src), dst.unsqueeze(1).expand(-1, x.size(1))
+    best = x.new_zeros(num_dst, x.size(1)).scatter_reduce(0, place, rows, "amax", include_self=False)
+    edges = torch.arange(src.numel(), device=x.device).unsqueeze(1)
+    wins = (rows == best.index_select(0, dst)) | rows.isnan()
+    none = torch.full_like(best, src.numel(), dtype=torch.int64)
+    first = none.scatter_reduce(0, place, torch.where(wins, edges, src.numel()), "amin")
+    return best, torch.cat([src, src.new_full((1,), -1)])[first].int()
+
+
+@torch.library.custom_op("pyg_vig::scatter_winners", mutates_args=())
+def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor, ptr: Tensor | None, num_src: int) -> Tensor:
+    """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the way back of the maximum.
+
+    On GPUs by atomic additions, whose order and so rounding varies; in a fixed order, several times the work, where
+    :func:`torch.use_deterministic_algorithms` asks for it.
+    """
+    if serves(grad):
+        from pyg_vig.graph.triton_kernels import reduce as kernels
+
+        if not torch.are_deterministic_algorithms_enabled():
+            return kernels.scatter_winners(grad.contiguous(), winner, num_src)
+        dst, reversed_ptr, _ = by_source(src, ptr, grad.size(0), num_src)
+        return kernels.gather_winners(grad.contiguous(), winner, dst, reversed_ptr)
+    wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).masked_fill(winner < 0, 0)
+    out = wide.new_zeros(num_src, grad.size(1))
+    return out.scatter_add(0, winner.long().clamp(min=0), wide).to(grad.dtype) if num_src else out.to(grad.dtype)
+
+
+@torch.library.custom_op("pyg_vig::neighbor_sum", mutates_args=())
+def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
+    """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
+    if serves(x):
+        from pyg_vig.graph.triton_kernels.reduce import weighted_sum
+
+        return weighted_sum(
+            x.contiguous(), src.contiguous(), ptr, num_dst, None if weight is None else weight.contiguous()
+        )
+    return _add_at(destinations(src, ptr, num_dst), x.index_select(0, src), weight, num_dst)
+
+
+@torch.library.custom_op("pyg_vig::reversed_sum", mutates_args=())
+def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
+    """The sum along the edges in the other direction: from the destinations ``(N_dst, C)`` to ``(N_src, C)``."""
+    if serves(y):
+        from pyg_vig.graph.triton_kernels.reduce import weighted_sum
+
+        dst, reversed_ptr, order = by_source(src, ptr, y.size(0), num_src)
+        ordered = None if weight is None else weight.index_select(0, order)
+        return weighted_sum(y.contiguous(), dst, reversed_ptr, num_src, ordered)
+    return _add_at(src, y.index_select(0, destinations(src, ptr, y.size(0))), weight, num_src)
+
+
+@torch.library.custom_op("pyg_vig::neighbor_dot", mutates_args=())
+def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
+    """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
+    if serves(y):
+        from pyg_vig.graph.triton_kernels.reduce import products
+
+        return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)
+    left, right = y.index_select(0, destinations(src, ptr, y.size(0))), x.index_select(0, src)
+    wide = torch.promote_types(y.dtype, torch.float32)
+    return (left.to(wide) * right.to(wide)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
+
+
+def destinations(src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
+    """The destination of every edge, ``(E,)``."""
+    degree = src.numel() // max(num_dst, 1) if ptr is None else ptr.diff()
+    return torch.arange(num_dst, device=src.device).repeat_interleave(degree, output_size=src.numel())
+
+
+def by_source(src: Tensor, ptr: Tensor | None, num_dst: int, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The edges by source: destinations, where each source's edges begin, and their numbers in the first order."""
+    sources, order = src.sort(stable=True)
+    reversed_ptr = torch.searchsorted(sources, torch.arange(num_src + 1, device=src.device))
+    return destinations(src, ptr, num_dst).index_select(0, order), reversed_ptr, order
+
+
+def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Tensor:
+    wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    if weight is not None:
+        wide = (wide.unflatten(1, (weight.size(1), -1)) * weight.unsqueeze(-1)).flatten(1).to(wide.dtype)
+    return wide.new_zeros(size, rows.size(1)).index_add(0, place, wide).to(rows.dtype)
+
+
+@largest_neighbor.register_fake
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
+    return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst, x.size(1), dtype=torch.int32)
+
+
+@scatter_winners.register_fake
+def _(grad: Tensor, winner: Tensor, src: Tensor, ptr: Tensor | None, num_src: int) -> Tensor:
+    return grad.new_empty(num_src, grad.size(1))
+
+
+@neighbor_sum.register_fake
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
+    return x.new_empty(num_dst, x.size(1))
+
+
+@reversed_sum.register_fake
+def _(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
+    return y.new_empty(num_src, y.size(1))
+
+
+@neighbor_dot.register_fake
+def _(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
+    return y.new_empty(src.size(0), heads)
+
+
+def _keep_winners(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, src, ptr, _ = inputs
+    ctx.save_for_backward(output[1], src, ptr)
+    ctx.num_src = x.size(0)
+
+
+def _largest_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None]:
+    winner, src, ptr = ctx.saved_tensors
+    return scatter_winners(grad, winner, src, ptr, ctx.num_src), None, None, None
+
+
+def _keep_winner(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    (winner,) = ctx.saved_tensors
+    taken = grad.gather(0, winner.long().clamp(min=0)).masked_fill(winner < 0, 0)
+    return taken, None, None, None, None
+
+
+def _keep_factors(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Of the two sums: rows, graph and weights."""
+    x, src, ptr, _, weight = inputs
+    ctx.save_for_backward(x if weight is not None else None, src, ptr, weight)
+    ctx.num_rows = x.size(0)
+
+
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (x, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_x = reversed_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
+    grad_weight = neighbor_dot(grad, x, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
+    return grad_x, None, None, None, grad_weight
+
+
+def _reversed_sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (y, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_y = neighbor_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
+    grad_weight = neighbor_dot(y, grad, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
+    return grad_y, None, None, None, grad_weight
+
+
+def _keep_pairs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+
+
+def _dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (y, x, src, ptr), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_y = neighbor_sum(x, src, ptr, y.size(0), grad).to(y.dtype) if wants[0] else None
+    grad_x = reversed_sum(y, src, ptr, x.size(0), grad).to(x.dtype) if wants[1] else None
+    return grad_y, grad_x, None, None, None
+
+
+largest_neighbor.register_autograd(_largest_backward, setup_context=_keep_winners)
+scatter_winners.register_autograd(_scatter_backward, setup_context=_keep_winner)
+neighbor_sum.register_autograd(_sum_backward, setup_context=_keep_factors)
+reversed_sum.register_autograd(_reversed_sum_backward, setup_context=_keep_factors)
+neighbor_dot.register_autograd(_dot_backward, setup_context=_keep_pairs)

@@ -1,0 +1,73 @@
+"""GPU kernels in Triton, and the one place that decides where they run.
+
+The kernels serve CUDA tensors where Triton is installed; everything else takes the paths in plain PyTorch. The
+environment variable ``PYG_VIG_TRITON=0`` switches them off, and so does ``with triton_kernels(False):``. Their
+operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.flash_knn`) also work without them, by the plain
+definition that the tests hold them to.
+
+With ``TRITON_INTERPRET=1``, set before the start, Triton runs them on CPU tensors, one statement at a time in numpy:
+that is how they are tested where there is no GPU. They have never been timed on one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+_INSTALLED = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_enabled = os.environ.get("PYG_VIG_TRITON") != "0"
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the kernels run on ``x``. Not while exporting: what is exported shall run without this library.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.triton_kernels import serves
+        >>> serves(torch.rand(3, device="meta"))
+        False
+    """
+    if not (_INSTALLED and _enabled) or torch.compiler.is_exporting():
+        return False
+    return x.device.type == "cuda" or (_INTERPRETED and x.device.type == "cpu")
+
+
+@contextmanager
+def triton_kernels(enabled: bool) -> Iterator[None]:
+    """Switch the kernels on or off for a while.
+
+    Args:
+        enabled: ``False`` for the paths in plain PyTorch.
+
+    Example:
+        >>> from pyg_vig.graph.triton_kernels import triton_kernels
+        >>> with triton_kernels(False):
+        ...     pass  # nothing here runs in Triton
+    """
+    global _enabled
+    before, _enabled = _enabled, enabled
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
+    """Run a function on the GPU that its first argument is on; Triton by itself takes the current one."""
+
+    @wraps(launch)
+    def guarded(x: Tensor, *args: Any) -> Result:
+        with torch.cuda.device_of(x):
+            return launch(x, *args)
+
+    return guarded

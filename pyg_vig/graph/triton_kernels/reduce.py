@@ -1,0 +1,263 @@
+"""Reductions of node rows over neighbours, read row by row: nothing per edge and channel is ever stored.
+
+A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
+destination begin; without ``ptr`` every destination has the same number of edges. A program reduces a tile of
+destinations and channels, edge after edge, in a fixed order: results do not vary from run to run.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pyg_vig.graph.triton_kernels import on_its_device
+
+_TILE = 1024  # entries of a program's tile: eight a thread, few enough to keep many programs on the processor
+_MAX_CHANNELS = 128  # of a tile's row: one warp then reads 512 bytes of a node at a time
+
+
+@on_its_device
+def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
+    """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, ``int32``, -1 without neighbours."""
+    out, winner = x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst, x.size(1), dtype=torch.int32)
+    grid, tile = _tiles(num_dst, x.size(1))
+    if out.numel():
+        flags = (ptr is not None, _accumulator(x))
+        _largest_kernel[grid](x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile)
+    return out, winner
+
+
+@on_its_device
+def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
+    """Sum over the neighbours, ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
+    out = x.new_empty(num_dst, x.size(1))
+    grid, tile = _tiles(num_dst, x.size(1))
+    if out.numel():
+        heads = 1 if weight is None else weight.size(1)
+        scale = x if weight is None else weight
+        sizes = (*_sizes(out, src), heads, x.size(1) // heads)
+        flags = (ptr is not None, weight is not None, _accumulator(x))
+        _sum_kernel[grid](x, src, _pointer(ptr, src), scale, out, *sizes, *flags, *tile)
+    return out
+
+
+@on_its_device
+def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
+    """Inner products of every destination's row with its neighbours' rows, by head: ``(E, H)``."""
+    out = y.new_empty(src.numel(), heads)
+    width = y.size(1) // heads
+    _, (rows, channels) = _tiles(y.size(0), width)
+    if out.numel():
+        sizes = (y.size(0), src.numel() // y.size(0), heads, width)
+        grid = (triton.cdiv(y.size(0), rows), heads)
+        flags = (ptr is not None, _accumulator(y))
+        _products_kernel[grid](y, x, src, _pointer(ptr, src), out, *sizes, *flags, rows, channels)
+    return out
+
+
+@on_its_device
+def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
+    """Add every entry to the row it came from; by atomic additions, in any order."""
+    out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_of(grad))
+    grid, tile = _tiles(*grad.shape)
+    if grad.numel():
+        _scatter_kernel[grid](grad, winner, out, *grad.shape, *tile)
+    return out.to(grad.dtype)
+
+
+@on_its_device
+def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Tensor:
+    """The same in a fixed order, from the edges by source: ``dst`` is sorted within every source's edges."""
+    out = grad.new_empty(ptr.numel() - 1, grad.size(1))
+    grid, tile = _tiles(*out.shape)
+    if out.numel():
+        _gather_winners_kernel[grid](grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile)
+    return out
+
+
+def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Grid, and rows and channels of a tile."""
+    width = min(triton.next_power_of_2(max(channels, 1)), _MAX_CHANNELS)
+    height = min(_TILE // width, triton.next_power_of_2(max(rows, 1)))
+    return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
+
+
+def _sizes(out: Tensor, src: Tensor) -> tuple[int, int, int]:
+    return out.size(0), out.size(1), src.numel() // out.size(0)
+
+
+def _pointer(ptr: Tensor | None, src: Tensor) -> Tensor:
+    return src if ptr is None else ptr  # never read where there are no row pointers
+
+
+def _accumulator_of(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _accumulator(x: Tensor) -> tl.dtype:
+    return tl.float64 if x.dtype == torch.float64 else tl.float32
+
+
+@triton.jit
+def _edges(ptr, row, num_rows, degree, HAS_PTR: tl.constexpr):
+    """First edge and number of edges of every row; none for those beyond the end."""
+    inside = row < num_rows
+    if HAS_PTR:
+        first = tl.load(ptr + row, mask=inside, other=0)
+        size = tl.load(ptr + row + 1, mask=inside, other=0) - first
+    else:
+        first = row * degree
+        size = tl.where(inside, degree, 0).to(tl.int64)
+    return first, size
+
+
+@triton.jit
+def _tile(ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Rows (64-bit, for they are multiplied by channels) and channels of this program."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    return row, tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+
+
+@triton.jit
+def _largest_kernel(
+    x,
+    src,
+    ptr,
+    out,
+    winner,
+    num_dst,
+    channels,
+    degree,
+    HAS_PTR: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    row, column = _tile(ROWS, CHANNELS)
+    first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
+    wide = column[None, :] < channels
+    best = tl.full((ROWS, CHANNELS), float("-inf"), ACCUMULATOR)
+    source_of_best = tl.full((ROWS, CHANNELS), -1, tl.int32)
+    for edge in range(0, tl.max(size, 0)):
+        present = edge < size
+        source = tl.load(src + first + edge, mask=present, other=0)
+        mask = present[:, None] & wide
+        value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=float("-inf")).to(
+            ACCUMULATOR
+        )
+        # The first of equals wins, and the first NaN wins over all.
+        better = (value > best) | ((value != value) & (best == best)) | (source_of_best < 0)
+        best = tl.where(mask & better, value, best)
+        source_of_best = tl.where(mask & better, source[:, None].to(tl.int32), source_of_best)
+    inside = (row < num_dst)[:, None] & wide
+    place = row[:, None] * channels + column[None, :]
+    tl.store(out + place, tl.where(source_of_best < 0, 0.0, best), mask=inside)
+    tl.store(winner + place, source_of_best, mask=inside)
+
+
+@triton.jit
+def _sum_kernel(
+    x,
+    src,
+    ptr,
+    weight,
+    out,
+    num_dst,
+    channels,
+    degree,
+    heads,
+    width,
+    HAS_PTR: tl.constexpr,
+    HAS_WEIGHT: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    row, column = _tile(ROWS, CHANNELS)
+    first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
+    wide = column[None, :] < channels
+    total = tl.zeros((ROWS, CHANNELS), ACCUMULATOR)
+    for edge in range(0, tl.max(size, 0)):
+        present = edge < size
+        source = tl.load(src + first + edge, mask=present, other=0)
+        mask = present[:, None] & wide
+        value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=0.0).to(ACCUMULATOR)
+        if HAS_WEIGHT:
+            place = (first + edge)[:, None] * heads + column[None, :] // width
+            value *= tl.load(weight + place, mask=mask, other=0.0).to(ACCUMULATOR)
+        total += value
+    inside = (row < num_dst)[:, None] & wide
+    tl.store(out + row[:, None] * channels + column[None, :], total, mask=inside)
+
+
+@triton.jit
+def _products_kernel(
+    y,
+    x,
+    src,
+    ptr,
+    out,
+    num_dst,
+    degree,
+    heads,
+    width,
+    HAS_PTR: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    head = tl.program_id(1)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
+    for edge in range(0, tl.max(size, 0)):
+        present = edge < size
+        source = tl.load(src + first + edge, mask=present, other=0)
+        total = tl.zeros((ROWS,), ACCUMULATOR)
+        for start in range(0, width, CHANNELS):
+            column = start + tl.arange(0, CHANNELS)
+            mask = present[:, None] & (column[None, :] < width)
+            left = tl.load(y + (row[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
+            right = tl.load(x + (source[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
+            total += tl.sum(left.to(ACCUMULATOR) * right.to(ACCUMULATOR), 1)
+        tl.store(out + (first + edge) * heads + head, total, mask=present)
+
+
+@triton.jit
+def _scatter_kernel(grad, winner, out, num_dst, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    row, column = _tile(ROWS, CHANNELS)
+    inside = (row < num_dst)[:, None] & (column[None, :] < channels)
+    place = row[:, None] * channels + column[None, :]
+    source = tl.load(winner + place, mask=inside, other=-1).to(tl.int64)
+    value = tl.load(grad + place, mask=inside, other=0.0).to(out.dtype.element_ty)
+    tl.atomic_add(out + source * channels + column[None, :], value, mask=source >= 0, sem="relaxed")
+
+
+@triton.jit
+def _gather_winners_kernel(
+    grad,
+    winner,
+    dst,
+    ptr,
+    out,
+    num_src,
+    channels,
+    ACCUMULATOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    row, column = _tile(ROWS, CHANNELS)
+    first, size = _edges(ptr, row, num_src, 0, True)
+    wide = column[None, :] < channels
+    total = tl.zeros((ROWS, CHANNELS), ACCUMULATOR)
+    before = tl.full((ROWS,), -1, tl.int64)
+    for edge in range(0, tl.max(size, 0)):
+        target = tl.load(dst + first + edge, mask=edge < size, other=0)
+        mask = ((edge < size) & (target != before))[:, None] & wide  # two edges between the same nodes count once
+        place = target[:, None] * channels + column[None, :]
+        won = mask & (tl.load(winner + place, mask=mask, other=-1) == row[:, None])
+        total += tl.load(grad + place, mask=won, other=0.0).to(ACCUMULATOR)
+        before = target
+    inside = (row < num_src)[:, None] & wide
+    tl.store(out + row[:, None] * channels + column[None, :], total, mask=inside)

@@ -1,0 +1,205 @@
+"""The Triton kernels against their plain definitions: on a GPU, or in Triton's interpreter.
+
+The interpreter has to be chosen before Triton is imported, so ``test_interpreter.py`` runs this file in a process of
+its own. By itself, on a machine without a GPU, it is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch_geometric import EdgeIndex
+
+from pyg_vig.graph import (
+    Adjacency,
+    Layout,
+    NeighborTable,
+    knn_table,
+    neighbor_dot,
+    neighbor_max,
+    neighbor_sum,
+    operators,
+)
+from pyg_vig.graph.flash_knn import nearest
+from pyg_vig.graph.triton_kernels import serves, triton_kernels
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not (INTERPRETED or torch.cuda.is_available()), reason="needs a GPU or Triton's interpreter"),
+]
+
+NUM_SRC, NUM_DST, CHANNELS = 21, 30, 12
+ROUNDING = {
+    torch.float64: {"rtol": 1e-10, "atol": 1e-10},
+    torch.float32: {"rtol": 1e-5, "atol": 1e-5},
+    torch.bfloat16: {"rtol": 0.02, "atol": 0.1},
+}
+DTYPES = list(ROUNDING)
+
+
+def both(run: Callable[[], object]) -> tuple[object, object]:
+    """What the kernels give, and what the plain definition gives."""
+    found = []
+    for enabled in (True, False):
+        with triton_kernels(enabled):
+            found.append(run())
+    return found[0], found[1]
+
+
+def integers(*shape: int) -> Tensor:
+    """Small whole numbers, whose sums are exact in any order and which tie often."""
+    return torch.randint(-3, 4, shape).float().to(DEVICE)
+
+
+def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
+    """Sources and row pointers, some edges twice; ragged with nodes that have no neighbours, the last among them."""
+    degrees = torch.randint(0, 7, (NUM_DST,)) if ragged else torch.full((NUM_DST,), 4)
+    degrees[[0, -1]] *= not ragged
+    ptr = torch.cat([torch.zeros(1, dtype=torch.int64), degrees.cumsum(0)])
+    src = torch.randint(0, NUM_SRC, (int(ptr[-1]),)).to(DEVICE)
+    return src, ptr.to(DEVICE) if ragged else None
+
+
+def test_the_kernels_serve_here() -> None:
+    assert serves(integers(1))
+    with triton_kernels(False):
+        assert not serves(integers(1))
+    assert serves(integers(1))
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["table", "csr"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+class TestReductions:
+    def test_largest_neighbour_and_where_it_came_from(self, dtype: torch.dtype, ragged: bool) -> None:
+        src, ptr = graph(ragged)
+        x = integers(NUM_SRC, CHANNELS).to(dtype)
+        x[:, 0], x[3, 1], x[:, 2] = -torch.inf, torch.nan, torch.inf
+        found, expected = both(lambda: operators.largest_neighbor(x, src, ptr, NUM_DST))
+        assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+    @pytest.mark.parametrize("deterministic", [False, True])
+    def test_gradient_of_the_largest(self, dtype: torch.dtype, ragged: bool, deterministic: bool) -> None:
+        src, ptr = graph(ragged)
+        x, grad = integers(NUM_SRC, CHANNELS).to(dtype), integers(NUM_DST, CHANNELS).to(dtype)
+        winner = operators.largest_neighbor(x, src, ptr, NUM_DST)[1]
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            found, expected = both(lambda: operators.scatter_winners(grad, winner, src, ptr, NUM_SRC))
+        finally:
+            torch.use_deterministic_algorithms(False)
+        assert_close(found, expected, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("heads", [0, 3], ids=["plain", "weighted"])
+    def test_sums_and_products(self, dtype: torch.dtype, ragged: bool, heads: int) -> None:
+        src, ptr = graph(ragged)
+        x = torch.randn(NUM_SRC, CHANNELS).to(DEVICE, dtype)
+        y = torch.randn(NUM_DST, CHANNELS).to(DEVICE, dtype)
+        weight = torch.randn(src.numel(), heads).to(DEVICE, dtype) if heads else None
+        for run in (
+            lambda: operators.neighbor_sum(x, src, ptr, NUM_DST, weight),
+            lambda: operators.reversed_sum(y, src, ptr, NUM_SRC, weight),
+            lambda: operators.neighbor_dot(y, x, src, ptr, heads or 1),
+        ):
+            found, expected = both(run)
+            assert_close(found, expected, **ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("channels", [1, 130])
+def test_widths_that_fill_no_tile(channels: int) -> None:
+    src, ptr = graph(ragged=False)
+    x, y, weight = integers(NUM_SRC, channels), integers(NUM_DST, channels), integers(src.numel(), 1)
+    for run in (
+        lambda: operators.largest_neighbor(x, src, ptr, NUM_DST),
+        lambda: operators.neighbor_sum(x, src, ptr, NUM_DST, weight),
+        lambda: operators.neighbor_dot(y, x, src, ptr, 1),
+    ):
+        found, expected = both(run)
+        assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_nothing_to_reduce() -> None:
+    none, ptr = torch.empty(0, dtype=torch.int64, device=DEVICE), torch.zeros(4, dtype=torch.int64, device=DEVICE)
+    x, weight = integers(NUM_SRC, CHANNELS), integers(0, 2)
+    largest, winner = operators.largest_neighbor(x, none, ptr, 3)
+    assert not largest.any() and (winner == -1).all()
+    assert not operators.neighbor_sum(x, none, ptr, 3, weight).any()
+    assert operators.neighbor_dot(integers(3, CHANNELS), x, none, ptr, 2).shape == (0, 2)
+    assert operators.neighbor_sum(x, none, None, 0, None).shape == (0, CHANNELS)
+
+
+@pytest.mark.parametrize(
+    ("graphs", "count", "loop", "biased"),
+    [(1, 1, None, False), (2, 9, None, True), (1, 9, True, False), (1, 20, False, False)],
+)
+def test_nearest_is_the_definition_with_its_ties(graphs: int, count: int, loop: bool | None, biased: bool) -> None:
+    """40 destinations take two blocks of rows, 70 sources two of columns."""
+    src = integers(graphs * 70, 5)
+    dst = integers(graphs * 40, 5) if loop is None else src
+    base, bias = src.square().sum(1), integers(dst.size(0) // graphs, 70) if biased else None
+    found, expected = both(lambda: nearest(src, dst, base, bias, None, None, graphs, count, loop))
+    assert torch.equal(found, expected)
+
+
+def test_nearest_in_ragged_graphs_of_which_some_lack_nodes() -> None:
+    ptr_src, ptr_dst = (torch.tensor(ptr, device=DEVICE) for ptr in ([0, 3, 3, 70, 79], [0, 40, 40, 41, 41]))
+    src, dst = integers(79, 33), integers(41, 33)
+    found, expected = both(lambda: nearest(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy, on infinity times zero
+def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
+    src = torch.tensor([[-0.0], [torch.inf], [0.0], [torch.nan], [-torch.inf], [1.0]], device=DEVICE)
+    dst = torch.tensor([[1.0], [0.0]], device=DEVICE)
+    found, expected = both(lambda: nearest(src, dst, None, None, None, None, 1, 6, None))
+    assert torch.equal(found, expected)
+    assert found[0].tolist() == [1, 5, 0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nearest_adds_up_in_float32(dtype: torch.dtype) -> None:
+    src = torch.randn(48, 70).to(DEVICE, dtype)
+    found, expected = both(lambda: nearest(src, src, None, None, None, None, 1, 70 // 8, None))
+    assert torch.equal(found, expected)
+
+
+def test_the_library_calls_the_kernels() -> None:
+    """Only they promise an order of ties."""
+    half = integers(2, 10, 6)
+    x = torch.cat([half, -half], 1).flatten(0, 1)  # of mean zero, so that centring leaves whole numbers
+    distance = torch.cdist(x.view(2, 20, 6), x.view(2, 20, 6)).square().round()
+    distance.diagonal(0, 1, 2).fill_(torch.inf)
+    expected = distance.sort(stable=True).indices[..., :3] + torch.tensor([0, 20], device=DEVICE).view(2, 1, 1)
+    table = knn_table(x, 3, Layout.from_equal(2, 20), loop=False, backend="dense")
+    assert torch.equal(table.index, expected.view(40, 3))
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["table", "csr"])
+def test_gradients_of_the_library_s_reductions(ragged: bool) -> None:
+    src, ptr = graph(ragged)
+    adjacency: Adjacency = (
+        NeighborTable(src.view(NUM_DST, -1), NUM_SRC)
+        if ptr is None
+        else EdgeIndex(
+            torch.stack([src, operators.destinations(src, ptr, NUM_DST)]),
+            sort_order="col",
+            sparse_size=(NUM_SRC, NUM_DST),
+        )
+    )
+    x, y = (torch.randn(rows, CHANNELS).to(DEVICE).requires_grad_() for rows in (NUM_SRC, NUM_DST))
+    weight = torch.randn(src.numel()).to(DEVICE).requires_grad_()
+
+    def run() -> tuple[Tensor, ...]:
+        outs = neighbor_max(x, adjacency), neighbor_sum(x, adjacency, weight), neighbor_dot(y, x, adjacency)
+        return torch.autograd.grad([out.square().sum() for out in outs], [x, y, weight])
+
+    found, expected = both(run)
+    assert_close(found, expected, rtol=1e-4, atol=1e-4)
