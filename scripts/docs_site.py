@@ -12,6 +12,7 @@ from pathlib import Path
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -28,15 +29,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     docs = Path(config.docs_dir)
     for section in config.nav or []:
         if "Tutorials" in section:
-            section["Tutorials"] += sorted(f"notebooks/{path.name}" for path in (docs / "notebooks").glob("*.ipynb"))
+            section["Tutorials"] += notebooks()
         if "How to" in section:
             section["How to"] = [entry for entry in section["How to"] if _exists(docs, *entry.values())]
     config.nav.insert(-3, {"Reference": [{name: _page_of(name)} for name in public_parts()]})
     return config
 
 
+@event_priority(50)  # before the plugin that makes pages of notebooks
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that no file holds."""
+    """Add the pages that are no files of the folder ``docs``."""
+    for path in notebooks():
+        files.append(File(path, str(ROOT), config.site_dir, config.use_directory_urls))
     for name in public_parts():
         content = f"# {name}\n\n::: {name}\n"
         files.append(File.generated(config, _page_of(name), content=content))
@@ -58,6 +62,11 @@ def public_parts() -> list[str]:
     parts = [path for path in parts if path.name != "cli" and path.parent not in _CLOSED]
     bridges = [path.with_suffix("") for path in (PACKAGE / "integrations").glob("[a-z]*.py")]
     return sorted(".".join(path.relative_to(ROOT).parts) for path in [*parts, *bridges])
+
+
+def notebooks() -> list[str]:
+    """The notebooks that are there."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def _page_of(name: str) -> str:

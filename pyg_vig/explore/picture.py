@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.models import ModelConfig
+from pyg_vig.models import VisionGNN
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,7 +78,6 @@ def _bytes_of(picture: Tensor) -> Any:
 
 def _statistics(model: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation, ``(C, 1, 1)``, by which the network's images are normalised; 0.5 where nothing is known."""
-    config = getattr(model, "config", None)
-    known = isinstance(config, ModelConfig) and channels == 3
-    mean, std = (config.mean, config.std) if known else ((0.5,), (0.5,))
+    config = model.config if isinstance(model, VisionGNN) and channels == 3 else None
+    mean, std = ((0.5,), (0.5,)) if config is None else (config.mean, config.std)
     return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
