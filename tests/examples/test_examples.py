@@ -6,6 +6,9 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
+
+from pyg_vig.nn import GraphEncoder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -68,3 +71,35 @@ def test_explain_images(capsys, tmp_path):
     assert "ViGBlock" in out
     assert "integrated gradients: the answer stays with the strongest pixels alone " in out
     assert file.stat().st_size > 10_000
+
+
+def test_large_graph(capsys):
+    options = ["--nodes", "1600", "--epochs", "30", "--batch-size", "80", "--chunk", "300"]
+    out = printed(capsys, "large_graph", *options)
+    assert "generated graph of 1,600 nodes, gin: test accuracy " in out
+    assert float(out.rsplit(" ", 1)[1].rstrip("%\n")) > 55  # a node alone: 30 %
+
+
+@pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention"])
+def test_inference_in_chunks_is_that_of_the_whole_graph(tmp_path, conv):
+    example = importlib.import_module("large_graph")
+    data = example.generated(400)
+    data.edge_index = data.edge_index[:, data.edge_index[1] % 5 != 0]  # every fifth node is without neighbours
+    model = GraphEncoder(8, 16, 8, depth=3, conv=conv, pool=None).eval()
+    actual = example.infer(model, data.x.numpy(), example.grouped(data), tmp_path, chunk=150)
+    torch.testing.assert_close(actual, model(data.x, data.edge_index), rtol=1e-4, atol=1e-4)
+
+
+def test_samples_hold_the_edges_of_the_graph():
+    example = importlib.import_module("large_graph")
+    data = example.generated(80)
+    source, ptr = example.grouped(data)
+    seeds = torch.tensor([7, 3, 50])
+    nodes, edges = example.sample(source, ptr, seeds, [4, 2])
+    assert torch.equal(nodes[:3], seeds)
+    assert len(nodes.unique()) == len(nodes)
+    drawn, known = nodes[edges].t().tolist(), data.edge_index.t().tolist()
+    assert all(edge in known for edge in drawn)
+    for seed in range(3):
+        assert 1 <= (edges[1] == seed).sum() <= 4
+    assert edges.max() == len(nodes) - 1
