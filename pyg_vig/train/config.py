@@ -169,6 +169,11 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions):
         if self.strategy == "fsdp" and self.ema:
             raise ValueError("an average of the weights (ema) cannot be kept of sharded ones: use ddp, or ema 0")
 
+    @property
+    def stem(self) -> str:
+        """Name of the run where none is given: data and model."""
+        return f"{self.data.partition(':')[0]}-{self.model}"
+
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> RunConfig:
         """Read a file of :meth:`save`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from lightning.fabric.utilities.rank_zero import _get_rank
 
@@ -21,8 +22,19 @@ PICTURE = "neighbors.png"  # its graphs
 _CHOSEN = "PYG_VIG_RUN"  # environment variable by which the first process tells those that it starts its folder
 
 
-def new_folder(config: RunConfig) -> Path:
-    """Make a folder that did not exist before: the run's name, or one made of data and model, and a number.
+class Named(Protocol):
+    """Options that say where the folder of a run is: under ``runs``, by ``name``, or by ``stem`` and a number."""
+
+    @property
+    def runs(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def stem(self) -> str: ...
+
+
+def new_folder(config: Named) -> Path:
+    """Make a folder that did not exist before: the run's name, or its stem and a number.
 
     Where several processes train, the first one makes it.
 
@@ -38,7 +50,7 @@ def new_folder(config: RunConfig) -> Path:
     return Path(os.environ[_CHOSEN]) if config.name is None else Path(config.runs) / config.name
 
 
-def check_free(config: RunConfig) -> None:
+def check_free(config: Named) -> None:
     """Make sure that no run has this name yet.
 
     Raises:
@@ -54,21 +66,20 @@ def is_first() -> bool:
     return int(_get_rank() or 0) == 0
 
 
-def _named_folder(config: RunConfig) -> Path:
+def _named_folder(config: Named) -> Path:
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
     if config.name is not None:
         check_free(config)
         (runs / config.name).mkdir()
         return runs / config.name
-    stem = f"{config.data.partition(':')[0]}-{config.model}"
-    number, folder = 1, runs / stem
+    number, folder = 1, runs / config.stem
     while True:
         try:
             folder.mkdir()
         except FileExistsError:
             number += 1
-            folder = runs / f"{stem}-{number}"
+            folder = runs / f"{config.stem}-{number}"
         else:
             return folder
 
