@@ -205,12 +205,15 @@ def _config_to_json(model: VisionGNN) -> dict[str, Any]:
 
 
 def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> configs.ModelConfig:
-    kind = getattr(configs, values.pop("class"))
+    name = values.pop("class")
+    kind = getattr(configs, name, None)
+    if kind is None:
+        raise ValueError(f"the file holds a {name}: open detectors and segmenters with pyg_vig.tasks.load_model")
     values = values | overrides
     for key in ("conv", "graph"):
         if isinstance(values[key], dict):
-            name = values[key]["custom"]
+            custom = values[key]["custom"]
             raise ValueError(
-                f"the network was built with {key}={name} of its author: pass it, load_model(path, {key}=...)"
+                f"the network was built with {key}={custom} of its author: pass it, load_model(path, {key}=...)"
             )
     return kind(**values)
