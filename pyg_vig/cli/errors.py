@@ -10,6 +10,7 @@ from contextlib import contextmanager
 _IMAGES = {"PIL", "skimage", "sklearn", "torchvision"}
 _TRAIN = {"jsonargparse", "lightning", "safetensors", "torchmetrics", "tqdm", "yaml"}
 _PLOT = {"matplotlib", "networkx"}
+_TASKS = {"pycocotools", "segmentation_models_pytorch"}
 
 
 @contextmanager
@@ -25,9 +26,10 @@ def user_errors(command: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _IMAGES | _TRAIN | _PLOT:
+        if package not in _IMAGES | _TRAIN | _PLOT | _TASKS:
             raise
-        _exit(command, f"this needs {package}: pip install 'pyg-vig[train,images,plot]'")
+        extras = "tasks" if package in _TASKS else "train,images,plot"
+        _exit(command, f"this needs {package}: pip install 'pyg-vig[{extras}]'")
     except (ValueError, OSError) as error:
         _exit(command, str(error))
 

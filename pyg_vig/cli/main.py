@@ -11,6 +11,9 @@ import pyg_vig
 _COMMANDS = {  # module of this package, and what it does
     "train": ("train", "train a network, evaluate it on held-out images, draw the graphs that it learned"),
     "eval": ("evaluate", "accuracy of a trained network on held-out images"),
+    "predict": ("predict", "what is on images: classes printed, or boxes, masks and class maps drawn"),
+    "train-detector": ("train_detector", "train RetinaNet or Mask R-CNN on a network"),
+    "train-segmenter": ("train_segmenter", "train Semantic FPN or UPerNet on a network"),
     "models": ("models", "list the networks with their size and the accuracy that their paper gives"),
     "info": ("info", "configuration, size and feature maps of a network or checkpoint"),
     "graph": ("graph", "draw which patches of a photo a network links"),
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="pyg-vig COMMAND --help tells the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    listing = "\n".join(f"{name:8} {text}" for name, (_, text) in _COMMANDS.items())
+    listing = "\n".join(f"{name:15} {text}" for name, (_, text) in _COMMANDS.items())
     parser.epilog = f"commands:\n{_indented(listing)}\n\n{parser.epilog}"
     parser.add_argument("--version", action="version", version=f"pyg-vig {pyg_vig.__version__}")
     parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))

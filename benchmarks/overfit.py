@@ -1,0 +1,152 @@
+"""Do the dense tasks learn? A small detector and a small segmenter fit the few images that they are evaluated on.
+
+    python -m benchmarks.overfit detection --data COCO
+    python -m benchmarks.overfit segmentation --data COCO
+
+``COCO`` is a folder in COCO's layout, with ``semantic/SPLIT/*.png`` (COCO's panoptic category of every pixel) for
+segmentation. High figures show that losses, targets, evaluation and checkpoints fit together; they say nothing of new
+images. Figures and curves go to ``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+from torchvision.utils import make_grid
+
+SPLIT = "train2017"
+RESULTS = Path(__file__).parent / "results"
+BACKBONE: dict[str, Any] = {
+    "backbone": "pvig_ti",
+    "backbone_options": {"channels": [24, 48, 96, 128], "depths": [1, 1, 2, 2]},
+}
+SHARED: dict[str, Any] = {
+    "val_split": SPLIT,
+    "train_split": SPLIT,
+    "batch_size": 2,
+    "schedule": "cosine",
+    "clip": 5.0,
+    "flip": False,
+}
+
+
+def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
+    """Mask R-CNN with narrow layers, small anchors and few proposals, on small images."""
+    from pyg_vig.tasks.detection import DetectionConfig, start
+
+    proposals = {"rpn_pre_nms_top_n_train": 200, "rpn_post_nms_top_n_train": 100, "rpn_batch_size_per_image": 128}
+    proposals |= {"rpn_pre_nms_top_n_test": 300, "rpn_post_nms_top_n_test": 150, "box_batch_size_per_image": 32}
+    config = DetectionConfig(
+        data=str(data),
+        channels=64,
+        head_channels=256,
+        anchor_size=8,
+        options={"min_size": size * 3 // 4, "max_size": size, **proposals},
+        **training(epochs, lr, runs),
+    )
+    return start(config)
+
+
+def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
+    """Semantic FPN with narrow layers, on small images."""
+    from pyg_vig.tasks.segmentation import SegmentationConfig, start
+
+    config = SegmentationConfig(
+        data=str(lay_out(data, Path(runs) / "semantic_masks")),
+        size=size,
+        scale_min=1.0,
+        scale_max=1.0,
+        options={"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64, "decoder_dropout": 0.0},
+        **training(epochs, lr, runs),
+    )
+    return start(config)
+
+
+def training(epochs: int, lr: float, runs: str) -> dict[str, Any]:
+    """Batch norms stop learning for the last quarter, so that training sees what evaluation sees."""
+    schedule = {"epochs": epochs, "lr": lr, "warmup_steps": 50, "norm_epochs": epochs * 3 // 4}
+    return BACKBONE | SHARED | schedule | {"evaluate_every": max(1, epochs // 10), "runs": runs}
+
+
+def lay_out(data: Path, target: Path) -> Path:
+    """COCO's semantic masks in ADE20K's layout, with the classes that occur numbered from 1."""
+    masks = {
+        file.name: torch.from_numpy(v2.functional.pil_to_tensor(Image.open(file)).numpy())
+        for file in sorted((data / "semantic" / SPLIT).glob("*.png"))
+    }
+    present = sorted({value for mask in masks.values() for value in mask.unique().tolist()} - {0})
+    number = torch.zeros(256, dtype=torch.uint8)
+    number[present] = torch.arange(1, len(present) + 1, dtype=torch.uint8)
+    for part in ("images", "annotations"):
+        (target / part / SPLIT).mkdir(parents=True, exist_ok=True)
+    for name, mask in masks.items():
+        v2.functional.to_pil_image(number[mask.long()]).save(target / "annotations" / SPLIT / name)
+        shutil.copy(data / SPLIT / f"{Path(name).stem}.jpg", target / "images" / SPLIT)
+    return target
+
+
+def picture(task: str, run: Any, side: int = 224, columns: int = 6) -> torch.Tensor:
+    """All images with what the saved network says of them."""
+    from pyg_vig.tasks import load_model
+    from pyg_vig.tasks.drawing import draw_classes, draw_detections
+    from pyg_vig.tasks.segmentation import segment
+
+    model, tiles = load_model(run.weights), []
+    for image, *_ in (run.data.val_images[i] for i in range(len(run.data.val_images))):
+        pixels = (image * 255).to(torch.uint8)
+        with torch.no_grad():
+            if task == "detection":
+                drawn = draw_detections(pixels, model([image])[0], model.config.classes)
+            else:
+                drawn = draw_classes(pixels, segment(model, image[None], run.module.size)[0])
+        tiles.append(
+            v2.functional.center_crop(
+                v2.functional.resize(drawn, side - 1, max_size=side, antialias=True), [side, side]
+            )
+        )
+    return make_grid(tiles, columns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["detection", "segmentation"])
+    parser.add_argument("--data", type=Path, required=True, help="folder in COCO's layout")
+    parser.add_argument("--epochs", type=int, default=270)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--size", type=int, default=224, help="longer side of the images (of crops for segmentation)")
+    parser.add_argument("--runs", default="runs", help="folder for the run itself")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--picture", type=Path, help="PNG file for the images with the predictions drawn on them")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    begin = detection if options.task == "detection" else segmentation
+    run = begin(options.data, options.runs, options.epochs, options.lr, options.size)
+    keep(options, run, run.fit())
+    if options.picture is not None:
+        v2.functional.to_pil_image(picture(options.task, run)).save(options.picture)
+
+
+def keep(options: argparse.Namespace, run: Any, figures: dict[str, float]) -> None:
+    """Figures and curves of a run, under the name of the task."""
+    name = f"overfit_{options.task}"
+    with open(run.folder / "metrics.csv", newline="") as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    about = {"task": options.task, "epochs": options.epochs, "lr": options.lr, "size": options.size}
+    about |= {"images": len(run.data.val_images), "parameters": sum(p.numel() for p in run.module.parameters())}
+    about |= {"seconds": round(seconds), "torch": torch.__version__, "figures": figures}
+    (options.results / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
+    shutil.copy(run.folder / "metrics.csv", options.results / f"{name}.csv")
+    shutil.copy(run.folder / "curves.png", options.results / f"{name}.png")
+    print(json.dumps(about))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""``pyg-vig predict``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyg_vig.cli.errors import user_errors
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Say what is on images: classes are printed, boxes, masks and class maps drawn."""
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig predict",
+        description="What is on images: a classifier's five best classes are printed; boxes and masks of a detector, "
+        "and the class map of a segmenter, are drawn.",
+    )
+    parser.add_argument("checkpoint", help="folder of a run, or its model.safetensors")
+    parser.add_argument("images", nargs="+", metavar="image", help="image files")
+    parser.add_argument("-o", "--output", default=".", help="folder for the pictures (default: this one)")
+    parser.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default: 0.5)")
+    parser.add_argument("--size", type=int, help="shorter side in pixels to which a segmenter's images are resized")
+    options = parser.parse_args(arguments)
+    with user_errors("predict"):
+        from pyg_vig.tasks.predict import Predictor
+
+        predictor = Predictor(options.checkpoint, threshold=options.threshold, size=options.size)
+        images = [Path(image) for image in options.images]
+        missing = [str(image) for image in images if not image.is_file()]
+        if missing:
+            raise ValueError(f"no image at {', '.join(missing)}")
+        folder = Path(options.output)
+        folder.mkdir(parents=True, exist_ok=True)
+    for image in images:
+        with user_errors("predict"):
+            prediction = predictor(image)
+        print(f"{image}: {prediction.text}")
+        if prediction.picture is not None:
+            target = folder / f"{image.stem}_predicted.png"
+            prediction.save(target)
+            print(f"picture {target}")

@@ -1,0 +1,167 @@
+"""Networks on the Hugging Face Hub: the package's one file format, and a model card."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import pyg_vig
+from pyg_vig.models import VisionGNN, count_parameters, load_model, save_checkpoint
+from pyg_vig.models.checkpoint import write_atomically
+
+_WEIGHTS = "model.safetensors"
+_CARD = "README.md"
+_LIBRARY = "pyg_vig"
+_TASKS = {
+    "VisionGNN": "image-classification",
+    "RetinaNet": "object-detection",
+    "MaskRCNN": "image-segmentation",
+    "Segmenter": "image-segmentation",
+}
+
+
+def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, card: str = "") -> Path:
+    """Write a network and its model card to a folder, as the Hub keeps them.
+
+    The network goes to ``model.safetensors`` with its configuration inside, the format of
+    :func:`pyg_vig.save_checkpoint`; the folder can be read by :func:`from_pretrained`.
+
+    Args:
+        model: a network, detector or segmenter of this package.
+        folder: where to; made if needed.
+        card: text about data, training and results for the card.
+
+    Raises:
+        ValueError: for a network that a file cannot hold (a fused one, for instance).
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.integrations.hub import from_pretrained, save_pretrained
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save_pretrained(pyg_vig.create_model("vig_nano", num_classes=3), folder)
+        ...     from_pretrained(folder).num_classes
+        3
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, VisionGNN):
+        save_checkpoint(model, target / _WEIGHTS)
+    else:
+        from pyg_vig.tasks import save_model
+
+        save_model(model, target / _WEIGHTS)
+    write_atomically(target / _CARD, model_card(model, card).encode())
+    return target
+
+
+def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
+    """Load a network from a folder, or from a repository of the Hub; no code from there is executed.
+
+    Args:
+        name: a folder of :func:`save_pretrained`, or ``"user/repository"``.
+        **options: passed to ``huggingface_hub.hf_hub_download``, such as ``revision``, ``cache_dir`` and ``token``.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        ValueError: if the file does not hold a network of this package.
+    """
+    if Path(name).is_dir():
+        path = Path(name) / _WEIGHTS
+    else:
+        from huggingface_hub import hf_hub_download
+
+        version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}
+        path = Path(hf_hub_download(str(name), _WEIGHTS, **version | options))
+    from pyg_vig.tasks import load_model as load_task_model
+    from pyg_vig.tasks import read_config
+
+    if read_config(path)["class"] in ("DetectorConfig", "SegmenterConfig"):
+        return load_task_model(path)
+    return load_model(path).eval()
+
+
+def push_to_hub(
+    model: nn.Module, name: str, *, card: str = "", private: bool = False, token: str | None = None, **options: Any
+) -> str:
+    """Upload a network and its model card to a repository of the Hub, which is made if needed.
+
+    Args:
+        model: a network, detector or segmenter of this package.
+        name: ``"user/repository"``.
+        card: text about data, training and results for the card.
+        private: whether a new repository is private.
+        token: of the account; by default the one that is logged in.
+        **options: passed to ``huggingface_hub.HfApi.upload_folder``, such as ``commit_message`` and ``revision``.
+
+    Returns:
+        Address of the commit.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token, library_name=_LIBRARY, library_version=pyg_vig.__version__)
+    api.create_repo(name, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, card=card)
+        options = {"commit_message": "Upload a network of pyg_vig"} | options
+        return str(api.upload_folder(repo_id=name, folder_path=folder, **options))
+
+
+def model_card(model: nn.Module, text: str = "") -> str:
+    """The card of a network: what it is, how to load it, and the text given.
+
+    Args:
+        model: a network, detector or segmenter of this package.
+        text: about data, training and results.
+
+    Example:
+        >>> import pyg_vig
+        >>> from pyg_vig.integrations.hub import model_card
+        >>> print(model_card(pyg_vig.create_model("vig_nano"))[:27])
+        ---
+        license: apache-2.0
+    """
+    from huggingface_hub import ModelCardData
+
+    kind = type(model).__name__
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name=_LIBRARY,
+        pipeline_tag=_TASKS.get(kind),
+        tags=["vision-gnn", "graph-neural-network", "pytorch-geometric"],
+    )
+    size = f"{count_parameters(model, trainable_only=False) / 1e6:.1f} M parameters"
+    return _TEMPLATE.format(
+        data=data.to_yaml(), kind=kind, size=size, config=model.config, text=text or "No details were given."
+    )
+
+
+_TEMPLATE = """---
+{data}
+---
+
+# {kind} of pyg_vig
+
+A vision graph neural network with {size}, from [pyg_vig](https://pypi.org/project/pyg-vig).
+
+```python
+from pyg_vig.integrations.hub import from_pretrained
+
+model = from_pretrained("user/repository")  # or the folder with this file
+```
+
+## Training and results
+
+{text}
+
+## Configuration
+
+```
+{config}
+```
+"""

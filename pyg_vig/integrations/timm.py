@@ -1,0 +1,179 @@
+"""Every network in timm's registry, so that its scripts and whatever builds on it can use them."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from pyg_vig.models import FeatureExtractor, build_model, get_config, list_models
+from pyg_vig.models.vision_gnn import VisionGNN
+
+_CROP = 0.9  # share of the image that the published evaluations keep
+_SPELLINGS = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's, and ours
+
+
+def register() -> list[str]:
+    """Make every network available to ``timm.create_model``; the names, which are those of :func:`list_models`.
+
+    ``num_classes``, ``in_chans``, ``img_size``, ``drop_rate``, ``drop_path_rate``, ``features_only``, ``out_indices``
+    and all fields of a network's configuration can be given. ``pretrained=True`` loads the file named by
+    ``pretrained_cfg_overlay={"file": PATH}``, a checkpoint in any format of :func:`pyg_vig.load_checkpoint`; no
+    weights are hosted. A second call changes nothing.
+
+    Raises:
+        ValueError: if timm has another network of one of the names.
+
+    Example:
+        >>> import timm, torch
+        >>> from pyg_vig.integrations.timm import register
+        >>> names = register()
+        >>> model = timm.create_model("vig_nano", num_classes=3, features_only=True).eval()
+        >>> model.feature_info.channels()
+        [32, 32, 32, 32]
+        >>> timm.create_model("pvig_ti", num_classes=0, depths=(1, 1, 1, 1)).default_cfg["mean"]
+        (0.5, 0.5, 0.5)
+    """
+    from timm.models import is_model, model_entrypoint, register_model
+
+    module = sys.modules[__name__]
+    names = list_models()
+    for name in names:
+        if is_model(name):
+            if model_entrypoint(name).__module__ != __name__:
+                raise ValueError(f"timm has a network {name!r} of its own: this version of it needs other names")
+            continue
+        default_cfgs[name] = _pretrained_cfg(name)
+        register_model(_entrypoint(name))
+    vars(module).pop("__all__", None)  # timm lists its networks there
+    return names
+
+
+default_cfgs: dict[str, Any] = {}  # where timm's decorator looks for them
+
+
+class TimmFeatures(FeatureExtractor):
+    """Feature maps of chosen stages, described as timm describes them.
+
+    Args:
+        model: the network.
+        out_indices: stages to return; a number stands for so many last ones.
+    """
+
+    def __init__(self, model: VisionGNN, out_indices: Sequence[int] | int | None = None) -> None:
+        from timm.models import FeatureInfo
+
+        described = model.feature_info
+        super().__init__(model, range(-out_indices, 0) if isinstance(out_indices, int) else out_indices)
+        self.feature_info = FeatureInfo(described, tuple(self.out_indices))  # type: ignore[assignment]
+        self.output_fmt = "NCHW"
+
+
+class DistilledVisionGNN(VisionGNN):
+    """A network with two classifiers that returns their mean in training as well, until it is told to distil.
+
+    timm's scripts expect one tensor. Never built directly: it is the class that such networks get in its registry.
+    """
+
+    distilled_training = False
+
+    def set_distilled_training(self, enable: bool = True) -> None:
+        """Whether training returns the outputs of both classifiers (timm's method)."""
+        self.distilled_training = enable
+
+    def forward(self, images: Tensor | Data) -> Tensor | tuple[Tensor, Tensor]:
+        """Scores of every image."""
+        scores = super().forward(images)
+        if isinstance(scores, tuple) and not self.distilled_training:
+            return (scores[0] + scores[1]) / 2
+        return scores
+
+
+def _entrypoint(name: str) -> Callable[..., nn.Module]:
+    def build(pretrained: bool = False, **options: Any) -> nn.Module:
+        from timm.models import build_model_with_cfg
+
+        if options.get("features_only"):
+            options = {"feature_cls": TimmFeatures, "out_indices": None} | options
+        return build_model_with_cfg(
+            _build_variant(name),
+            name,
+            pretrained,
+            pretrained_filter_fn=_to_ours,
+            kwargs_filter=("img_size",),
+            **options,
+        )
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"``{name}`` of pyg_vig."
+    return build
+
+
+def _build_variant(name: str) -> Callable[..., VisionGNN]:
+    """The network with timm's spelling of its options."""
+
+    def build(**options: Any) -> VisionGNN:
+        options = {_SPELLINGS.get(key, key): value for key, value in options.items() if value is not None}
+        if options.pop("global_pool", "avg") not in ("avg", ""):
+            raise ValueError(f"{name} pools by the mean of its nodes: leave global_pool at 'avg'")
+        model = build_model(get_config(name, **options))
+        if model.config.distilled:
+            model.__class__ = DistilledVisionGNN
+        return model
+
+    return build
+
+
+def _pretrained_cfg(name: str) -> dict[str, Any]:
+    config = get_config(name)
+    side = config.image_size
+    return {
+        "num_classes": config.num_classes,
+        "input_size": (config.in_channels, side, side),
+        "pool_size": None,
+        "crop_pct": _CROP,
+        "interpolation": "bicubic",
+        "mean": config.mean,
+        "std": config.std,
+        "classifier": ("head.classifier", "head.distillation_classifier") if config.distilled else "head.classifier",
+        "first_conv": "stem.convs.0.conv",
+        "license": "apache-2.0",
+    }
+
+
+def _to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
+    """The weights of any file that :func:`pyg_vig.load_checkpoint` reads, under our names."""
+    from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
+
+    layout = layout_of(state)
+    if layout == "mmpretrain":
+        state = mmpretrain_to_official(state)
+    return state if layout == "pyg_vig" else from_official(state, model)
+
+
+def run_script(words: Sequence[str]) -> None:
+    """Run one of timm's scripts with our networks in its registry.
+
+    Args:
+        words: path of the script, such as timm's ``train.py`` or ``validate.py``, and its options.
+
+    Raises:
+        ValueError: if no script is given.
+    """
+    if not words:
+        raise ValueError("give the script: python -m pyg_vig.integrations.timm train.py --model pvig_ti ...")
+    register()
+    sys.argv = list(words)
+    sys.path.insert(0, str(Path(words[0]).resolve().parent))
+    runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    from pyg_vig.integrations import timm as this  # not this copy of the module: its networks live in the real one
+
+    this.run_script(sys.argv[1:])

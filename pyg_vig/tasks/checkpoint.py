@@ -1,0 +1,95 @@
+"""Detectors and segmenters in the package's one format: weights and configuration in a ``.safetensors`` file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pyg_vig.models.checkpoint import write_atomically
+
+_HOMES = {  # configurations and where their networks are built
+    "DetectorConfig": "pyg_vig.tasks.detection.detector",
+    "SegmenterConfig": "pyg_vig.tasks.segmentation.segmenter",
+}
+
+
+def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write weights and configuration of a detector or segmenter to one file, atomically.
+
+    Args:
+        model: from :func:`~pyg_vig.tasks.detection.build_detector` or
+            :func:`~pyg_vig.tasks.segmentation.build_segmenter`.
+        path: where to, a ``.safetensors`` file; the folder must exist.
+
+    Raises:
+        ValueError: for another kind of network, or options that a file cannot hold.
+
+    Example:
+        >>> import tempfile
+        >>> from pyg_vig.tasks import load_model, save_model
+        >>> from pyg_vig.tasks.detection import build_detector
+        >>> options = {"depth": 1, "patch_size": 8}
+        >>> model = build_detector("retinanet", backbone="vig_nano", num_classes=2, backbone_options=options)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/model.safetensors")
+        ...     load_model(f"{folder}/model.safetensors").config.num_classes
+        2
+    """
+    from safetensors.torch import save
+
+    config: Any = getattr(model, "config", None)
+    kind = type(config).__name__
+    if kind not in _HOMES:
+        raise ValueError(f"{type(model).__name__} was not built by build_detector or build_segmenter")
+    try:
+        text = json.dumps({"class": kind, **asdict(config)})
+    except TypeError as error:
+        raise ValueError(f"the configuration cannot be written to a file, name its parts instead: {error}") from error
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(path, save(state, {"format": "pyg_vig", "config": text}))
+
+
+def load_model(path: str | os.PathLike[str]) -> nn.Module:
+    """Rebuild a detector or segmenter from a file of :func:`save_model` alone, without executing code from it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds something else.
+    """
+    from safetensors.torch import load_file
+
+    values = read_config(path)
+    kind = values.pop("class", None)
+    if kind not in _HOMES:
+        raise ValueError(f"{path} holds no detector or segmenter: pyg_vig.load_model opens networks")
+    home = import_module(_HOMES[kind])
+    model: nn.Module = home.from_config(getattr(home, kind)(**values))
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration in a checkpoint of this package, its ``class`` among the values.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no configuration.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no .safetensors file: {error}") from error
+    if "config" not in metadata:
+        raise ValueError(f"{path} holds no configuration, so it does not say which network it belongs to")
+    return json.loads(metadata["config"])

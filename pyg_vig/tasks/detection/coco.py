@@ -1,0 +1,136 @@
+"""Images with boxes and masks in COCO's format."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from pyg_vig.tasks.data import TaskData
+from pyg_vig.train.sampling import mix, random_state
+
+Sample = tuple[Tensor, dict[str, Any]]
+
+
+class CocoImages(Dataset[Sample]):
+    """One part of a data set in COCO's format.
+
+    Args:
+        images: folder of the images.
+        annotations: the file ``instances_*.json``.
+        train: leave out images without objects, and crowds; keys are draws, which seed the flips.
+        flip: mirror training images at random.
+        seed: seed of the flips.
+
+    Raises:
+        FileNotFoundError: if a file or folder is missing.
+
+    Items are pairs of an image ``(3, H, W)`` in [0, 1] and a target with ``boxes`` (corners), ``labels`` (from 1),
+    ``masks`` ``(N, H, W)`` and ``image_id``.
+    """
+
+    def __init__(
+        self, images: str | Path, annotations: str | Path, *, train: bool = False, flip: bool = False, seed: int = 0
+    ) -> None:
+        self.folder = Path(images)
+        if not self.folder.is_dir() or not Path(annotations).is_file():
+            missing = annotations if self.folder.is_dir() else images
+            raise FileNotFoundError(
+                f"no {missing}: COCO's layout is DATA/SPLIT/*.jpg, DATA/annotations/instances_*.json"
+            )
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            self.coco = COCO(str(annotations))
+        self.categories = sorted(self.coco.getCatIds())
+        self.classes = [self.coco.cats[category]["name"] for category in self.categories]
+        self.labels = {category: label for label, category in enumerate(self.categories, 1)}
+        self.train = train
+        self.seed = seed
+        self.transform = v2.RandomHorizontalFlip(0.5 if train and flip else 0.0)
+        self.ids = [i for i in sorted(self.coco.getImgIds()) if not train or self._objects(i)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        draw, index = key if isinstance(key, tuple) else (0, key)
+        image_id = self.ids[index]
+        with Image.open(self.folder / self.coco.imgs[image_id]["file_name"]) as file:
+            image = v2.functional.to_image(file.convert("RGB"))
+        target = self._target(image_id, image.shape[-2:])
+        with random_state(mix(self.seed, draw, index)):
+            image, target = self.transform(image, target)
+        return v2.functional.to_dtype(image, torch.float32, scale=True).as_subclass(torch.Tensor), target
+
+    def _objects(self, image_id: int) -> list[dict[str, Any]]:
+        """Annotations to learn from: no crowds, nothing without an area."""
+        found = self.coco.imgToAnns[image_id]
+        return [a for a in found if not a.get("iscrowd", 0) and a["bbox"][2] > 0 and a["bbox"][3] > 0]
+
+    def _target(self, image_id: int, size: torch.Size) -> dict[str, Any]:
+        objects = self._objects(image_id)
+        corners = torch.tensor([o["bbox"] for o in objects], dtype=torch.float32).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
+        masks = [self.coco.annToMask(o) for o in objects] or [np.zeros((0, *size), dtype=np.uint8)]
+        return {
+            "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=tuple(size)),  # type: ignore[call-overload]
+            "masks": tv_tensors.Mask(torch.from_numpy(np.stack(masks) if objects else masks[0])),
+            "labels": torch.tensor([self.labels[o["category_id"]] for o in objects], dtype=torch.int64),
+            "image_id": image_id,
+        }
+
+
+class CocoData(TaskData):
+    """Loaders of a data set in COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
+
+    Args:
+        root: the folder ``DATA``.
+        train_split: split to learn from.
+        val_split: split to evaluate on.
+        batch_size: images of one step in all processes.
+        flip: mirror training images at random.
+        seed: seed of order and flips.
+        workers: processes that load images.
+
+    Raises:
+        FileNotFoundError: if a file or folder is missing.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_split: str = "train2017",
+        val_split: str = "val2017",
+        *,
+        batch_size: int = 2,
+        flip: bool = True,
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        train_images = CocoImages(*_files(root, train_split), train=True, flip=flip, seed=seed)
+        val_images = CocoImages(*_files(root, val_split))
+        super().__init__(train_images, val_images, batch_size, collate=_lists, seed=seed, workers=workers)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, the first one of label 1."""
+        return self.train_images.classes
+
+
+def _files(root: str | Path, split: str) -> tuple[Path, Path]:
+    return Path(root) / split, Path(root) / "annotations" / f"instances_{split}.json"
+
+
+def _lists(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    """Images of different sizes do not stack."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)

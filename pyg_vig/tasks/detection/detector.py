@@ -1,0 +1,180 @@
+"""torchvision's detectors on our backbones."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
+
+from pyg_vig.tasks.pyramid import PyramidBackbone
+
+_RATIOS = (0.5, 1.0, 2.0)  # height to width of the anchors
+_ANCHOR = 32  # side of the smallest anchors for images of 800 pixels
+_BOX_CELLS, _MASK_CELLS = 7, 14  # side of what is cut out for a box, and for its mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """What a detector is built from; plain data, kept in its checkpoint.
+
+    Args:
+        detector: ``"retinanet"`` or ``"mask_rcnn"``.
+        backbone: name of the network.
+        backbone_options: fields of its configuration to replace.
+        num_classes: classes of objects, without the background; labels run from 1 to ``num_classes``.
+        classes: their names.
+        freeze_norm: whether the backbone's batch norms stay as they are.
+        channels: width of the feature pyramid, of RetinaNet's heads and of the mask head.
+        head_channels: width of the layers that classify the boxes of Mask R-CNN.
+        anchor_size: side in pixels of the smallest anchors on the finest map; it doubles from map to map. Small
+            images want small anchors.
+        options: further arguments of torchvision's class, such as ``min_size`` and ``max_size`` (800 and 1333),
+            ``box_score_thresh``, ``rpn_pre_nms_top_n_train``.
+
+    Raises:
+        ValueError: for an unknown detector, or no classes.
+
+    Example:
+        >>> from pyg_vig.tasks.detection import DetectorConfig
+        >>> DetectorConfig(detector="retinanet", backbone="pvig_s", num_classes=80).channels
+        256
+    """
+
+    detector: str
+    backbone: str
+    num_classes: int
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    freeze_norm: bool = False
+    channels: int = 256
+    head_channels: int = 1024
+    anchor_size: int = _ANCHOR
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.detector not in _BUILDERS:
+            raise ValueError(f"detector must be one of {', '.join(_BUILDERS)}, got {self.detector!r}")
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1 (the background does not count), got {self.num_classes}")
+        if self.classes and len(self.classes) != self.num_classes:
+            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+
+
+class DetectionBackbone(nn.Module):
+    """Backbone and feature pyramid in the form that torchvision's detectors take.
+
+    Args:
+        pyramid: the backbone.
+        channels: width of all maps.
+        first: index of the finest map that is used.
+        extra: makes coarser maps of the last one.
+    """
+
+    def __init__(self, pyramid: PyramidBackbone, channels: int, first: int, extra: ExtraFPNBlock) -> None:
+        super().__init__()
+        self.pyramid = pyramid
+        self.first = first
+        self.fpn = FeaturePyramidNetwork(pyramid.channels[first:], channels, extra)
+        self.out_channels = channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps by name, finest first."""
+        maps = self.pyramid(images)[self.first :]
+        return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps)))
+
+
+def build_detector(
+    detector: str,
+    *,
+    backbone: str,
+    num_classes: int,
+    weights: str | None = None,
+    freeze_norm: bool | None = None,
+    **config: Any,
+) -> RetinaNet | MaskRCNN:
+    """Torchvision's RetinaNet or Mask R-CNN, with a feature pyramid, on any of our networks.
+
+    Takes and returns what torchvision's detectors do: a list of images ``(3, H, W)`` in [0, 1] of any sizes, and in
+    training a list of targets. Images are resized, normalised as the backbone wants it, and padded by the detector.
+
+    Args:
+        detector: ``"retinanet"`` or ``"mask_rcnn"``.
+        backbone: name of the network, see :func:`pyg_vig.list_models`.
+        num_classes: classes of objects, without the background (80 for COCO); labels run from 1.
+        weights: checkpoint of the backbone.
+        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are ``weights``.
+        **config: other fields of :class:`DetectorConfig`, such as ``backbone_options``, ``channels``, ``options``.
+
+    Raises:
+        ValueError: for an unknown detector, backbone or field.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.detection import build_detector
+        >>> model = build_detector(
+        ...     "mask_rcnn", backbone="vig_nano", num_classes=3, channels=16, head_channels=32,
+        ...     backbone_options={"patch_size": 8}, options={"min_size": 64, "max_size": 96},
+        ... ).eval()
+        >>> sorted(model([torch.rand(3, 50, 70)])[0])
+        ['boxes', 'labels', 'masks', 'scores']
+    """
+    frozen = weights is not None if freeze_norm is None else freeze_norm
+    names = {"detector": detector, "backbone": backbone, "num_classes": num_classes, "freeze_norm": frozen}
+    unknown = [name for name in config if name not in DetectorConfig.__dataclass_fields__]
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(unknown)}: torchvision's arguments go into options={{...}}")
+    return from_config(DetectorConfig(**names, **config), weights)
+
+
+def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:
+    """The detector of a configuration; it keeps it as ``model.config``."""
+    pyramid = PyramidBackbone(
+        config.backbone, weights=weights, freeze_norm=config.freeze_norm, **config.backbone_options
+    )
+    options = {"image_mean": list(pyramid.config.mean), "image_std": list(pyramid.config.std)} | config.options
+    model = _BUILDERS[config.detector](config, pyramid, options)
+    model.config = config
+    return model
+
+
+def _retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> RetinaNet:
+    """As published: maps at strides 8 to 128, the two coarsest made of the backbone's last; nine anchors a place."""
+    first = min(1, len(pyramid.channels) - 1)
+    extra = LastLevelP6P7(pyramid.channels[-1], config.channels)
+    backbone = DetectionBackbone(pyramid, config.channels, first, extra)
+    sides = [config.anchor_size * 2**i for i in range(len(pyramid.channels) - first + 2)]
+    sizes = tuple(tuple(int(side * 2 ** (part / 3)) for part in range(3)) for side in sides)
+    anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
+    return RetinaNet(backbone, config.num_classes + 1, anchor_generator=anchors, **options)
+
+
+def _mask_rcnn(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> MaskRCNN:
+    """As published: maps at strides 4 to 64, three anchors a place, two layers for boxes, four for masks."""
+    backbone = DetectionBackbone(pyramid, config.channels, 0, LastLevelMaxPool())
+    levels = [str(i) for i in range(len(pyramid.channels))]
+    sizes = tuple((config.anchor_size * 2**i,) for i in range(len(levels) + 1))
+    width, classes = config.channels, config.num_classes + 1
+    scale = 224 * config.anchor_size // _ANCHOR  # side of the boxes that are read from the third map
+    return MaskRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),
+        box_roi_pool=MultiScaleRoIAlign(levels, _BOX_CELLS, 2, canonical_scale=scale),
+        box_head=TwoMLPHead(width * _BOX_CELLS**2, config.head_channels),
+        box_predictor=FastRCNNPredictor(config.head_channels, classes),
+        mask_roi_pool=MultiScaleRoIAlign(levels, _MASK_CELLS, 2, canonical_scale=scale),
+        mask_head=MaskRCNNHeads(width, [width] * 4, dilation=1),
+        mask_predictor=MaskRCNNPredictor(width, width, classes),
+        **options,
+    )
+
+
+_BUILDERS = {"retinanet": _retinanet, "mask_rcnn": _mask_rcnn}

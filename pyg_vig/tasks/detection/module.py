@@ -1,0 +1,48 @@
+"""Training and evaluation of a detector, as a LightningModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_vig.tasks.detection.average_precision import AveragePrecision
+from pyg_vig.tasks.module import TaskModule
+
+
+class Detection(TaskModule):
+    """The detector's own losses, summed; COCO's mean average precision.
+
+    Args:
+        model: a detector from :func:`build_detector`.
+        config: learning rate, weight decay and the like.
+    """
+
+    average_precision: AveragePrecision
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Boxes, labels, scores and masks of every image."""
+        return self.model(images)
+
+    def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
+        """Sum of the losses of a batch."""
+        images, targets = batch
+        losses: dict[str, Tensor] = self.model(images, targets)
+        loss = torch.stack(list(losses.values())).sum()
+        self.log_dict({f"train_{name}": value for name, value in losses.items()}, **self.per_epoch(len(images)))
+        return self.log_loss(loss, len(images))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin with no detections."""
+        images = self.trainer.datamodule.val_images  # type: ignore[attr-defined]
+        self.average_precision = AveragePrecision(images.coco, images.categories)
+
+    def validation_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> None:
+        """Collect detections."""
+        images, targets = batch
+        self.average_precision.update([target["image_id"] for target in targets], self.model(images))
+
+    def on_validation_epoch_end(self) -> None:
+        """Compare them with the annotations."""
+        self.log_dict({f"val_{name}": value for name, value in self.average_precision.compute().items()})

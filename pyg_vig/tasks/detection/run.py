@@ -1,0 +1,100 @@
+"""Options and start of the training of a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyg_vig.tasks.config import TaskConfig
+from pyg_vig.tasks.detection.coco import CocoData
+from pyg_vig.tasks.detection.detector import build_detector
+from pyg_vig.tasks.detection.module import Detection
+from pyg_vig.tasks.run import TaskRun, begin, read_options
+from pyg_vig.train.folder import check_free
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig(TaskConfig):
+    """Options of training a detector; the defaults are the usual 1x schedule.
+
+    Args:
+        data: folder in COCO's layout, DATA/SPLIT/*.jpg and DATA/annotations/instances_SPLIT.json.
+        detector: retinanet or mask_rcnn.
+        channels: width of the feature pyramid.
+        head_channels: width of Mask R-CNN's box head.
+        anchor_size: side in pixels of the smallest anchors.
+        options: further arguments of torchvision's detector, such as --options.min_size 800.
+        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
+
+    Example:
+        >>> from pyg_vig.tasks.detection import DetectionConfig
+        >>> DetectionConfig(data="coco").decoder
+        'mask_rcnn'
+    """
+
+    train_split: str = "train2017"
+    val_split: str = "val2017"
+    detector: str = "mask_rcnn"
+    channels: int = 256
+    head_channels: int = 1024
+    anchor_size: int = 32
+    options: dict[str, Any] = field(default_factory=dict)
+    freeze_norm: bool | None = None
+
+    @property
+    def decoder(self) -> str:
+        """The detector."""
+        return self.detector
+
+
+options = DetectionConfig
+
+
+def start(config: DetectionConfig) -> TaskRun:
+    """Check the options, open the data, build the detector, make the folder.
+
+    Raises:
+        ValueError: for options that make no sense, or a name that is taken.
+        FileNotFoundError: for data that is missing.
+    """
+    check_free(config)
+    return begin(config, *_build(config))
+
+
+def resume(folder: str | Path) -> TaskRun:
+    """Go on with a run that was interrupted, from the end of its last whole epoch.
+
+    Raises:
+        ValueError: if the folder holds no run.
+    """
+    return TaskRun(Path(folder), *_build(DetectionConfig(**read_options(folder))))
+
+
+def _build(config: DetectionConfig) -> tuple[Detection, CocoData]:
+    data = CocoData(
+        config.data,
+        config.train_split,
+        config.val_split,
+        batch_size=config.batch_size,
+        flip=config.flip,
+        seed=config.seed,
+        workers=config.workers,
+    )
+    torch.manual_seed(config.seed)
+    model = build_detector(
+        config.detector,
+        backbone=config.backbone,
+        num_classes=len(data.classes),
+        classes=data.classes,
+        weights=config.weights,
+        freeze_norm=config.freeze_norm,
+        backbone_options=config.backbone_options,
+        channels=config.channels,
+        head_channels=config.head_channels,
+        anchor_size=config.anchor_size,
+        options=config.options,
+    )
+    return Detection(model, config), data

@@ -1,0 +1,83 @@
+"""Predictions drawn on their image, by torchvision."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+_GOLDEN = 0.618034  # turns of the colour wheel between neighbouring classes: alike numbers get unlike colours
+_INK = 0.5  # of a soft mask counts as object
+_OPACITY = 0.5  # of masks over the image
+
+
+def palette(count: int) -> list[tuple[int, int, int]]:
+    """A colour for every class, the same in every picture.
+
+    Example:
+        >>> from pyg_vig.tasks.drawing import palette
+        >>> palette(2)
+        [(242, 72, 72), (72, 121, 242)]
+    """
+    colours = (colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.7, 0.95) for i in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]
+
+
+def draw_detections(
+    image: Tensor, prediction: dict[str, Tensor], classes: Sequence[str] = (), *, threshold: float = 0.5
+) -> Tensor:
+    """Boxes with class and score, and masks where there are any.
+
+    Args:
+        image: ``(3, H, W)`` uint8.
+        prediction: ``boxes``, ``labels``, ``scores`` and perhaps ``masks``, as a detector returns them.
+        classes: names, the first one of label 1; by default the labels are written.
+        threshold: scores below it are left out.
+
+    Returns:
+        The picture ``(3, H, W)`` uint8.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.drawing import draw_detections
+        >>> box = {"boxes": torch.tensor([[4.0, 4, 30, 30]]), "labels": torch.tensor([1]), "scores": torch.ones(1)}
+        >>> draw_detections(torch.zeros(3, 40, 40, dtype=torch.uint8), box, ["cat"]).shape
+        torch.Size([3, 40, 40])
+    """
+    sure = prediction["scores"] >= threshold
+    labels, scores = prediction["labels"][sure].tolist(), prediction["scores"][sure].tolist()
+    if not labels:
+        return image
+    colours = palette(max(labels) + 1)
+    chosen = [colours[label] for label in labels]
+    if "masks" in prediction:
+        masks = prediction["masks"][sure][:, 0] > _INK
+        image = draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=chosen)
+    names = [
+        f"{classes[label - 1] if classes else label} {score:.2f}" for label, score in zip(labels, scores, strict=True)
+    ]
+    return draw_bounding_boxes(image, prediction["boxes"][sure], names, colors=chosen, width=2)
+
+
+def draw_classes(image: Tensor, classes: Tensor) -> Tensor:
+    """The class map over the image, a colour a class.
+
+    Args:
+        image: ``(3, H, W)`` uint8.
+        classes: class of every pixel ``(H, W)``; 255 and up stays bare.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.drawing import draw_classes
+        >>> draw_classes(torch.zeros(3, 4, 4, dtype=torch.uint8), torch.ones(4, 4, dtype=torch.int64)).shape
+        torch.Size([3, 4, 4])
+    """
+    present = [value for value in classes.unique().tolist() if value < 255]
+    if not present:
+        return image
+    colours = palette(max(present) + 1)
+    masks = torch.stack([classes == value for value in present])
+    return draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=[colours[value] for value in present])

@@ -1,0 +1,141 @@
+"""From a checkpoint and an image to words and a picture."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from pyg_vig.models import VisionGNN
+from pyg_vig.models.checkpoint import load_model as load_network
+from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.tasks.checkpoint import load_model, read_config
+from pyg_vig.tasks.drawing import draw_classes, draw_detections
+from pyg_vig.train.folder import CONFIG, WEIGHTS
+from pyg_vig.train.transforms import evaluation_transform
+
+_BEST = 5  # classes that are named
+_TASKS = ("DetectorConfig", "SegmenterConfig")
+
+
+class Prediction(NamedTuple):
+    """What a network says of an image.
+
+    Attributes:
+        text: in words.
+        picture: drawn on the image, ``(3, H, W)`` uint8; ``None`` for a classifier.
+    """
+
+    text: str
+    picture: Tensor | None
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as PNG, atomically.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.picture is None:
+            raise ValueError("a classifier draws nothing: read 'text'")
+        content = io.BytesIO()
+        v2.functional.to_pil_image(self.picture).save(content, "PNG")
+        write_atomically(path, content.getvalue())
+
+
+class Predictor:
+    """A network from its checkpoint, whatever its task.
+
+    Args:
+        checkpoint: folder of a run, or a ``.safetensors`` file of this package.
+        threshold: least score of a detection.
+        size: shorter side in pixels to which a segmenter's images are resized; by default that of its training crops,
+            where the options of the run lie beside the checkpoint, else 512.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if it does not say which network it holds.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from PIL import Image
+        >>> from pyg_vig.tasks.predict import Predictor
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano", depth=1), f"{folder}/model.safetensors")
+        ...     Image.new("RGB", (40, 30)).save(f"{folder}/photo.png")
+        ...     Predictor(folder)(f"{folder}/photo.png").text.count("%")
+        5
+    """
+
+    def __init__(self, checkpoint: str | Path, *, threshold: float = 0.5, size: int | None = None) -> None:
+        path = Path(checkpoint)
+        path = path / WEIGHTS if path.is_dir() else path
+        self.task = read_config(path)["class"]
+        self.options = _options_beside(path)
+        self.model: nn.Module = load_model(path) if self.task in _TASKS else load_network(path).eval()
+        self.threshold = threshold
+        self.size = size or self.options.get("size", 512)
+
+    @torch.no_grad()
+    def __call__(self, path: str | Path) -> Prediction:
+        """Read an image and say what is on it.
+
+        Raises:
+            ValueError: if the file is no image.
+        """
+        image = _read(path)
+        if isinstance(self.model, VisionGNN):
+            return self._classify(self.model, image)
+        return self._detect(image) if self.task == "DetectorConfig" else self._segment(image)
+
+    def _classify(self, model: VisionGNN, image: Image.Image) -> Prediction:
+        config = model.config
+        transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
+        scores = model(transform(image)[None])[0].softmax(0)  # type: ignore[index]
+        shares, classes = scores.topk(min(_BEST, len(scores)))
+        named = zip(classes.tolist(), shares.tolist(), strict=True)
+        return Prediction(", ".join(f"{self._name(index)} {share:.1%}" for index, share in named), None)
+
+    def _detect(self, image: Image.Image) -> Prediction:
+        pixels = v2.functional.pil_to_tensor(image)
+        prediction = self.model([pixels / 255])[0]
+        sure = prediction["labels"][prediction["scores"] >= self.threshold].tolist()
+        counts = Counter(self._name(label - 1) for label in sure)
+        text = ", ".join(f"{count} x {name}" for name, count in counts.most_common()) or "nothing"
+        return Prediction(text, draw_detections(pixels, prediction, self._names(), threshold=self.threshold))
+
+    def _segment(self, image: Image.Image) -> Prediction:
+        from pyg_vig.tasks.segmentation import segment
+
+        pixels = v2.functional.pil_to_tensor(image)
+        classes = segment(self.model, (pixels / 255)[None], self.size)[0]
+        counts = Counter(classes.flatten().tolist()).most_common(_BEST)
+        text = ", ".join(f"{self._name(index)} {count / math.prod(classes.shape):.1%}" for index, count in counts)
+        return Prediction(text, draw_classes(pixels, classes))
+
+    def _names(self) -> list[str]:
+        return list(getattr(self.model.config, "classes", None) or [])
+
+    def _name(self, index: int) -> str:
+        names = self._names()
+        return names[index] if names else f"class {index}"
+
+
+def _options_beside(path: Path) -> dict[str, object]:
+    file = path.parent / CONFIG
+    return yaml.safe_load(file.read_text()) if file.is_file() else {}
+
+
+def _read(path: str | Path) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is no image that can be read") from error

@@ -1,0 +1,78 @@
+"""Any network as a backbone of four feature maps, whatever its own strides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pyg_vig.models import FeatureExtractor, build_model, get_config, load_checkpoint
+
+_FINEST = 4  # stride of the first map
+
+
+class PyramidBackbone(nn.Module):
+    """Feature maps at strides 4, 8, 16, 32, ... of any network.
+
+    Pyramids and hybrids have these already. Maps of an isotropic network, all at one stride, are brought there by
+    transposed convolutions and max-pooling, as is usual for plain vision transformers.
+
+    Args:
+        name: name of the network.
+        weights: checkpoint of the network, in any format of :func:`pyg_vig.load_checkpoint`; its head is not used.
+        freeze_norm: keep statistics, scale and shift of all batch norms as they are, also in training: batches of a
+            few large images are too small for them. Holds after a conversion to ``SyncBatchNorm`` as well.
+        **options: fields of the network's configuration.
+
+    Shapes:
+        - **input**: images ``(B, 3, H, W)``
+        - **output**: a list of maps ``(B, C_i, H / stride_i, W / stride_i)``
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.pyramid import PyramidBackbone
+        >>> backbone = PyramidBackbone("vig_nano", patch_size=8).eval()
+        >>> [tuple(x.shape) for x in backbone(torch.rand(1, 3, 64, 96))]
+        [(1, 32, 16, 24), (1, 32, 8, 12), (1, 32, 4, 6), (1, 32, 2, 3)]
+    """
+
+    def __init__(self, name: str, *, weights: str | None = None, freeze_norm: bool = False, **options: Any) -> None:
+        super().__init__()
+        model = build_model(get_config(name, **options))
+        if weights is not None:
+            load_checkpoint(model, weights, reset_head=True)
+        self.config = model.config
+        self.body = FeatureExtractor(model)
+        self.channels = [info["num_chs"] for info in self.body.feature_info]
+        self.strides = [_FINEST * 2**i for i in range(len(self.channels))]
+        self.resample = nn.ModuleList(
+            _resample(channels, info["reduction"], stride)
+            for channels, info, stride in zip(self.channels, self.body.feature_info, self.strides, strict=True)
+        )
+        self.freeze_norm = freeze_norm
+        self.train(self.training)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, finest first."""
+        return [resample(x) for resample, x in zip(self.resample, self.body(images), strict=True)]
+
+    def train(self, mode: bool = True) -> PyramidBackbone:
+        """Switch between training and evaluation; frozen norms stay in evaluation."""
+        super().train(mode)
+        if self.freeze_norm:
+            for module in self.body.modules():  # now, not once: a conversion may have replaced them
+                if isinstance(module, _BatchNorm):
+                    module.eval().requires_grad_(False)
+        return self
+
+
+def _resample(channels: int, stride: int, wanted: int) -> nn.Module:
+    """From a map at one stride to one at another; both are powers of two."""
+    if wanted >= stride:
+        return nn.Identity() if wanted == stride else nn.MaxPool2d(wanted // stride)
+    layers: list[nn.Module] = []
+    while stride > wanted:
+        layers += [nn.ConvTranspose2d(channels, channels, 2, 2), nn.GELU()]
+        stride //= 2
+    return nn.Sequential(*layers[:-1])

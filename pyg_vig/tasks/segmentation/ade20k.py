@@ -1,0 +1,135 @@
+"""Images with a class for every pixel, in ADE20K's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from pyg_vig.tasks.data import TaskData
+from pyg_vig.train.sampling import mix, random_state
+
+IGNORED = 255  # in targets: pixels without a label
+_IMAGES = {".jpg", ".jpeg", ".png"}
+
+Sample = tuple[Tensor, Tensor]
+
+
+class SegmentationImages(Dataset[Sample]):
+    """One split: ``ROOT/images/SPLIT/NAME.jpg`` with ``ROOT/annotations/SPLIT/NAME.png``.
+
+    In the files 0 marks pixels without a label and classes run from 1, as in ADE20K; in the targets ``(H, W)`` they
+    run from 0, and 255 marks pixels without one. Images ``(3, H, W)`` are in [0, 1].
+
+    Args:
+        root: folder of the data set.
+        split: name of the split; an empty name where there are no folders for splits.
+        transform: torchvision transform of pairs of image and mask; by default they stay as they are.
+        seed: seed of its random changes.
+
+    Raises:
+        FileNotFoundError: if there are no images, or one has no annotation.
+    """
+
+    def __init__(self, root: str | Path, split: str, *, transform: v2.Transform | None = None, seed: int = 0) -> None:
+        folder = Path(root) / "images" / split
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        self.images = [file for file in files if file.suffix.lower() in _IMAGES]
+        if not self.images:
+            raise FileNotFoundError(
+                f"no images in {folder}: ADE20K's layout is images/SPLIT/*.jpg, annotations/SPLIT/*.png"
+            )
+        self.annotations = [Path(root) / "annotations" / split / f"{file.stem}.png" for file in self.images]
+        missing = [file for file in self.annotations if not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"{len(missing)} images have no annotation, the first one lacks {missing[0]}")
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        draw, index = key if isinstance(key, tuple) else (0, key)
+        with Image.open(self.images[index]) as file:
+            image = v2.functional.to_image(file.convert("RGB"))
+        mask = tv_tensors.Mask(read_mask(self.annotations[index]))
+        if self.transform is not None:
+            with random_state(mix(self.seed, draw, index)):
+                image, mask = self.transform(image, mask)
+        image = v2.functional.to_dtype(image, torch.float32, scale=True)
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """Classes ``(H, W)`` uint8 of an annotation, from 0, with 255 for pixels without a label."""
+    with Image.open(path) as file:
+        return torch.from_numpy(np.array(file, dtype=np.uint8) - np.uint8(1))  # 0 becomes 255
+
+
+def count_classes(root: str | Path, split: str) -> int:
+    """The largest class in the annotations of a split, counted from 1."""
+    files = sorted((Path(root) / "annotations" / split).glob("*.png"))
+    return max((int(np.asarray(Image.open(file)).max()) for file in files), default=0)
+
+
+def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.Transform:
+    """A random crop of a randomly resized image, mirrored at random.
+
+    Args:
+        size: side of the crop in pixels; what lies beyond the image has no label.
+        scale: range of the shorter side before the crop, in multiples of ``size``; equal ends resize to one size.
+        flip: whether to mirror.
+    """
+    low, high = (round(size * factor) for factor in scale)
+    fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
+    return v2.Compose(
+        [
+            v2.RandomShortestSize(list(range(low, high + 1, 8)), antialias=True),
+            v2.RandomCrop(size, pad_if_needed=True, fill=fill),
+            v2.RandomHorizontalFlip(0.5 if flip else 0.0),
+        ]
+    )
+
+
+class SegmentationData(TaskData):
+    """Loaders of a data set in ADE20K's layout.
+
+    Args:
+        root: folder of the data set.
+        train_split: split to learn from.
+        val_split: split to evaluate on, image by image, each with its own size.
+        size: side of the crops to train on; images to evaluate are resized to this shorter side.
+        scale: see :func:`training_transform`.
+        batch_size: images of one step in all processes.
+        flip: mirror training images at random.
+        seed: seed of order and random changes.
+        workers: processes that load images.
+
+    Raises:
+        FileNotFoundError: if a file or folder is missing.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_split: str = "training",
+        val_split: str = "validation",
+        *,
+        size: int = 512,
+        scale: tuple[float, float] = (0.5, 2.0),
+        batch_size: int = 4,
+        flip: bool = True,
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        transform = training_transform(size, scale, flip)
+        train_images = SegmentationImages(root, train_split, transform=transform, seed=seed)
+        val_images = SegmentationImages(root, val_split)
+        super().__init__(train_images, val_images, batch_size, one_by_one=True, seed=seed, workers=workers)

@@ -1,0 +1,49 @@
+"""Training and evaluation of a segmenter, as a LightningModule."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+
+from pyg_vig.tasks.config import TaskConfig
+from pyg_vig.tasks.module import TaskModule
+from pyg_vig.tasks.segmentation.ade20k import IGNORED
+from pyg_vig.tasks.segmentation.segmenter import Segmenter, segment
+
+
+class Segmentation(TaskModule):
+    """Cross-entropy over the labelled pixels; mean intersection over union of the classes that occur.
+
+    Args:
+        model: a segmenter from :func:`build_segmenter`.
+        config: learning rate, weight decay and the like.
+        size: shorter side in pixels to which images are resized for evaluation; scores are resized back.
+    """
+
+    def __init__(self, model: Segmenter, config: TaskConfig, size: int) -> None:
+        super().__init__(model, config)
+        self.size = size
+        classes = model.config.num_classes
+        self.val_miou = MulticlassJaccardIndex(classes, ignore_index=IGNORED)
+        self.val_pixel_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores of every pixel."""
+        return self.model(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        images, targets = batch
+        labelled = (targets != IGNORED).sum().clamp(min=1)  # a crop may have no labels at all
+        losses = F.cross_entropy(self.model(images), targets, ignore_index=IGNORED, reduction="sum")
+        return self.log_loss(losses / labelled, len(images))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Compare the class map of an image with its annotation, at the annotation's size."""
+        images, targets = batch
+        classes = segment(self.model, images, self.size)
+        for name in ("val_miou", "val_pixel_accuracy"):
+            metric = getattr(self, name)
+            metric.update(classes, targets)
+            self.log(name, metric, on_epoch=True, on_step=False, batch_size=len(images))

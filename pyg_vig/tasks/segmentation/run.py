@@ -1,0 +1,104 @@
+"""Options and start of the training of a segmenter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pyg_vig.tasks.config import TaskConfig
+from pyg_vig.tasks.run import TaskRun, begin, read_options
+from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
+from pyg_vig.tasks.segmentation.module import Segmentation
+from pyg_vig.tasks.segmentation.segmenter import build_segmenter
+from pyg_vig.train.folder import check_free
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig(TaskConfig):
+    """Options of training a segmenter; the defaults are the usual ones for ADE20K, for one of eight GPUs.
+
+    Args:
+        data: folder in ADE20K's layout, DATA/images/SPLIT/*.jpg and DATA/annotations/SPLIT/*.png.
+        segmenter: fpn (Semantic FPN) or upernet.
+        num_classes: number of classes; by default the largest one in the training annotations.
+        size: side of the crops in pixels.
+        scale_min: shorter side of an image before the crop, at least, in multiples of size.
+        scale_max: the same, at most.
+        options: further arguments of the decoder, such as --options.decoder_dropout 0.1.
+        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
+
+    Example:
+        >>> from pyg_vig.tasks.segmentation import SegmentationConfig
+        >>> SegmentationConfig(data="ade20k").decoder
+        'fpn'
+    """
+
+    train_split: str = "training"
+    val_split: str = "validation"
+    segmenter: str = "fpn"
+    num_classes: int | None = None
+    size: int = 512
+    scale_min: float = 0.5
+    scale_max: float = 2.0
+    batch_size: int = 4
+    epochs: int = 64
+    weight_decay: float = 1e-4
+    schedule: Literal["steps", "cosine", "poly"] = "poly"
+    options: dict[str, Any] = field(default_factory=dict)
+    freeze_norm: bool | None = None
+
+    @property
+    def decoder(self) -> str:
+        """The decoder."""
+        return self.segmenter
+
+
+options = SegmentationConfig
+
+
+def start(config: SegmentationConfig) -> TaskRun:
+    """Check the options, open the data, build the segmenter, make the folder.
+
+    Raises:
+        ValueError: for options that make no sense, or a name that is taken.
+        FileNotFoundError: for data that is missing.
+    """
+    check_free(config)
+    return begin(config, *_build(config))
+
+
+def resume(folder: str | Path) -> TaskRun:
+    """Go on with a run that was interrupted, from the end of its last whole epoch.
+
+    Raises:
+        ValueError: if the folder holds no run.
+    """
+    return TaskRun(Path(folder), *_build(SegmentationConfig(**read_options(folder))))
+
+
+def _build(config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
+    data = SegmentationData(
+        config.data,
+        config.train_split,
+        config.val_split,
+        size=config.size,
+        scale=(config.scale_min, config.scale_max),
+        batch_size=config.batch_size,
+        flip=config.flip,
+        seed=config.seed,
+        workers=config.workers,
+    )
+    torch.manual_seed(config.seed)
+    model = build_segmenter(
+        config.segmenter,
+        backbone=config.backbone,
+        num_classes=config.num_classes or count_classes(config.data, config.train_split),
+        weights=config.weights,
+        freeze_norm=config.freeze_norm,
+        backbone_options=config.backbone_options,
+        options=config.options,
+    )
+    return Segmentation(model, config, config.size), data

@@ -1,0 +1,201 @@
+"""Decoders of segmentation-models-pytorch on our encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.encoders import encoders
+from torch import Tensor, nn
+
+from pyg_vig.tasks.pyramid import PyramidBackbone
+
+_STRIDE = 32  # of the coarsest map: sides of the images become multiples of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterConfig:
+    """What a segmenter is built from; plain data, kept in its checkpoint.
+
+    Args:
+        decoder: ``"fpn"`` (Semantic FPN) or ``"upernet"``.
+        backbone: name of the network.
+        backbone_options: fields of its configuration to replace.
+        num_classes: classes, all of them; pixels without a label have none.
+        classes: their names.
+        freeze_norm: whether the backbone's batch norms stay as they are.
+        options: further arguments of the decoder's class in segmentation-models-pytorch, such as
+            ``decoder_segmentation_channels`` and ``decoder_dropout``.
+
+    Raises:
+        ValueError: for an unknown decoder, or no classes.
+
+    Example:
+        >>> from pyg_vig.tasks.segmentation import SegmenterConfig
+        >>> SegmenterConfig(decoder="fpn", backbone="attention_vig_b", num_classes=150).freeze_norm
+        False
+    """
+
+    decoder: str
+    backbone: str
+    num_classes: int
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    freeze_norm: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.decoder not in _DECODERS:
+            raise ValueError(f"decoder must be one of {', '.join(_DECODERS)}, got {self.decoder!r}")
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
+        if self.classes and len(self.classes) != self.num_classes:
+            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+
+
+class SegmentationEncoder(nn.Module):
+    """A :class:`~pyg_vig.tasks.pyramid.PyramidBackbone` with the interface of that library's encoders.
+
+    Args:
+        backbone: the backbone; its four maps are the last four of the encoder's five.
+    """
+
+    output_stride = _STRIDE
+
+    def __init__(self, backbone: PyramidBackbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        # Nothing at stride 2; the library's own transformers leave it empty in the same way.
+        self.out_channels = [backbone.config.in_channels, 0, *backbone.channels]
+
+    def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
+        """Called by the library; the backbone has the right number already."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The image, an empty map at stride 2, and the backbone's maps."""
+        batch, _, height, width = images.shape
+        return [images, images.new_empty(batch, 0, height // 2, width // 2), *self.backbone(images)]
+
+
+class Segmenter(nn.Module):
+    """Class scores of every pixel, for images of any size.
+
+    Args:
+        network: a network of segmentation-models-pytorch.
+        config: what it was built from.
+
+    Shapes:
+        - **images**: ``(B, 3, H, W)`` in [0, 1]
+        - **output**: ``(B, num_classes, H, W)``
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        backbone = network.encoder.backbone.config
+        self.register_buffer("mean", _per_channel(backbone.mean), persistent=False)
+        self.register_buffer("std", _per_channel(backbone.std), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise, pad to multiples of 32, segment, cut the padding off."""
+        height, width = images.shape[-2:]
+        x = (images - self.mean) / self.std
+        x = F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE))
+        return self.network(x)[..., :height, :width]
+
+
+def segment(model: nn.Module, images: Tensor, size: int) -> Tensor:
+    """The class of every pixel: images are resized for the network, and its scores back.
+
+    Args:
+        model: a segmenter.
+        images: ``(B, 3, H, W)`` in [0, 1].
+        size: shorter side of the resized images in pixels.
+
+    Returns:
+        Classes ``(B, H, W)``.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyg_vig.tasks.segmentation import segment
+        >>> segment(nn.Conv2d(3, 5, 1), torch.rand(1, 3, 40, 60), size=20).shape
+        torch.Size([1, 40, 60])
+    """
+    height, width = images.shape[-2:]
+    factor = size / min(height, width)
+    shape = (round(height * factor), round(width * factor))
+    x = F.interpolate(images, shape, mode="bilinear", align_corners=False, antialias=True)
+    scores = F.interpolate(model(x), (height, width), mode="bilinear", align_corners=False)
+    return scores.argmax(1)
+
+
+def build_segmenter(
+    decoder: str,
+    *,
+    backbone: str,
+    num_classes: int,
+    weights: str | None = None,
+    freeze_norm: bool | None = None,
+    **config: Any,
+) -> Segmenter:
+    """Semantic FPN or UPerNet of segmentation-models-pytorch on any of our networks.
+
+    Args:
+        decoder: ``"fpn"`` or ``"upernet"``.
+        backbone: name of the network, see :func:`pyg_vig.list_models`.
+        num_classes: number of classes (150 for ADE20K).
+        weights: checkpoint of the backbone.
+        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are ``weights``.
+        **config: other fields of :class:`SegmenterConfig`: ``backbone_options``, ``classes``, ``options``.
+
+    Raises:
+        ValueError: for an unknown decoder, backbone or field.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.segmentation import build_segmenter
+        >>> options = {"patch_size": 8, "depth": 4}
+        >>> model = build_segmenter("fpn", backbone="vig_nano", num_classes=5, backbone_options=options).eval()
+        >>> model(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 5, 50, 70])
+    """
+    unknown = [name for name in config if name not in SegmenterConfig.__dataclass_fields__]
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(unknown)}: the decoder's arguments go into options={{...}}")
+    frozen = weights is not None if freeze_norm is None else freeze_norm
+    names = {"decoder": decoder, "backbone": backbone, "num_classes": num_classes, "freeze_norm": frozen}
+    return from_config(SegmenterConfig(**names, **config), weights)
+
+
+def from_config(config: SegmenterConfig, weights: str | None = None) -> Segmenter:
+    """The segmenter of a configuration; it keeps it as ``model.config``."""
+    backbone = PyramidBackbone(
+        config.backbone, weights=weights, freeze_norm=config.freeze_norm, **config.backbone_options
+    )
+    if len(backbone.channels) != 4:
+        raise ValueError(f"the decoders take four feature maps, {config.backbone} has {len(backbone.channels)}")
+    encoders[_ENCODER] = {"encoder": lambda **unused: SegmentationEncoder(backbone), "params": {}}
+    try:
+        network = _DECODERS[config.decoder](
+            _ENCODER, encoder_weights=None, in_channels=3, classes=config.num_classes, **config.options
+        )
+    finally:
+        del encoders[_ENCODER]
+    return Segmenter(network, config)
+
+
+_ENCODER = "pyg_vig"
+_DECODERS = {"fpn": smp.FPN, "upernet": smp.UPerNet}
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

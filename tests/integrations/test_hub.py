@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from torch import nn
+
+import pyg_vig
+from pyg_vig.integrations.hub import from_pretrained, push_to_hub, save_pretrained
+from pyg_vig.tasks.detection import build_detector
+from pyg_vig.tasks.segmentation import build_segmenter
+
+TINY: dict[str, Any] = {"backbone": "pvig_ti", "num_classes": 2}
+TINY["backbone_options"] = {"channels": (16, 32, 48, 64), "depths": (1, 1, 1, 1), "k": 2}
+NETWORKS = {
+    "image-classification": lambda: pyg_vig.create_model("vig_nano", conv="edge", depth=1),
+    "object-detection": lambda: build_detector("retinanet", channels=16, **TINY),
+    "image-segmentation": lambda: build_segmenter("fpn", **TINY),
+}
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_what_is_saved_is_loaded(task: str, tmp_path: Path) -> None:
+    model: nn.Module = NETWORKS[task]().eval()
+    folder = save_pretrained(model, tmp_path / "network", card="Trained on nothing.")
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "model.safetensors"]
+    loaded = from_pretrained(folder)
+    assert not loaded.training
+    assert type(loaded) is type(model)
+    state = loaded.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    card = huggingface_hub.ModelCard.load(folder / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("pyg_vig", task)
+    assert "Trained on nothing." in card.text
+
+
+def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client is replaced by a folder: there is no network in tests."""
+    hub = tmp_path / "hub"
+    calls: list[Any] = []
+
+    def create_repo(self: Any, name: str, **options: Any) -> None:
+        calls.append((name, options))
+
+    def upload_folder(self: Any, *, repo_id: str, folder_path: str, **options: Any) -> str:
+        shutil.copytree(folder_path, hub / repo_id)
+        return f"commit of {repo_id}: {options['commit_message']}"
+
+    def download(name: str, file: str, **options: Any) -> str:
+        calls.append((name, options["revision"]))
+        return str(hub / name / file)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    model = pyg_vig.create_model("vig_nano", depth=1)
+    assert push_to_hub(model, "someone/vig", private=True, commit_message="First") == "commit of someone/vig: First"
+    loaded = from_pretrained("someone/vig", revision="v1")
+    assert calls == [("someone/vig", {"private": True, "exist_ok": True}), ("someone/vig", "v1")]
+    assert torch.equal(loaded.head.classifier.weight, model.head.classifier.weight)
+
+
+def test_other_networks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="was not built by build_detector or build_segmenter"):
+        save_pretrained(nn.Linear(2, 2), tmp_path)

@@ -1,0 +1,134 @@
+"""Training from options to the folder of the run, on a few drawn images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from pyg_vig.tasks import detection, load_model, segmentation
+from pyg_vig.tasks.optimization import rate
+from pyg_vig.tasks.recipes import list_recipes, recipe
+from pyg_vig.train.callbacks import read_metrics
+
+TINY: dict[str, Any] = {
+    "backbone": "pvig_ti",
+    "backbone_options": {"channels": [16, 32, 48, 64], "depths": [1, 1, 1, 1], "k": 2},
+    "train_split": "part",
+    "val_split": "part",
+    "batch_size": 2,
+    "warmup_steps": 1,
+    "accelerator": "cpu",
+    "schedule": "cosine",
+    "lr": 2e-3,
+}
+DETECTOR: dict[str, Any] = {
+    "channels": 16,
+    "head_channels": 32,
+    "anchor_size": 8,
+    "options": {"min_size": 64, "max_size": 96, "rpn_post_nms_top_n_train": 50, "rpn_post_nms_top_n_test": 20},
+}
+
+
+def detector_options(folder: Path, runs: Path, **changes: Any) -> detection.DetectionConfig:
+    return detection.DetectionConfig(data=str(folder), runs=str(runs), **TINY | DETECTOR | changes)
+
+
+def test_a_detector_is_trained_saved_and_evaluated(coco_folder: Path, tmp_path: Path) -> None:
+    run = detection.start(detector_options(coco_folder, tmp_path / "runs", epochs=2, evaluate_every=2))
+    figures = run.fit()
+    assert run.folder.name == "mask_rcnn-pvig_ti"
+    files = {"config.yaml", "curves.png", "last.ckpt", "metrics.csv", "model.safetensors", "result.json"}
+    assert {file.name for file in run.folder.iterdir()} == files
+    assert 0 <= figures["val_box_map"] <= 1
+    first, second = read_metrics(run.folder / "metrics.csv")
+    assert {"train_loss", "train_loss_mask", "lr"} <= set(first)
+    assert "val_mask_map" in second
+    assert "val_mask_map" not in first
+    assert list(load_model(run.weights).config.classes) == ["red", "blue"]
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["anchor_size"] == 8
+
+
+def test_an_interrupted_run_goes_on_exactly(coco_folder: Path, tmp_path: Path) -> None:
+    class Interruption(Exception):
+        pass
+
+    whole = detection.start(detector_options(coco_folder, tmp_path / "whole", epochs=2, evaluate_every=2))
+    whole.fit()
+    part = detection.start(detector_options(coco_folder, tmp_path / "part", epochs=2, evaluate_every=2))
+
+    def interrupt() -> None:
+        if part.module.current_epoch == 1:
+            raise Interruption
+
+    part.module.on_train_epoch_end = interrupt
+    with pytest.raises(Interruption):
+        part.fit()
+    resumed = detection.resume(part.folder)
+    resumed.fit()
+    one, other = (load_model(run.weights).state_dict() for run in (whole, resumed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert [row["epoch"] for row in read_metrics(resumed.folder / "metrics.csv")] == [0, 1]
+
+
+def test_a_segmenter_learns_what_it_is_shown(ade20k_folder: Path, tmp_path: Path) -> None:
+    narrow = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32, "decoder_dropout": 0.0}
+    scales = {"size": 64, "scale_min": 1.0, "scale_max": 1.0, "flip": False, "options": narrow}
+    options = TINY | scales | {"epochs": 12, "evaluate_every": 12, "norm_epochs": 9, "lr": 8e-3}
+    run = segmentation.start(
+        segmentation.SegmentationConfig(data=str(ade20k_folder), runs=str(tmp_path / "runs"), **options)
+    )
+    figures = run.fit()
+    assert figures["val_miou"] > 0.7
+    assert figures["val_pixel_accuracy"] > 0.85
+    assert not any(m.training for m in run.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))
+    rows = read_metrics(run.folder / "metrics.csv")
+    assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(coco_folder: Path, tmp_path: Path) -> None:
+    run = detection.start(detector_options(coco_folder, tmp_path / "runs", detector="retinanet", epochs=1))
+    with torch.no_grad():
+        run.module.model.head.regression_head.bbox_reg.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 \(epoch 0, batch 0"):
+        run.fit()
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipes_are_options_of_their_task(name: str) -> None:
+    values = recipe(name)
+    task: Any = segmentation.SegmentationConfig if "segmenter" in values else detection.DetectionConfig
+    assert task(**values).decoder in name.replace("semantic_", "")
+
+
+def test_learning_rates() -> None:
+    milestones = {"schedule": "steps", "total": 120, "warmup": 10, "milestones": (8 / 12, 11 / 12)}
+    factors = [rate(step, **milestones) for step in (0, 9, 79, 80, 109, 110)]
+    assert factors == pytest.approx([0.1, 1, 1, 0.1, 0.1, 0.01])
+    assert rate(60, schedule="poly", total=120) == pytest.approx(0.5**0.9)
+    assert rate(120, schedule="poly", total=120) == rate(120, schedule="cosine", total=120) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"lr": 0.0}, "lr must be positive"),
+        ({"name": "a/b"}, "name must be a plain folder name"),
+    ],
+)
+def test_options_are_checked(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        detection.DetectionConfig(data="coco", **change)
+
+
+def test_taken_names_and_folders_without_a_run_are_told(coco_folder: Path, tmp_path: Path) -> None:
+    options = detector_options(coco_folder, tmp_path / "runs", name="mine")
+    detection.start(options)
+    with pytest.raises(ValueError, match="exists: choose another --name"):
+        detection.start(options)
+    with pytest.raises(ValueError, match="holds no run"):
+        detection.resume(tmp_path)
