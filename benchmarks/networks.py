@@ -23,6 +23,14 @@ TIMM = {
     "pvig_m": ("resnet101",),  # 8.9 | 7.8
     "vig_b": ("deit_base_patch16_224",),  # 17.7 | 17.6
     "pvig_b": ("deit_base_patch16_224",),  # 16.8
+    "mobilevig_m": ("deit_tiny_patch16_224", "resnet18"),  # 1.5
+    "mobilevig_b": ("resnet34",),  # 2.8 | 3.7
+    "greedyvig_s": ("deit_tiny_patch16_224", "resnet18"),  # 1.6
+    "greedyvig_m": ("resnet34",),  # 3.1
+    "greedyvig_b": ("deit_small_patch16_224", "resnet50"),  # 5.1
+    "attention_vig_s": ("deit_tiny_patch16_224", "resnet18"),  # 1.6
+    "attention_vig_m": ("resnet34",),  # 3.2
+    "attention_vig_b": ("deit_small_patch16_224", "resnet50"),  # 4.8
 }
 
 
