@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from pyg_vig.models import VisionGNN
 from pyg_vig.train.config import RunConfig
-from pyg_vig.train.optimizer import parameter_groups, warmup_cosine
+from pyg_vig.train.optimizer import decayed_names, parameter_groups, warmup_cosine
 from pyg_vig.train.sampling import mix
 from pyg_vig.train.teacher import Teacher
 
@@ -48,18 +48,10 @@ class Classification(L.LightningModule):
         self.model = model
         self.config = config
         self.teacher = teacher
+        self.decayed = decayed_names(model)
         self.mixing = _mixing(config, model.num_classes)
         self.val_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
-
-    def train(self, mode: bool = True) -> Classification:
-        """Training mode, in which frozen norms stay as they are."""
-        super().train(mode)
-        if self.config.frozen_norms:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Scores of every image."""
@@ -89,6 +81,12 @@ class Classification(L.LightningModule):
             return (own + F.cross_entropy(distilled, targets, label_smoothing=smoothing)) / 2
         return (own + F.cross_entropy(distilled, taught)) / 2
 
+    def on_train_start(self) -> None:
+        """Freeze the statistics of batch norms, where that is wanted; validation leaves the modes as they are."""
+        for module in self.model.modules() if self.config.frozen_norms else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""
         batch_number = self.trainer.fit_loop.total_batch_idx
@@ -115,7 +113,7 @@ class Classification(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with the learning rate changed every step."""
         config = self.config
-        groups = parameter_groups(self.model, config.weight_decay)
+        groups = parameter_groups(self.model, config.weight_decay, self.decayed)
         optimizer = torch.optim.AdamW(groups, lr=config.peak_lr)
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(total * min(1.0, config.warmup_epochs / config.epochs))

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
 
+_SHARDED = "_fsdp_wrapped_module."  # what PyTorch adds to the names of sharded modules
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: with weight decay, and without (biases, norms, all that is a vector).
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decayed: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: with weight decay, and without.
 
     Args:
-        model: the network; names from its ``no_weight_decay()``, where it has one, join the second group.
+        model: the network.
         weight_decay: weight decay of the first group.
+        decayed: names of those in the first group, by default :func:`decayed_names`. To be found out before the
+            network is sharded: a shard of a matrix has the shape of a vector.
 
     Example:
         >>> from torch import nn
@@ -21,14 +28,27 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         >>> [len(group["params"]) for group in parameter_groups(nn.Linear(2, 3), 0.05)]
         [1, 1]
     """
-    exempt: set[str] = getattr(model, "no_weight_decay", set)()
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    decayed = decayed_names(model) if decayed is None else decayed
+    first: list[nn.Parameter] = []
+    second: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            free = parameter.dim() <= 1 or name.endswith(".bias") or name in exempt
-            (plain if free else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+            (first if name.replace(_SHARDED, "") in decayed else second).append(parameter)
+    return [{"params": first, "weight_decay": weight_decay}, {"params": second, "weight_decay": 0.0}]
+
+
+def decayed_names(model: nn.Module) -> set[str]:
+    """Names of the parameters with weight decay: no biases, norms or other vectors.
+
+    Args:
+        model: the network; names from its ``no_weight_decay()``, where it has one, are left out.
+    """
+    exempt: set[str] = getattr(model, "no_weight_decay", set)()
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1 and not name.endswith(".bias") and name not in exempt
+    }
 
 
 def warmup_cosine(step: int, *, warmup: int, total: int, floor: float = 0.0) -> float:

@@ -32,3 +32,10 @@ def test_the_learning_rate_rises_to_one_and_falls_to_zero(warmup: int) -> None:
     assert factors[warmup] == 1
     assert factors[-1] == pytest.approx(0)
     assert min(factors[:-1]) > 0
+
+
+def test_the_cosine_may_end_above_zero_and_stay_there() -> None:
+    factors = [warmup_cosine(step, warmup=2, total=10, floor=0.1) for step in range(13)]
+    assert max(factors) == 1
+    assert factors[10:] == pytest.approx([0.1] * 3)
+    assert min(factors[2:]) == pytest.approx(0.1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -19,10 +20,13 @@ from pyg_vig.train import Classification, Run, RunConfig, evaluate
 from pyg_vig.train.callbacks import read_metrics
 
 TINY = {"depth": 2, "channels": 16, "k": 3, "drop_path_rate": 0.2, "drop_rate": 0.2}
+RANDOM = {"rand_augment": "rand-m9-mstd0.5-inc1", "erase": 0.5, "repeats": 2, "mixup": 0.2, "cutmix": 1.0}
 
 
 def config(folder: Path, **changes: Any) -> RunConfig:
-    return replace(RunConfig(limit=96, batch_size=16, options=TINY, epochs=2, runs=str(folder)), **changes)
+    """All that is random, and a running average, so that resuming has to restore all of it."""
+    small = RunConfig(limit=96, batch_size=16, options=TINY, epochs=2, runs=str(folder), ema=0.8, log_every=2, **RANDOM)
+    return replace(small, **changes)
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -32,7 +36,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of three epochs that was never interrupted."""
-    run = Run.start(config(tmp_path_factory.mktemp("runs"), epochs=3, name="whole"))
+    run = Run.start(config(tmp_path_factory.mktemp("runs"), epochs=3, name="whole", accumulate=2))
     run.fit()
     return run
 
@@ -54,6 +58,17 @@ def test_a_run_leaves_its_files(finished: Run) -> None:
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["step"] for row in rows] == [6, 12, 18]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    steps = list(csv.DictReader((finished.folder / "logs/version_0/metrics.csv").open()))
+    costs = [step for step in steps if step["images_per_second"]]
+    assert [int(step["step"]) for step in costs] == list(range(2, 19, 2))
+    assert all(float(step[name]) > 0 for step in costs for name in ("loss", "lr", "images_per_second", "memory_gb"))
+
+
+def test_the_running_average_is_what_is_saved(finished: Run) -> None:
+    state = torch.load(finished.folder / "last.ckpt", weights_only=True)
+    name = "model.head.classifier.weight"
+    assert not torch.equal(state["state_dict"][name], state["current_model_state"][name])
+    assert torch.equal(state["state_dict"][name], weights(finished)["head.classifier.weight"])
     assert RunConfig.load(finished.folder / "config.yaml") == finished.config
 
 
@@ -68,13 +83,13 @@ def test_evaluation_repeats_the_accuracy_of_the_run(finished: Run) -> None:
 
 
 def test_the_same_seed_gives_the_same_network(finished: Run, tmp_path: Path) -> None:
-    again = Run.start(config(tmp_path, epochs=3))
+    again = Run.start(config(tmp_path, epochs=3, accumulate=2))
     again.fit()
     assert_equal_weights(weights(finished), weights(again))
 
 
 def test_an_interrupted_run_resumes_exactly(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run.start(config(tmp_path, epochs=3))
+    run = Run.start(config(tmp_path, epochs=3, accumulate=2))
     step = Classification.training_step
 
     def failing(module: Classification, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -96,12 +111,13 @@ def test_a_killed_process_resumes_exactly(finished: Run, tmp_path: Path) -> None
     finished.config.save(tmp_path / "options.yaml")
     command = [sys.executable, "-m", "pyg_vig.cli", "train", "--config", str(tmp_path / "options.yaml")]
     command += ["--runs", str(tmp_path), "--name", "killed"]
-    metrics = tmp_path / "killed" / "metrics.csv"
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not metrics.exists():
+    while process.poll() is None and not (tmp_path / "killed" / "last.ckpt").exists():
         time.sleep(0.01)
+    time.sleep(0.1)  # into the epoch after
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = Run.resume(tmp_path / "killed")
     resumed.fit()
     assert_equal_weights(weights(finished), weights(resumed))

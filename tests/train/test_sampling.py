@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -28,6 +29,32 @@ def test_every_epoch_has_its_own_order_of_all_images() -> None:
     assert orders[0] != orders[1] != orders[2]
     assert [index for _, index in EpochSampler(20, seed=3, epoch=2)] == orders[2]
     assert [index for _, index in EpochSampler(20, seed=4)] != orders[0]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_processes_share_the_images_of_every_step(repeats: int) -> None:
+    whole = list(EpochSampler(50, seed=1, epoch=2, batch_size=8, repeats=repeats))
+    parts = [
+        list(EpochSampler(50, seed=1, epoch=2, batch_size=8, repeats=repeats, rank=rank, world_size=4))
+        for rank in range(4)
+    ]
+    assert len(whole) == 48  # without the incomplete last step
+    assert [len(part) for part in parts] == [12] * 4
+    for step in range(6):
+        together = [key for part in parts for key in part[2 * step : 2 * step + 2]]
+        assert sorted(together) == sorted(whole[8 * step : 8 * step + 8])
+
+
+def test_repeated_images_are_changed_anew_each_time() -> None:
+    sampler = EpochSampler(9, seed=0, repeats=3)
+    drawn = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        drawn += list(sampler)
+        assert [index for _, index in list(sampler)[::3]] == [index for _, index in list(sampler)[1::3]]
+    assert len(set(drawn)) == 18  # no pair of draw and image twice, so no random number twice
+    images = [data()[key][0].item() for key in drawn[:3]]
+    assert len(set(images)) == 3
 
 
 def test_random_changes_depend_on_seed_epoch_and_image_only() -> None:

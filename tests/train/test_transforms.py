@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 from PIL import Image
 
-from pyg_vig.train.transforms import evaluation_transform, training_transform
+from pyg_vig.models import get_config
+from pyg_vig.train.transforms import PaddedCrop, evaluation_transform, training_transform
 
 IMAGES = {
     "photo": Image.new("RGB", (50, 40), (255, 0, 0)),
@@ -39,6 +42,45 @@ def test_random_changes_change_images() -> None:
         assert not torch.equal(transform(photo), transform(photo))
     transform = training_transform("none", 32, 3)
     assert torch.equal(transform(photo), transform(photo))
+
+
+def test_pixels_are_normalised_by_the_network_s_constants() -> None:
+    model = get_config("mobilevig_ti")
+    image = evaluation_transform(8, 3, mean=model.mean, std=model.std)(torch.full((3, 8, 8), 255, dtype=torch.uint8))
+    assert torch.allclose(image[:, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]))
+    assert get_config("pvig_s").mean == get_config("vig_ti").std == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_randaugment_and_erasing(channels: int) -> None:
+    photo = torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8)
+    plain = training_transform("none", 32, channels)(photo)
+    policy = training_transform("none", 32, channels, rand_augment="rand-m9-mstd0.5-inc1")
+    random.seed(0)
+    assert any(not torch.equal(policy(photo), plain) for _ in range(4))
+    assert policy(photo).shape == (channels, 32, 32)
+    erased = training_transform("none", 32, channels, erase=1.0)(photo)
+    changed = (erased != plain).any(0)
+    assert 0.01 < changed.float().mean() < 0.4
+
+
+def test_padded_crops_shift_and_mirror() -> None:
+    photo = torch.randint(1, 255, (1, 16, 16), dtype=torch.uint8)
+    shifts = set()
+    for _ in range(40):
+        image = PaddedCrop(16)(photo)
+        inside = image[:, 2:-2, 2:-2]
+        found = [
+            (dy, dx, mirror)
+            for dy in range(5)
+            for dx in range(5)
+            for mirror, source in enumerate((photo, photo.flip(2)))
+            if torch.equal(source[:, dy : dy + 12, dx : dx + 12], inside)
+        ]
+        assert len(found) == 1
+        shifts.add(found[0])
+    assert len(shifts) > 15
+    assert {mirror for _, _, mirror in shifts} == {0, 1}
 
 
 def test_errors() -> None:

@@ -1,0 +1,45 @@
+"""The recipes that come with the package."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyg_vig.cli import main
+from pyg_vig.configs import list_recipes, recipe
+from pyg_vig.models import HybridConfig, get_config, list_models
+from pyg_vig.train import RunConfig
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_is_a_run(name: str) -> None:
+    config = RunConfig(**recipe(name))
+    network = get_config(config.model, **config.options)
+    assert (config.teacher is not None) <= network.distilled
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name != "vig_nano"])
+def test_every_published_network_has_the_recipe_of_its_paper(name: str) -> None:
+    config = RunConfig(**recipe(name))
+    assert config.model == name
+    assert (config.epochs - config.cooldown_epochs, config.batch_size, config.peak_lr) == (300, 1024, 2e-3)
+    assert (config.warmup_epochs, config.weight_decay, config.label_smoothing) == (20, 0.05, 0.1)
+    assert (config.mixup, config.cutmix, config.erase, config.repeats, config.ema) == (0.8, 1.0, 0.25, 3, 0.99996)
+    assert config.options["drop_path_rate"] == (0.3 if name in ("vig_b", "pvig_b") else 0.1)
+    assert (config.teacher is not None) == isinstance(get_config(name), HybridConfig)
+
+
+def test_unknown_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="unknown recipe 'vig_xl': choose fashion_mnist, "):
+        recipe("vig_xl")
+    with pytest.raises(SystemExit):
+        main(["train", "--recipe", "vig_xl"])
+    assert "pyg-vig train: unknown recipe 'vig_xl'" in capsys.readouterr().err
+
+
+def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--recipe", "pvig_b", "--epochs", "5", "--options.k", "4", "--print_config"])
+    printed = capsys.readouterr().out
+    assert "epochs: 5" in printed
+    assert "batch_size: 1024" in printed
+    assert "  drop_path_rate: 0.3\n  k: 4" in printed

@@ -1,0 +1,93 @@
+"""Two processes learn what one learns from the same images a step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyg_vig
+from pyg_vig.train import ImageData, Run, RunConfig, load_splits
+from pyg_vig.train.folder import new_folder
+
+# Norms are frozen, as those of two processes differ; the graph is fixed, as k-NN amplifies rounding.
+OPTIONS = {"depth": 2, "channels": 16, "graph": "grid"}
+
+
+def config(runs: Path, **changes: object) -> RunConfig:
+    options = RunConfig(
+        limit=64, batch_size=16, epochs=2, options=OPTIONS, frozen_norms=True, accelerator="cpu", runs=str(runs)
+    )
+    return replace(options, **changes)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return pyg_vig.load_model(folder / "model.safetensors").state_dict()
+
+
+def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], atol=2e-5), name
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run.start(config(tmp_path_factory.mktemp("alone")))
+    run.fit()
+    return run
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
+    config(tmp_path, devices=2).save(tmp_path / "options.yaml")
+    command = [sys.executable, "-m", "pyg_vig.cli", "train", "--config", str(tmp_path / "options.yaml")]
+    finished = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in tmp_path.glob("digits*")] == ["digits-vig_nano"]
+    assert finished.stdout.count("test accuracy") == 1
+    trained = weights(tmp_path / "digits-vig_nano")
+    assert_close(weights(alone.folder), trained)
+    start = alone.start(config(tmp_path, name="start")).model.state_dict()
+    assert not torch.allclose(start["head.classifier.weight"], trained["head.classifier.weight"], atol=1e-2)
+
+
+def test_accumulated_batches_learn_what_a_whole_one_does(alone: Run, tmp_path: Path) -> None:
+    run = Run.start(config(tmp_path, accumulate=4, grad_checkpointing=True))
+    run.fit()
+    assert_close(weights(alone.folder), weights(run.folder))
+
+
+def test_frozen_norms_keep_their_statistics(alone: Run) -> None:
+    state = weights(alone.folder)
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    assert len(means) > 5
+    assert all(not mean.any() for mean in means)
+
+
+def test_processes_share_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYG_VIG_RUN", "")  # whatever is set in here is gone after the test
+    monkeypatch.delenv("PYG_VIG_RUN")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ValueError, match="need a common --name"):
+        new_folder(config(tmp_path))
+    assert new_folder(config(tmp_path, name="mine")) == tmp_path / "mine"
+    monkeypatch.setenv("RANK", "0")
+    first = new_folder(config(tmp_path))
+    monkeypatch.setenv("RANK", "1")
+    assert new_folder(config(tmp_path)) == first
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+
+
+def test_batches_that_cannot_be_shared(tmp_path: Path) -> None:
+    options = config(tmp_path, accumulate=3)
+    data = ImageData(load_splits("digits"), pyg_vig.models.get_config("vig_nano", in_channels=1), options)
+    with pytest.raises(ValueError, match="16 cannot be shared by 1 x 3"):
+        data.train_dataloader()

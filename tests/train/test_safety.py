@@ -1,0 +1,85 @@
+"""What may go wrong in a long run: files that cannot be read, losses that are no numbers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pyg_vig.cli import main
+from pyg_vig.models import get_config
+from pyg_vig.train import Classification, ImageData, Run, RunConfig, load_splits
+from pyg_vig.train.callbacks import read_metrics
+
+TINY = {"depth": 1, "channels": 16, "k": 3}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of eight photos; a JPEG that ends too early, and a text that is called an image."""
+    root = tmp_path / "photos"
+    for part in ("train", "val"):
+        for label, name in enumerate(("cat", "dog")):
+            (root / part / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("RGB", (40, 40), (label * 200, 10 * i, 0)).save(root / part / name / f"{i}.jpg")
+        whole = (root / part / "cat" / "3.jpg").read_bytes()
+        (root / part / "cat" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+        (root / part / "dog" / "5.jpg").write_text("no image")
+    return root
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_are_named_skipped_and_counted(photos: Path, workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    config = RunConfig(data=f"imagefolder:{photos}", batch_size=4, workers=workers)
+    data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
+    labels = torch.cat([labels for _, labels in data.train_dataloader()])
+    assert labels.bincount().tolist() == [7, 7]
+    assert data.skipped == 2
+    if workers == 0:  # other processes log for themselves
+        assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+        assert {name for name in ("cat/3.jpg", "dog/5.jpg") if name in caplog.text} == {"cat/3.jpg", "dog/5.jpg"}
+
+
+def test_a_batch_without_any_image_is_an_error(photos: Path) -> None:
+    config = RunConfig(data=f"imagefolder:{photos}", batch_size=1)
+    data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
+    with pytest.raises(ValueError, match=r"no image of a batch can be read: .*3\.jpg"):
+        list(data.val_dataloader())
+
+
+def test_a_run_on_bad_images_ends_and_tells(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["train", "--data", f"imagefolder:{photos}", "--options.depth", "1", "--epochs", "1", "--batch-size", "8"])
+    printed = capsys.readouterr().out
+    assert "skipped       6 times an image that cannot be read" in printed  # training, validation and test
+    assert "on 14 held-out images" in printed
+    assert read_metrics(next(tmp_path.glob("runs/*/metrics.csv")))[0]["skipped_images"] == 4
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    step = Classification.training_step
+
+    def diverging(module: Classification, images: Any, batch_idx: int) -> torch.Tensor:
+        loss = step(module, images, batch_idx)
+        return loss * torch.nan if (module.current_epoch, batch_idx) == (1, batch) else loss
+
+    run = Run.start(RunConfig(limit=48, batch_size=8, options=TINY, epochs=3, runs=str(tmp_path)))
+    images = ", ".join(map(str, run.data.images_of_batch(1, batch)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Classification, "training_step", diverging)
+        with pytest.raises(
+            FloatingPointError, match=rf"nan in step {7 + batch} \(epoch 1, batch {batch}, .* images {images}, "
+        ):
+            run.fit()
+    kept = torch.load(run.folder / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 6  # of the epoch before
+    Run.resume(run.folder).fit()
+    assert [row["epoch"] for row in read_metrics(run.folder / "metrics.csv")] == [0, 1, 2]
