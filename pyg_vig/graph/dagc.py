@@ -72,7 +72,7 @@ class DAGCGraph(torch.nn.Module):
             shifts = range(self.step, size, self.step)
             return torch.stack([_distance(maps, maps.roll(shift, dim)) for shift in shifts], dim=-1)
         lines = maps.unflatten(dim, (-1, self.step)).movedim(dim, 3)  # (B, ., ., clique, C)
-        pairs = torch.cdist(lines, lines, p=1)  # (B, ., ., clique, clique)
+        pairs = _all_distances(lines)  # (B, ., ., clique, clique)
         members = size // self.step
         pairs = pairs.gather(-1, _previous(members, maps.device).expand(*pairs.shape[:-1], -1))
         return pairs.movedim(3, dim).flatten(dim, dim + 1)
@@ -80,6 +80,13 @@ class DAGCGraph(torch.nn.Module):
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().sum(-1)
+
+
+def _all_distances(x: Tensor) -> Tensor:
+    """Distance of every row to every other, ``(..., n, C) -> (..., n, n)``."""
+    if torch.compiler.is_exporting():  # ONNX has no such operator
+        return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
+    return torch.cdist(x, x, p=1)
 
 
 def _threshold(maps: Tensor) -> Tensor:

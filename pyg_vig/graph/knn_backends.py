@@ -106,7 +106,7 @@ def _nearest(
         left, right = targets[graphs, rows], sources[graphs].mT
         distance = torch.bmm(left, right, out=out) if start is None else torch.baddbmm(start, left, right, out=out)
         if self_loops is False or (self_loops and bias is None):  # a bias ranks the node itself, as published
-            distance.diagonal(rows.start or 0, 1, 2).fill_(-torch.inf if self_loops else torch.inf)
+            distance = _fill_diagonal(distance, rows.start or 0, -torch.inf if self_loops else torch.inf)
         return smallest(distance, count)
 
     (graphs, n), m = targets.shape[:2], sources.size(1)
@@ -120,6 +120,15 @@ def _nearest(
         shape = (part.size(0), part.size(1), m)
         part.copy_(search(some, rows, buffer[: shape[0] * shape[1] * m].view(shape)))
     return index
+
+
+def _fill_diagonal(distance: Tensor, first: int, value: float) -> Tensor:
+    """Set the distance of every node to itself, in column ``first`` of the first row and one further in each row."""
+    if not torch.compiler.is_exporting():
+        distance.diagonal(first, 1, 2).fill_(value)
+        return distance
+    row, column = (torch.arange(size, device=distance.device) for size in distance.shape[1:])
+    return distance.masked_fill(row.unsqueeze(1) + first == column, value)  # ONNX knows no writing through a view
 
 
 def _chunks(graphs: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
