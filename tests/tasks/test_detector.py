@@ -103,6 +103,7 @@ def test_pyramid_vig_s_has_the_published_size(detector: str, parameters: float, 
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"backbone": "resnet50"}, "unknown model 'resnet50'"),
         ({"min_size": 64}, "unknown option min_size: torchvision's arguments go into options"),
+        ({"options": {"min_sise": 64}}, "MaskRCNN has no option min_sise: valid ones are .*min_size"),
         ({"classes": ["a", "b"]}, "2 names for 3 classes"),
     ],
 )

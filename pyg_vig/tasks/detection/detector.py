@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torchvision.models.detection import MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
@@ -137,6 +139,7 @@ def build_detector(
 
 def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:
     """The detector of a configuration; it keeps it as ``model.config``."""
+    _check_options(config)
     pyramid = PyramidBackbone(
         config.backbone, weights=weights, freeze_norm=config.freeze_norm, **config.backbone_options
     )
@@ -144,6 +147,17 @@ def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet
     model = _BUILDERS[config.detector](config, pyramid, options)
     model.config = config
     return model
+
+
+def _check_options(config: DetectorConfig) -> None:
+    """Tell options that torchvision's classes would swallow."""
+    kind = RetinaNet if config.detector == "retinanet" else MaskRCNN
+    valid = {*signature(kind).parameters, *signature(GeneralizedRCNNTransform).parameters} - {"backbone", "kwargs"}
+    unknown = sorted(set(config.options) - valid)
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no option {', '.join(unknown)}: valid ones are {', '.join(sorted(valid))}"
+        )
 
 
 def _retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> RetinaNet:
