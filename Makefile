@@ -10,7 +10,7 @@ MANIFEST := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs figures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev ## Check format, lint and types
 
 bench: $(VENV)/.dev ## Measure speed and memory (ARGS: of benchmarks, such as --reference DIR)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+figures: $(VENV)/.dev ## Draw the figures of the documentation again (ARGS: of scripts/figures.py)
+	$(BIN)/python scripts/figures.py $(ARGS)
 
 docs: $(VENV)/.docs ## Build the documentation into build/site (ARGS: of mkdocs build)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)

@@ -112,7 +112,8 @@ def plot_points(
     ax.scatter(*pos.T, s=size, c="0.72", linewidths=0, depthshade=True)
     for turn, center in enumerate(centers):
         _neighborhood(ax, pos, neighbors_of(edge_index, center), center, colors[turn % len(colors)], size)
-    ax.set_aspect("equal")
+    extent = np.ptp(pos, axis=0)
+    ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.35)  # one scale for all axes
     ax.set_axis_off()
     return ax
 

@@ -16,7 +16,8 @@ from pyg_vig.analysis import edge_lengths, patch_centers
 from pyg_vig.graph import Layout
 from pyg_vig.plot.style import COLORS, as_picture, draw_image, draw_star, node_at
 
-_THINNEST, _THICKEST = 0.3, 3.0  # lines, in points
+_THINNEST, _THICKEST = 0.3, 2.4  # lines, in points
+_THIN = 0.7  # lines without a weight
 _FAINTEST = 0.15  # opacity of a weight of zero
 
 
@@ -33,7 +34,8 @@ def plot_edges(
 ) -> Axes:
     """Draw every edge of a block between the centres of its patches, coloured by length or by weight.
 
-    Long edges (or heavy ones) lie on top. ``figure.colorbar(ax.collections[0])`` adds their scale: pixels or weights.
+    Short edges (or heavy ones) lie on top, and many are drawn fainter than few.
+    ``figure.colorbar(ax.collections[0])`` adds their scale: pixels or weights.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
@@ -68,10 +70,10 @@ def plot_edges(
         mine &= edges[0] != edges[1]
     edges = edges[:, mine]
     shown = edge_lengths(edges, places, source_places) if weights is None else weights.detach().cpu()[mine]
-    order = shown.argsort()
-    width = _THINNEST + 0.4 if weights is None else _widths(shown[order])
+    order = shown.argsort(descending=weights is None)
+    width = _THIN if weights is None else _widths(shown[order])
     segments = torch.stack([source_places[edges[0]], places[edges[1]]], dim=1)[order]
-    lines = LineCollection(list(segments.numpy()), cmap=cmap, linewidths=width, alpha=0.6)
+    lines = LineCollection(list(segments.numpy()), cmap=cmap, linewidths=width, alpha=_opacity(len(order)))
     lines.set_array(shown[order].numpy())
     ax.add_collection(lines)
     return ax
@@ -154,6 +156,11 @@ def _places(size: tuple[int, int], layout: Layout, source_layout: Layout | None)
     """Centres of destination and source patches in pixels."""
     places = patch_centers(layout, size)
     return places, places if source_layout is None else patch_centers(source_layout, size)
+
+
+def _opacity(lines: int) -> float:
+    """So that the image stays visible behind thousands of lines."""
+    return min(0.8, max(0.2, 500 / max(lines, 1)))
 
 
 def _widths(weights: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ from pyg_vig.analysis import times_chosen
 from pyg_vig.graph import Layout
 from pyg_vig.plot.style import COLORS, as_picture, draw_star, node_at
 
-_OPACITY = 0.7  # of the counts over the grey image
+_OPACITY = 0.6  # of the counts over the grey image
 
 
 def plot_hubs(
@@ -93,9 +93,7 @@ def plot_degrees(counts: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axe
         degrees = np.sort(values.detach().cpu().numpy())
         share = 1 - np.arange(len(degrees)) / len(degrees)
         ax.step(degrees, share, where="pre", color=COLORS[turn % len(COLORS)], label=name)
-    ax.set(
-        xlabel="number of patches that have a patch as neighbour", ylabel="share of the patches with so many", ylim=0
-    )
+    ax.set(xlabel="nodes that have it as neighbour", ylabel="share of the nodes with at least so many", ylim=0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
     return ax
