@@ -15,13 +15,14 @@ import pyg_vig
 from pyg_vig.train import ImageData, Run, RunConfig, load_splits
 from pyg_vig.train.folder import new_folder
 
-# Norms are frozen, as those of two processes differ; the graph is fixed, as k-NN amplifies rounding.
+# Norms are frozen, as those of two processes differ. The graph is fixed, and float64 it is, as k-NN and Adam (where a
+# gradient is all but zero) amplify rounding.
 OPTIONS = {"depth": 2, "channels": 16, "graph": "grid"}
 
 
 def config(runs: Path, **changes: object) -> RunConfig:
     options = RunConfig(
-        limit=64, batch_size=16, epochs=2, options=OPTIONS, frozen_norms=True, accelerator="cpu", runs=str(runs)
+        limit=64, batch_size=16, epochs=2, options=OPTIONS, frozen_norms=True, precision="64-true", runs=str(runs)
     )
     return replace(options, **changes)
 
@@ -33,7 +34,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
-        assert torch.allclose(value, second[name], atol=2e-5), name
+        assert torch.allclose(value, second[name], atol=1e-6), name
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
-    config(tmp_path, devices=2).save(tmp_path / "options.yaml")
+    config(tmp_path, accelerator="cpu", devices=2).save(tmp_path / "options.yaml")
     command = [sys.executable, "-m", "pyg_vig.cli", "train", "--config", str(tmp_path / "options.yaml")]
     finished = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=900
     )
     assert finished.returncode == 0, finished.stderr
     assert [path.name for path in tmp_path.glob("digits*")] == ["digits-vig_nano"]
