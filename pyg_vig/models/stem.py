@@ -94,6 +94,9 @@ class PatchStem(nn.Module):
                 f"the patch stem needs x of shape (N, {self.in_channels} * {self.patch_size}^2 = "
                 f"{self.linear.in_features}), got {got}: use ImageToGraph(patch_size={self.patch_size})"
             )
+        for name in ("edge_index", "batch"):
+            if data.get(name) is not None and data[name].device != data.x.device:
+                raise ValueError(f"x is on {data.x.device} but {name} on {data[name].device}: use data.to(device)")
         batch = data.batch if data.batch is not None else data.x.new_zeros(data.x.size(0), dtype=torch.int64)
         layout = Layout.from_batch(batch, getattr(data, "num_graphs", None) if data.batch is not None else 1)
         grids = data.get("grid")
