@@ -6,6 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+__all__ = ["list_recipes", "recipe"]
+
 
 def list_recipes() -> list[str]:
     """Names of the recipes: those of the networks on ImageNet bear the name of the network.
