@@ -19,19 +19,16 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyg_vig"
 _CLOSED = {PACKAGE / "nn", PACKAGE / "graph"}  # parts that make all that is public in their folders public themselves
-OPTIONAL = ["howto/detection.md", "howto/export.md", "training.md"]  # written with the parts that they are about
 
+_OUTSIDE = re.compile(r"\]\(((?:\.\./)+)((?:benchmarks|examples|notebooks|pyg_vig|scripts)/[\w./-]+)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add to the navigation what is found."""
-    docs = Path(config.docs_dir)
     for section in config.nav or []:
         if "Tutorials" in section:
             section["Tutorials"] += notebooks()
-        if "How to" in section:
-            section["How to"] = [entry for entry in section["How to"] if _exists(docs, *entry.values())]
     config.nav.insert(-3, {"Reference": [{name: _page_of(name)} for name in public_parts()]})
     return config
 
@@ -39,13 +36,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 @event_priority(50)  # before the plugin that makes pages of notebooks
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files of the folder ``docs``."""
-    for path in notebooks():
+    for path in sorted({*notebooks(), *_linked_files(Path(config.docs_dir))}):
         files.append(File(path, str(ROOT), config.site_dir, config.use_directory_urls))
     for name in public_parts():
         content = f"# {name}\n\n::: {name}\n"
         files.append(File.generated(config, _page_of(name), content=content))
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text()))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links out of the folder ``docs`` lead to the copies beside the pages."""
+    return _OUTSIDE.sub(lambda found: f"]({found[1][len('../') :]}{found[2]}", markdown)
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -69,12 +71,14 @@ def notebooks() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
+def _linked_files(docs: Path) -> list[str]:
+    """Files of the repository that pages link to."""
+    links = [link for page in docs.rglob("*.md") for link in _OUTSIDE.findall(page.read_text())]
+    return [path for _, path in links]
+
+
 def _page_of(name: str) -> str:
     return f"reference/{name}.md"
-
-
-def _exists(docs: Path, page: str) -> bool:
-    return page not in OPTIONAL or (docs / page).is_file()
 
 
 def _formula(found: re.Match[str]) -> str:
