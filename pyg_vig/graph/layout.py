@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 
@@ -72,6 +73,28 @@ class Layout:
             raise ValueError(f"'batch' names graph {largest - 1}, but there are only {num_graphs} graphs")
         num_graphs = largest if num_graphs is None else num_graphs
         return cls(num_graphs, batch.numel(), batch=batch)
+
+    @classmethod
+    def from_data(cls, data: Data) -> Layout:
+        """The grid of an image that :class:`~pyg_vig.transforms.ImageToGraph` made a graph of, or of a batch of such
+        images of one size.
+
+        Raises:
+            ValueError: for data without a ``grid``, or grids of different sizes.
+
+        Example:
+            >>> import torch
+            >>> from pyg_vig.graph import Layout
+            >>> from pyg_vig.transforms import ImageToGraph
+            >>> Layout.from_data(ImageToGraph(patch_size=16)(torch.rand(3, 64, 96))).grid
+            (4, 6)
+        """
+        if data.get("grid") is None:
+            raise ValueError(f"expected a graph made by ImageToGraph, with a grid, got {data}")
+        grids = data.grid.view(-1, 2).tolist()
+        if any(grid != grids[0] for grid in grids):
+            raise ValueError(f"images of different sizes have no grid in common, got {grids}: take them one by one")
+        return cls.from_grid(len(grids), *grids[0])
 
     @property
     def is_equal(self) -> bool:

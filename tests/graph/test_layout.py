@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch_geometric.data import Batch, Data
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 
@@ -108,3 +109,15 @@ class TestMaps:
     def test_no_grid(self):
         with pytest.raises(ValueError, match="no grid"):
             to_map(torch.rand(4, 3), Layout.from_equal(1, 4))
+
+
+def test_layout_of_image_graphs():
+    graph = Data(x=torch.rand(6, 3), grid=torch.tensor([[2, 3]]))
+    assert Layout.from_data(graph).grid == (2, 3)
+    layout = Layout.from_data(Batch.from_data_list([graph, graph]))
+    assert (layout.num_graphs, layout.num_nodes, layout.grid) == (2, 12, (2, 3))
+    with pytest.raises(ValueError, match="made by ImageToGraph"):
+        Layout.from_data(Data(x=torch.rand(6, 3)))
+    other = Data(x=torch.rand(6, 3), grid=torch.tensor([[3, 2]]))
+    with pytest.raises(ValueError, match="take them one by one"):
+        Layout.from_data(Batch.from_data_list([graph, other]))
