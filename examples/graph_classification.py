@@ -1,20 +1,24 @@
 """Proteins as graphs: `python examples/graph_classification.py --root DATA --dataset PROTEINS`.
 
-Protocol of "Benchmarking Graph Neural Networks" (https://arxiv.org/abs/2003.00982): its 10 fixed splits into 80 % for
-training, 10 % for validation and 10 % for test (`DATA/splits_dwivedi/NAME_{train,val,test}.index`, one line a split);
-the learning rate halves when the validation loss stalls; the epoch with the lowest validation loss is tested. DATA is
-the root of PyG's TUDataset. Without --root, a set of generated rings and trees.
+The 10 fixed splits of "Benchmarking Graph Neural Networks" (https://arxiv.org/abs/2003.00982) into 80 % for training,
+10 % for validation and 10 % for test, so that every graph is in one test part. They are read from
+`DATA/splits_dwivedi/NAME_{train,val,test}.index`, one line a split. One epoch is chosen for all splits: that with the
+best mean accuracy on the validation parts. Printed beside it: the epoch with the best mean accuracy on the test parts,
+which is how the GIN paper (https://arxiv.org/abs/1810.00826) chose, training on 90 % of the graphs; it flatters. Nodes
+know their attributes, their degree and the size of the graph. DATA is the root of PyG's TUDataset. Without --root,
+generated trees and grids.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch_geometric.data import Data
+from results import write
+from torch_geometric.data import Batch, Data
 from torch_geometric.datasets import TUDataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.utils import barabasi_albert_graph, degree, grid
@@ -22,7 +26,10 @@ from tqdm import tqdm
 
 from pyg_vig.nn import GraphEncoder
 
-PUBLISHED = {"PROTEINS": "GatedGCN 76.4, GIN 74.1", "ENZYMES": "GatedGCN 65.7, GIN 65.3"}
+PUBLISHED = {
+    "PROTEINS": "GatedGCN 76.4, GIN 74.1; GIN 76.2 in its own paper, chosen on the test parts",
+    "ENZYMES": "GatedGCN 65.7, GIN 65.3",
+}
 SPLIT_NAMES = {"PROTEINS": "PROTEINS_full", "ENZYMES": "ENZYMES"}
 
 
@@ -33,8 +40,10 @@ def load(root: str | None, name: str) -> tuple[list[Data], list[dict[str, list[i
     graphs = list(TUDataset(root, name, use_node_attr=True))
     x = torch.cat([graph.x for graph in graphs])
     for graph in graphs:
-        log_degree = degree(graph.edge_index[1], graph.num_nodes).log1p().unsqueeze(1)
-        graph.x = torch.cat([(graph.x - x.mean(0)) / (x.std(0) + 1e-6), log_degree], dim=1)
+        log_degree = degree(graph.edge_index[1], graph.num_nodes).log1p()
+        log_size = torch.full_like(log_degree, math.log(graph.num_nodes / 30))
+        places = torch.stack([log_degree, log_size], dim=1)
+        graph.x = torch.cat([(graph.x - x.mean(0)) / (x.std(0) + 1e-6), places], dim=1)
     lines = {
         part: (Path(root) / "splits_dwivedi" / f"{SPLIT_NAMES[name]}_{part}.index").read_text().split()
         for part in ("train", "val", "test")
@@ -56,52 +65,43 @@ def generated() -> list[Data]:
 
 
 @torch.no_grad()
-def evaluate(model: GraphEncoder, graphs: list[Data]) -> tuple[float, float]:
-    """Loss and accuracy."""
-    model.eval()
-    loss, correct = 0.0, 0
-    for batch in DataLoader(graphs, batch_size=256):
-        out = model(batch.x, batch.edge_index, batch=batch.batch, batch_size=batch.num_graphs)
-        loss += F.cross_entropy(out, batch.y, reduction="sum").item()
-        correct += int((out.argmax(1) == batch.y).sum())
-    return loss / len(graphs), correct / len(graphs)
+def accuracy(model: GraphEncoder, batch: Batch) -> float:
+    out = model.eval()(batch.x, batch.edge_index, batch=batch.batch, batch_size=batch.num_graphs)
+    return (out.argmax(1) == batch.y).double().mean().item()
 
 
-def run(graphs: list[Data], split: dict[str, list[int]], options: argparse.Namespace, seed: int) -> float:
-    """Train on one split; the test accuracy at the lowest validation loss."""
+def run(graphs: list[Data], split: dict[str, list[int]], options: argparse.Namespace, seed: int) -> list[list[float]]:
+    """Train on one split: accuracies on the validation and on the test part after every epoch."""
     torch.manual_seed(seed)
     train, val, test = ([graphs[i] for i in split[part]] for part in ("train", "val", "test"))
-    classes = int(max(graph.y for graph in graphs)) + 1
+    held_out = [Batch.from_data_list(part) for part in (val, test)]
     model = GraphEncoder(
         graphs[0].num_features,
         options.hidden,
-        classes,
+        int(max(graph.y for graph in graphs)) + 1,
         depth=options.depth,
         conv=options.conv,
-        pool="mean",
         jumping="cat",
         drop_rate=options.drop_rate,
         drop_path_rate=0.1,
+        fc=False,
+        ffn=False,
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=options.patience)
-    best_loss, best = float("inf"), copy.deepcopy(model.state_dict())
+    loader = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.epochs * len(loader))
+    curve = []
     for _ in (bar := tqdm(range(options.epochs), desc=f"split {seed}", leave=False)):
         model.train()
-        for batch in DataLoader(train, batch_size=32, shuffle=True, drop_last=True):
+        for batch in loader:
             optimizer.zero_grad()
             out = model(batch.x, batch.edge_index, batch=batch.batch, batch_size=batch.num_graphs)
-            F.cross_entropy(out, batch.y).backward()
+            F.cross_entropy(out, batch.y, label_smoothing=0.1).backward()
             optimizer.step()
-        loss, accuracy = evaluate(model, val)
-        schedule.step(loss)
-        bar.set_postfix(val=f"{accuracy:.1%}")
-        if loss < best_loss:
-            best_loss, best = loss, copy.deepcopy(model.state_dict())
-        if optimizer.param_groups[0]["lr"] < 2e-5:
-            break
-    model.load_state_dict(best)
-    return evaluate(model, test)[1]
+            schedule.step()
+        curve.append([accuracy(model, part) for part in held_out])
+        bar.set_postfix(val=f"{curve[-1][0]:.1%}")
+    return curve
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,19 +109,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", help="root of PyG's TUDataset; generated graphs if not given")
     parser.add_argument("--dataset", choices=sorted(PUBLISHED), default="PROTEINS")
     parser.add_argument("--conv", default="gin", help="conv of ours, or a PyG class name")
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--patience", type=int, default=5, help="epochs without progress before the rate halves")
+    parser.add_argument("--hidden", type=int, default=32)
+    parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--drop-rate", type=float, default=0.5)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--splits", type=int, default=10, help="how many of the splits to run")
+    parser.add_argument("--output", metavar="FILE.json", help="keep the accuracies of all epochs and splits")
     options = parser.parse_args(arguments)
     graphs, splits = load(options.root, options.dataset)
-    results = torch.tensor([run(graphs, split, options, seed) for seed, split in enumerate(splits[: options.splits])])
+    curves: list[list[list[float]]] = []
+    for seed, split in enumerate(splits[: options.splits]):
+        curves.append(run(graphs, split, options, seed))
+        write(options, validation_and_test_accuracy_by_epoch=curves, published=PUBLISHED[options.dataset])
+    val, test = torch.tensor(curves).mul(100).unbind(-1)  # (splits, epochs) each
+    chosen, flattering = test[:, val.mean(0).argmax()], test[:, test.mean(0).argmax()]
     name = options.dataset if options.root else "generated graphs"
-    spread = f" ± {100 * results.std():.1f}" if len(results) > 1 else ""
-    print(f"{name}, {options.conv}: test accuracy {100 * results.mean():.1f}{spread} % over {len(results)} splits")
+    spread = f" ± {chosen.std():.1f}" if len(curves) > 1 else ""
+    print(f"{name}, {options.conv}: test accuracy {chosen.mean():.1f}{spread} % over {len(curves)} splits")
+    print(f"with the epoch chosen on the test parts: {flattering.mean():.1f} %")
     if options.root:
         print(f"published on the same splits: {PUBLISHED[name]}")
 

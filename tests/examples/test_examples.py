@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,12 @@ def test_samples_hold_the_edges_of_the_graph():
     for seed in range(3):
         assert 1 <= (edges[1] == seed).sum() <= 4
     assert edges.max() == len(nodes) - 1
+
+
+def test_point_cloud_curves(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = {"settings": {"model": "dgcnn"}, "curve": [{"minutes": 1.0, "accuracy": 0.5}]}
+    file, picture = tmp_path / "run.json", tmp_path / "curves.png"
+    file.write_text(json.dumps(run))
+    importlib.import_module("point_cloud_curves").main([str(file), "-o", str(picture)])
+    assert picture.stat().st_size > 10_000
