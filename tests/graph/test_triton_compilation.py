@@ -1,0 +1,51 @@
+"""The kernels compile to machine code for a GPU, which needs none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+triton = pytest.importorskip("triton")
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"),
+    # Triton 3.9, on a setting that its next release changes; no kernel here depends on it.
+    pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
+]
+
+FLAGS = {"HAS_PTR", "HAS_WEIGHT", "RAGGED", "HAS_BASE", "HAS_BIAS"}
+TILES = {"ROWS": 32, "COLUMNS": 64, "CHANNELS": 32, "SLOTS": 16, "ITSELF": 2}
+POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
+ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
+
+
+def machine_code(kernel: Any, dtype: str, pointers: dict[str, str]) -> bytes:
+    """The kernel with all its options on, for an H100."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    names = {**dict.fromkeys(ROWS, dtype), "out": dtype, **POINTERS, **pointers}
+    constants = {"ACCUMULATOR": triton.language.float32, **dict.fromkeys(FLAGS, True), **TILES}
+    signature = {name: "constexpr" if name in constants else names.get(name, "i32") for name in kernel.arg_names}
+    fixed = {(place,): constants[name] for place, name in enumerate(kernel.arg_names) if name in constants}
+    compiled = triton.compile(ASTSource(kernel, signature, fixed), target=GPUTarget("cuda", 90, 32))
+    return compiled.asm["cubin"]
+
+
+@pytest.mark.parametrize("name", ["largest", "sum", "products", "scatter", "gather_winners"])
+def test_reductions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyg_vig.graph.triton_kernels import reduce
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions are in float32
+    assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers)
+
+
+def test_nearest_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyg_vig.graph.triton_kernels import knn
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    assert machine_code(knn._nearest_kernel, "*fp32", {"src": "*fp32", "dst": "*fp32", "out": "*i64"})
