@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.case import Case
 from benchmarks.dense import DenseConv, dense_knn, rolled_max
-from pyg_vig.benchmark import in_fresh_process, interleave
+from pyg_vig.benchmark import in_fresh_process, interleave, record_products
+from pyg_vig.benchmark.networks import PRODUCTS
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, NeighborTable, SVGAGraph, knn_table, neighbor_max, svga_graph, to_map
 from pyg_vig.nn import conv_resolver
@@ -58,7 +59,8 @@ def _measure(part: str, case: Case, nodes: int, channels: int, rounds: int) -> l
         timings = interleave(subjects, rounds)
         for name in subjects:
             row = {"step": step, "subject": name, "median": timings.median(name)}
-            rows.append({**row, "speedup": timings.speedup(name, DENSE), "seconds": timings.seconds[name]})
+            row |= {"speedup": timings.speedup(name, DENSE), "share_of_products": timings.speedup(name, PRODUCTS)}
+            rows.append({**row, "seconds": timings.seconds[name]})
     return rows
 
 
@@ -68,10 +70,17 @@ def knn_subjects(x: Tensor) -> dict[str, Subject]:
     subjects: dict[str, Subject] = {
         DENSE: partial(dense_knn, x, K),
         TABLE: partial(knn_table, rows, K, layout, cosine=True, backend="dense"),
+        PRODUCTS: partial(_distances_one_by_one, x, x.new_empty(x.size(1), x.size(1))),
     }
     if x.size(2) <= 3 and importlib.util.find_spec("torch_cluster"):
         subjects["pyg_vig, torch_cluster"] = partial(knn_table, rows, K, layout, cosine=True, backend="torch_cluster")
     return subjects
+
+
+def _distances_one_by_one(x: Tensor, buffer: Tensor) -> None:
+    """The products that k-NN cannot do without, image after image into one buffer."""
+    for image in x:
+        torch.mm(image, image.mT, out=buffer)
 
 
 def pool_subjects(x: Tensor) -> dict[str, Subject]:
@@ -101,20 +110,22 @@ def svga_subjects(x: Tensor) -> dict[str, Subject]:
 
 
 def conv_subjects(name: str, x: Tensor, step: str) -> dict[str, Subject]:
-    """One conv, ``C`` to ``2 C`` channels, on the same k-NN graph in each formulation."""
+    """One conv, ``C`` to ``2 C`` channels, on the same k-NN graph in each formulation, and the products of ours."""
     batch, nodes, channels = x.shape
     rows, feature_map = x.flatten(0, 1), x.mT.contiguous().unsqueeze(-1)
     table = knn_table(rows, K, Layout.from_equal(batch, nodes), cosine=True)
     index = (table.index % nodes).view(batch, nodes, K)
     conv = conv_resolver(name, channels, 2 * channels, heads=4, norm="batch", act="gelu").to(x.device)
     run = _forward if step == "forward" else _forward_backward
+    published = {DENSE: (DenseConv(copy.deepcopy(conv)), feature_map, index)} if name in DENSE_CONVS else {}
     variants: dict[str, tuple[nn.Module, Tensor, Any]] = {
-        DENSE: (DenseConv(copy.deepcopy(conv)), feature_map, index),
+        **published,
         TABLE: (conv, rows, table),
         DEFINITION: (copy.deepcopy(conv), rows, table.edge_index.as_tensor()),
         PYG: (PYG_CONVS[name](channels, 2 * channels).to(x.device), rows, table.edge_index),
     }
-    return {key: partial(run, *variant) for key, variant in variants.items()}
+    subjects: dict[str, Subject] = {key: partial(run, *variant) for key, variant in variants.items()}
+    return {**subjects, PRODUCTS: record_products(subjects[TABLE], conv.parameters())}
 
 
 @torch.no_grad()  # inference mode refuses an EdgeIndex that was made outside of it
@@ -132,10 +143,12 @@ def _mlp(in_channels: int, out_channels: int) -> nn.Module:
 
 
 # PyG's conv of the same kind. Its linear layers are not grouped, and for max-relative it has none: SAGEConv with max is
-# the nearest to it.
+# the nearest to it; TransformerConv, with softmax and scaled products, is the nearest to cross-attention.
 PYG_CONVS: dict[str, Callable[[int, int], nn.Module]] = {
     "max_relative": lambda i, o: pyg.SAGEConv(i, o, aggr="max"),
     "edge": lambda i, o: pyg.EdgeConv(_mlp(2 * i, o), aggr="max"),
     "sage": lambda i, o: pyg.SAGEConv(i, o, aggr="max", project=True),
     "gin": lambda i, o: pyg.GINConv(_mlp(i, o)),
+    "cross_attention": lambda i, o: pyg.TransformerConv(i, o // 4, heads=4),
 }
+DENSE_CONVS = ("max_relative", "edge", "sage", "gin")  # those that have been published in the dense formulation

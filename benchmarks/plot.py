@@ -63,10 +63,13 @@ def _color(subject: str) -> str:
 def _scaling(rows: list[Row]) -> plt.Figure:
     """Seconds and peak memory of k-NN over nodes, and over k."""
     curves = sorted({row["curve"] for row in rows}, reverse=True)
+    on_cpu = all(row["cpu_seconds"] is not None for row in rows)  # CPU time hardly shows what else the machine did
+    quantities = {"cpu_seconds": "CPU seconds"} if on_cpu else {"median": "seconds"}
+    quantities["peak_mib"] = "peak memory beyond the input, MiB"
     figure, axes = plt.subplots(len(curves), 2, figsize=(8, 3.2 * len(curves)), squeeze=False, layout="constrained")
     for pair, curve in zip(axes, curves, strict=True):
         cells = [row for row in rows if row["curve"] == curve]
-        for axis, quantity, label in zip(pair, ("median", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+        for axis, (quantity, label) in zip(pair, quantities.items(), strict=True):
             _draw_curve(axis, cells, curve, quantity)
             axis.set(xlabel=curve, ylabel=label)
             axis.legend(frameon=False)

@@ -36,14 +36,16 @@ def memory_table(rows: Sequence[Row]) -> str:
 
 def parts_table(rows: Sequence[Row]) -> str:
     """Every part in each formulation."""
-    measured = ([1e3 * row["median"], _times(row["speedup"])] for row in rows)
-    return _keyed_table(rows, ("part", "shape", "batch", "step", "subject"), ("ms", "x dense"), measured)
+    measured = ([1e3 * row["median"], _times(row["speedup"]), _percent(row["share_of_products"])] for row in rows)
+    columns = ("ms", "x dense", f"of {PRODUCTS}' speed")
+    return _keyed_table(rows, ("part", "shape", "batch", "step", "subject"), columns, measured)
 
 
 def scaling_table(rows: Sequence[Row]) -> str:
     """The cost of k-NN."""
-    measured = ([row["median"], row["peak_mib"]] for row in rows)
-    return _keyed_table(rows, ("curve", "nodes", "k", "channels", "subject"), ("seconds", "peak MiB"), measured)
+    measured = ([row["median"], row["cpu_seconds"], row["peak_mib"]] for row in rows)
+    columns = ("seconds", "CPU seconds", "peak MiB")
+    return _keyed_table(rows, ("curve", "nodes", "k", "channels", "subject"), columns, measured)
 
 
 def profile_table(rows: Sequence[Row]) -> str:

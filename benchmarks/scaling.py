@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from benchmarks.case import Case
 from benchmarks.dense import dense_knn
-from pyg_vig.benchmark import Timings, in_fresh_process, interleave, peak_beyond
+from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond
 from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, knn_table
@@ -26,24 +27,42 @@ OURS, FULL = "pyg_vig", "full matrix"
 
 
 def measure_scaling(case: Case, rounds: int, largest: int = NODES[-1]) -> Iterator[Row]:
-    """Rows over nodes at k = 9 (up to ``largest``), then over k at 3136 nodes."""
-    cells = [("nodes", nodes, 9) for nodes in NODES if nodes <= largest]
-    cells += [("k", min(_NODES_FOR_NEIGHBORS, largest), k) for k in NEIGHBORS]
-    for curve, nodes, k in cells:
-        for subject in (OURS, FULL) if nodes <= _FULL_MATRIX else (OURS,):
-            measured = in_fresh_process(_measure, "default", case, subject, nodes, k, rounds)
-            yield {"curve": curve, "nodes": nodes, "k": k, "channels": CHANNELS, "subject": subject, **measured}
+    """Rows over nodes at k = 9 (up to ``largest``), then over k at 3136 nodes; each curve in a process of its own."""
+    curves = {
+        "nodes": [(nodes, 9) for nodes in NODES if nodes <= largest],
+        "k": [(min(_NODES_FOR_NEIGHBORS, largest), k) for k in NEIGHBORS],
+    }
+    for curve, cells in curves.items():
+        for subject in (OURS, FULL):
+            fitting = [(nodes, k) for nodes, k in cells if subject == OURS or nodes <= _FULL_MATRIX]
+            for row in in_fresh_process(_measure, "default", case, subject, fitting, rounds):
+                yield {"curve": curve, "channels": CHANNELS, "subject": subject, **row}
 
 
-def _measure(case: Case, subject: str, nodes: int, k: int, rounds: int) -> Row:
-    """Seconds and peak memory of the same runs: one search of the largest set takes long enough."""
+def _measure(case: Case, subject: str, cells: Sequence[tuple[int, int]], rounds: int) -> list[Row]:
+    """Seconds and peak memory of the same runs, for one search of the largest set takes long enough.
+
+    Seconds of the processor hardly depend on what else the machine is doing, as long as there is one thread.
+    """
     case.start()
-    search = _search(subject, nodes, k, case.device)
-    _search(subject, 2 * k, k, case.device)()  # loads kernels and thread pools
-    timed = partial(interleave, {subject: search}, max(1, min(rounds, 10**9 // nodes**2)), warmup=0)
-    timings: list[Timings] = []
-    peak = peak_beyond(lambda: timings.append(timed()), case.device) / MIB
-    return {"median": timings[0].median(subject), "peak_mib": peak}
+    rows = []
+    for nodes, k in cells:  # ascending: what a smaller one leaves behind is little to a larger one
+        _search(subject, 2 * k, k, case.device)()  # loads kernels and thread pools
+        cost = _cost(_search(subject, nodes, k, case.device), max(1, min(rounds, 10**9 // nodes**2)), case.device)
+        rows.append({"nodes": nodes, "k": k, **cost})
+    return rows
+
+
+def _cost(search: Subject, rounds: int, device: str) -> Row:
+    found: Row = {}
+
+    def run() -> None:
+        start = time.process_time()
+        found["median"] = interleave({OURS: search}, rounds, warmup=0).median(OURS)
+        found["cpu_seconds"] = (time.process_time() - start) / rounds if device == "cpu" else None
+
+    found["peak_mib"] = peak_beyond(run, device) / MIB
+    return found
 
 
 def _search(subject: str, nodes: int, k: int, device: str) -> Subject:

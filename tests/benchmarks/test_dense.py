@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks.dense import DenseConv, dense_knn, rolled_max
-from benchmarks.parts import PYG_CONVS
+from benchmarks.parts import DENSE_CONVS
 from pyg_vig.graph import Layout, SVGAGraph, knn_table, neighbor_max, to_map, to_nodes
 from pyg_vig.nn import conv_resolver
 
@@ -15,7 +15,7 @@ BATCH, NODES, CHANNELS, K = 2, 16, 8, 4
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", PYG_CONVS)
+@pytest.mark.parametrize("name", DENSE_CONVS)
 def test_dense_formulation_equals_the_conv(name: str, training: bool) -> None:
     conv = conv_resolver(name, CHANNELS, 2 * CHANNELS, heads=4, norm="batch", act="gelu").double().train(training)
     dense = DenseConv(copy.deepcopy(conv)).train(training)

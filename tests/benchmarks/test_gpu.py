@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.case import Case
+
+TINY = ["--device", "cpu", "--models", "vig_nano", "--batch", "2", "--size", "32", "--dtype", "float32"]
+TINY += ["--rounds", "1", "--no-compile", "--no-tf32"]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of their own take long to start, and other tests cover them."""
+    monkeypatch.setattr(gpu, "in_fresh_process", lambda function, malloc, *arguments: function(*arguments))
+
+
+def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "gpu.json"
+    first = gpu.main([*TINY, "--output", str(output), "--modes", "inference"])["gpu"]
+    assert [row["subject"] for row in first] == [gpu.EAGER, gpu.PLAIN, gpu.FUSED, gpu.PRODUCTS]
+    assert all(row["median"] > 0 and row["share_of_product_rate"] > 0 for row in first)
+    both = gpu.main([*TINY, "--output", str(output)])["gpu"]
+    assert both[: len(first)] == first
+    assert {row["mode"] for row in both} == {"inference", "training"}
+    assert json.loads(output.read_text())["gpu"] == both
+    assert "of product rate" in capsys.readouterr().out
+
+
+def test_the_budget_ends_a_run_between_cases(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.json"
+    assert gpu.main([*TINY, "--output", str(output), "--budget", "-1"])["gpu"] == []
+
+
+def test_what_fails_is_noted_and_the_rest_measured() -> None:
+    rows = gpu.measure(Case("vig_nano", batch=2, size=32, threads=1), "inference", [gpu.EAGER, "unheard of"], 1, False)
+    assert [row["subject"] for row in rows] == ["unheard of", gpu.EAGER, gpu.PRODUCTS]
+    assert "not as 'unheard of'" in rows[0]["error"]
+    assert "unheard of" in gpu.gpu_table([{**dict.fromkeys(gpu._KEYS, ""), **row} for row in rows])
+
+
+def test_subjects_of_a_case() -> None:
+    options = gpu.parse([*TINY, "--output", "gpu.json", "--compile", "--models", "vig_ti", "--reference", "DIR"])
+    ((case, mode), (_, training)) = gpu.cases(options)
+    names = gpu.subjects(case, mode, options)
+    assert names[:6] == ["official", gpu.EAGER, gpu.PLAIN, gpu.FUSED, gpu.COMPILED, gpu.GRAPHS]
+    assert names[6:] == ["deit_tiny_patch16_224", "deit_tiny_patch16_224, compiled", "resnet18", "resnet18, compiled"]
+    assert gpu.FUSED not in gpu.subjects(case, training, options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu.parse(["--output", "gpu.json"])
+    assert "there is no GPU here" in capsys.readouterr().err
