@@ -52,6 +52,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Formulas become MathML."""
+    if page.file.src_uri.startswith("notebooks/"):  # which another converter makes, and leaves formulas as they are
+        content = re.sub(r"\$\$(.+?)\$\$", r'<div class="arithmatex">\\[\1\\]</div>', content, flags=re.DOTALL)
     return _FORMULA.sub(_formula, content)
 
 
