@@ -61,6 +61,17 @@ def load_model(path: str | os.PathLike[str]) -> nn.Module:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> from pyg_vig.tasks import load_model, save_model
+        >>> from pyg_vig.tasks.segmentation import build_segmenter
+        >>> options = {"channels": (16, 32, 48, 64), "depths": (1, 1, 1, 1)}
+        >>> model = build_segmenter("fpn", backbone="pvig_ti", num_classes=2, backbone_options=options)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/model.safetensors")
+        ...     load_model(f"{folder}/model.safetensors").config.decoder
+        'fpn'
     """
     from safetensors.torch import load_file
 
@@ -80,6 +91,14 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no configuration.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.tasks import read_config
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
+        ...     read_config(f"{folder}/model.safetensors")["class"]
+        'ViGConfig'
     """
     from safetensors import SafetensorError, safe_open
 

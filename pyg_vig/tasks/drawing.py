@@ -20,7 +20,7 @@ def palette(count: int) -> list[tuple[int, int, int]]:
     Example:
         >>> from pyg_vig.tasks.drawing import palette
         >>> palette(2)
-        [(242, 72, 72), (72, 121, 242)]
+        [(242, 73, 73), (73, 122, 242)]
     """
     colours = (colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.7, 0.95) for i in range(count))
     return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

@@ -6,7 +6,7 @@ import io
 import math
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -98,7 +98,7 @@ class Predictor:
     def _classify(self, model: VisionGNN, image: Image.Image) -> Prediction:
         config = model.config
         transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
-        scores = model(transform(image)[None])[0].softmax(0)  # type: ignore[index]
+        scores = model(transform(image)[None])[0].softmax(0)
         shares, classes = scores.topk(min(_BEST, len(scores)))
         named = zip(classes.tolist(), shares.tolist(), strict=True)
         return Prediction(", ".join(f"{self._name(index)} {share:.1%}" for index, share in named), None)
@@ -128,7 +128,7 @@ class Predictor:
         return names[index] if names else f"class {index}"
 
 
-def _options_beside(path: Path) -> dict[str, object]:
+def _options_beside(path: Path) -> dict[str, Any]:
     file = path.parent / CONFIG
     return yaml.safe_load(file.read_text()) if file.is_file() else {}
 

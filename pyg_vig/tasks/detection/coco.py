@@ -82,7 +82,7 @@ class CocoImages(Dataset[Sample]):
         corners[:, 2:] += corners[:, :2]
         masks = [self.coco.annToMask(o) for o in objects] or [np.zeros((0, *size), dtype=np.uint8)]
         return {
-            "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=tuple(size)),  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=tuple(size)),
             "masks": tv_tensors.Mask(torch.from_numpy(np.stack(masks) if objects else masks[0])),
             "labels": torch.tensor([self.labels[o["category_id"]] for o in objects], dtype=torch.int64),
             "image_id": image_id,

@@ -15,6 +15,7 @@ from torchvision.models.detection import MaskRCNN, RetinaNet
 
 from pyg_vig.models import count_parameters
 from pyg_vig.nn import Grapher
+from pyg_vig.tasks.detection.detector import DetectionBackbone
 
 _SIZE = (800, 1280)  # height and width at which papers give FLOPs
 _ALL = "Global"  # PyTorch's name for the whole
@@ -86,9 +87,8 @@ def _regions(model: MaskRCNN, features: list[Tensor]) -> dict[str, Part]:
     }
 
 
-def _levels(backbone: nn.Module, maps: list[Tensor]) -> list[Tensor]:
-    used: dict[str, Tensor] = {str(i): x for i, x in enumerate(maps[backbone.first :])}  # type: ignore[misc]
-    return list(backbone.fpn(used).values())  # type: ignore[operator]
+def _levels(backbone: DetectionBackbone, maps: list[Tensor]) -> list[Tensor]:
+    return list(backbone.fpn({str(i): x for i, x in enumerate(maps[backbone.first :])}).values())
 
 
 def _part(module: nn.Module, forward: Callable[[], Any]) -> Part:

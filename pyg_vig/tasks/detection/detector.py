@@ -130,11 +130,11 @@ def build_detector(
         ['boxes', 'labels', 'masks', 'scores']
     """
     frozen = weights is not None if freeze_norm is None else freeze_norm
-    names = {"detector": detector, "backbone": backbone, "num_classes": num_classes, "freeze_norm": frozen}
+    names: dict[str, Any] = {"detector": detector, "backbone": backbone, "num_classes": num_classes}
     unknown = [name for name in config if name not in DetectorConfig.__dataclass_fields__]
     if unknown:
         raise ValueError(f"unknown option {', '.join(unknown)}: torchvision's arguments go into options={{...}}")
-    return from_config(DetectorConfig(**names, **config), weights)
+    return from_config(DetectorConfig(**names, freeze_norm=frozen, **config), weights)
 
 
 def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:

@@ -17,6 +17,18 @@ class Detection(TaskModule):
     Args:
         model: a detector from :func:`build_detector`.
         config: learning rate, weight decay and the like.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.detection import Detection, DetectionConfig, build_detector
+        >>> options = {"patch_size": 8, "depth": 4}
+        >>> model = build_detector(
+        ...     "retinanet", backbone="vig_nano", num_classes=2, channels=16,
+        ...     backbone_options=options, options={"min_size": 64, "max_size": 64},
+        ... )
+        >>> module = Detection(model, DetectionConfig(data="coco")).eval()
+        >>> len(module([torch.rand(3, 48, 48)]))
+        1
     """
 
     average_precision: AveragePrecision

@@ -19,6 +19,15 @@ class Segmentation(TaskModule):
         model: a segmenter from :func:`build_segmenter`.
         config: learning rate, weight decay and the like.
         size: shorter side in pixels to which images are resized for evaluation; scores are resized back.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.tasks.segmentation import Segmentation, SegmentationConfig, build_segmenter
+        >>> options = {"patch_size": 8, "depth": 4}
+        >>> model = build_segmenter("fpn", backbone="vig_nano", num_classes=3, backbone_options=options)
+        >>> module = Segmentation(model, SegmentationConfig(data="ade20k"), size=64).eval()
+        >>> module(torch.rand(1, 3, 64, 64)).shape
+        torch.Size([1, 3, 64, 64])
     """
 
     def __init__(self, model: Segmenter, config: TaskConfig, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.network = network
         self.config = config
-        backbone = network.encoder.backbone.config
+        backbone = cast("SegmentationEncoder", network.encoder).backbone.config
         self.register_buffer("mean", _per_channel(backbone.mean), persistent=False)
         self.register_buffer("std", _per_channel(backbone.std), persistent=False)
 
@@ -172,7 +172,12 @@ def build_segmenter(
     if unknown:
         raise ValueError(f"unknown option {', '.join(unknown)}: the decoder's arguments go into options={{...}}")
     frozen = weights is not None if freeze_norm is None else freeze_norm
-    names = {"decoder": decoder, "backbone": backbone, "num_classes": num_classes, "freeze_norm": frozen}
+    names: dict[str, Any] = {
+        "decoder": decoder,
+        "backbone": backbone,
+        "num_classes": num_classes,
+        "freeze_norm": frozen,
+    }
     return from_config(SegmenterConfig(**names, **config), weights)
 
 
