@@ -115,12 +115,13 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     r"""(Weighted) sum of the neighbours' rows, :math:`\sum_{j \in \mathcal{N}(i)} w_{ij} x_j`.
 
     Args:
-        x: source node matrix, ``(N_src, C)``.
+        x: source node matrix, ``(N_src, C)``, or by head, ``(N_src, H, C / H)``.
         adjacency: a :class:`~pyg_vig.graph.NeighborTable`, a sorted ``EdgeIndex`` or a sparse ``adj_t``.
-        weight: one weight an edge, ``(E,)`` in the adjacency's order (``(N_dst, k)`` for a table).
+        weight: one weight an edge, ``(E,)`` in the adjacency's order (``(N_dst, k)`` for a table), or by head,
+            ``(E, H)``.
 
     Returns:
-        ``(N_dst, C)``.
+        ``(N_dst, C)``, or ``(N_dst, H, C / H)``.
 
     Example:
         >>> import torch
@@ -130,11 +131,12 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         tensor([[6.],
                 [7.]])
     """
-    if isinstance(adjacency, NeighborTable):
-        if adjacency.k == 0:
-            return x.new_zeros(adjacency.num_dst, x.size(1))
-        if isinstance(adjacency, CrissCross) and weight is None:
-            return sum_of_neighbors(x.contiguous(), adjacency)
+    if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
+        return x.new_zeros(adjacency.num_dst, *x.shape[1:])
+    if x.dim() == 3:
+        return _sum_by_head(x, adjacency, weight)
+    if isinstance(adjacency, CrissCross) and weight is None:
+        return sum_of_neighbors(x.contiguous(), adjacency)
     if serves(x):
         return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     if isinstance(adjacency, NeighborTable) and gathers(x):
@@ -150,12 +152,12 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     r"""Inner product of every destination's row with each of its neighbours' rows, :math:`\langle x_i, y_j \rangle`.
 
     Args:
-        x_dst: destination node matrix, ``(N_dst, C)``.
-        x_src: source node matrix, ``(N_src, C)``.
+        x_dst: destination node matrix, ``(N_dst, C)``, or by head, ``(N_dst, H, C / H)``.
+        x_src: source node matrix, ``(N_src, C)``, or by head.
         adjacency: a :class:`~pyg_vig.graph.NeighborTable`, a sorted ``EdgeIndex`` or a sparse ``adj_t``.
 
     Returns:
-        ``(E,)`` in the adjacency's order.
+        ``(E,)`` in the adjacency's order, or by head, ``(E, H)``.
 
     Example:
         >>> import torch
@@ -164,6 +166,8 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
         >>> neighbor_dot(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [5.0], [2.0]]), table)
         tensor([ 1.,  5., 10.,  4.])
     """
+    if x_dst.dim() == 3:
+        return _dot_by_head(x_dst, x_src, adjacency)
     if serves(x_dst):
         src, ptr, _ = _edges(adjacency)
         return operators.neighbor_dot(x_dst, x_src, src, ptr, 1).flatten()
@@ -186,6 +190,28 @@ def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
         return adjacency.index.reshape(-1), None, adjacency.num_dst
     ptr, src = to_csr(adjacency)
     return src, ptr, ptr.numel() - 1
+
+
+def _sum_by_head(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return neighbor_sum(x.flatten(1), adjacency).unflatten(1, x.shape[1:])
+    if serves(x):
+        return operators.neighbor_sum(x.flatten(1), *_edges(adjacency), weight).unflatten(1, x.shape[1:])
+    pairs = zip(x.unbind(1), weight.unbind(1), strict=True)
+    return _stack([neighbor_sum(rows.contiguous(), adjacency, column) for rows, column in pairs])
+
+
+def _dot_by_head(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
+    if serves(x_dst):
+        src, ptr, _ = _edges(adjacency)
+        return operators.neighbor_dot(x_dst.flatten(1), x_src.flatten(1), src, ptr, x_dst.size(1))
+    pairs = zip(x_dst.unbind(1), x_src.unbind(1), strict=True)
+    return _stack([neighbor_dot(left.contiguous(), right.contiguous(), adjacency) for left, right in pairs])
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    """``torch.stack(parts, dim=1)``, which for one head would copy."""
+    return parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, dim=1)
 
 
 def _gather(x: Tensor, table: NeighborTable) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from pyg_vig.graph import Adjacency, NeighborTable, neighbor_max, neighbor_sum
+from pyg_vig.graph import Adjacency, NeighborTable, neighbor_dot, neighbor_max, neighbor_sum
 from pyg_vig.graph.reduce import in_degree, isolated, out_degree, to_csr
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 5
@@ -169,3 +169,17 @@ def test_no_row_per_edge_is_held():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
         neighbor_max(x, adjacency)
     assert max(saved) <= x.numel()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_heads_are_reduced_one_by_one(graph, weighted):
+    x = torch.randn(NUM_SRC, 2, CHANNELS, dtype=torch.float64)
+    y = torch.randn(NUM_DST, 2, CHANNELS, dtype=torch.float64)
+    scores = neighbor_dot(y, x, graph)
+    total = neighbor_sum(x, graph, scores if weighted else None)
+    assert total.shape == y.shape
+    for head in range(2):
+        score = neighbor_dot(y[:, head].contiguous(), x[:, head].contiguous(), graph)
+        torch.testing.assert_close(scores[:, head], score)
+        expected = neighbor_sum(x[:, head].contiguous(), graph, score if weighted else None)
+        torch.testing.assert_close(total[:, head], expected)

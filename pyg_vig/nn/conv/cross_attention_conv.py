@@ -131,8 +131,7 @@ class CrossAttentionConv(NeighborConv):
 
     def message_and_aggregate(self, edge_index: Adjacency, value: Tensor, alpha: Tensor) -> Tensor:
         """The same sum with no row per edge."""
-        pairs = zip(value.unbind(1), alpha.unbind(1), strict=True)
-        total = _stack([neighbor_sum(rows.contiguous(), edge_index, weight) for rows, weight in pairs])
+        total = neighbor_sum(value, edge_index, alpha)
         return total / in_degree(edge_index).clamp(min=1).view(-1, 1, 1) if self.aggr == "mean" else total
 
     def _project(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,9 +165,7 @@ class CrossAttentionConv(NeighborConv):
         return is_grouped(edge_index)
 
     def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
-        pairs = zip(query.unbind(1), key.unbind(1), strict=True)
-        cosine = _stack([neighbor_dot(q.contiguous(), k.contiguous(), edge_index) for q, k in pairs])
-        beta = self.log_beta.exp()
+        cosine, beta = neighbor_dot(query, key, edge_index), self.log_beta.exp()
         if self.affinity != "softmax":
             return _INDEPENDENT[self.affinity](cosine, beta)
         if isinstance(edge_index, NeighborTable):
@@ -206,8 +203,3 @@ def _bounded(x: Tensor) -> Tensor:
 def _unit(x: Tensor) -> Tensor:
     x = _bounded(x)
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + _EPS)
-
-
-def _stack(parts: list[Tensor]) -> Tensor:
-    """``torch.stack(parts, dim=1)``, which for one head would copy."""
-    return parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, dim=1)
