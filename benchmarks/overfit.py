@@ -78,10 +78,8 @@ def training(epochs: int, lr: float, runs: str) -> dict[str, Any]:
 
 def lay_out(data: Path, target: Path) -> Path:
     """COCO's semantic masks in ADE20K's layout, with the classes that occur numbered from 1."""
-    masks = {
-        file.name: torch.from_numpy(v2.functional.pil_to_tensor(Image.open(file)).numpy())
-        for file in sorted((data / "semantic" / SPLIT).glob("*.png"))
-    }
+    files = sorted((data / "semantic" / SPLIT).glob("*.png"))
+    masks = {file.name: v2.functional.pil_to_tensor(Image.open(file)) for file in files}
     present = sorted({value for mask in masks.values() for value in mask.unique().tolist()} - {0})
     number = torch.zeros(256, dtype=torch.uint8)
     number[present] = torch.arange(1, len(present) + 1, dtype=torch.uint8)
