@@ -61,18 +61,16 @@ class Spread(nn.Module):
         return self.spread(self.encoder(x, edge_index), edge_index)
 
 
-def drop_words(x: Tensor, rate: float) -> Tensor:
-    """Dropout that draws for the few entries that are not zero only."""
-    words = x.to_sparse_coo().coalesce()
+def drop_words(words: Tensor, rate: float) -> Tensor:
+    """Dropout on a sparse matrix, which draws for the few entries that are not zero only; a dense matrix."""
     kept = F.dropout(words.values(), rate)
-    return torch.sparse_coo_tensor(words.indices(), kept, x.shape, is_coalesced=True).to_dense()
+    return torch.sparse_coo_tensor(words.indices(), kept, words.shape, is_coalesced=True).to_dense()
 
 
 def loss_of(model: Spread, data: Data, options: argparse.Namespace, ramp: float) -> Tensor:
     """Cross-entropy on the labelled nodes, and disagreement of two passes on all."""
-    outputs = torch.stack(
-        [model(drop_words(data.x, options.drop_input), data.edge_index).log_softmax(1) for _ in range(2)]
-    )
+    passes = (model(drop_words(data.words, options.drop_input), data.edge_index) for _ in range(2))
+    outputs = torch.stack([scores.log_softmax(1) for scores in passes])
     labelled = sum(F.nll_loss(out[data.train_mask], data.y[data.train_mask]) for out in outputs) / 2
     with torch.no_grad():
         target = outputs.exp().mean(0).pow(1 / options.temperature)
@@ -124,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE.json", help="keep the results")
     options = parser.parse_args(arguments)
     data = load(options.root, options.dataset)
+    data.words = data.x.to_sparse_coo().coalesce()
     results: list[float] = []
     for seed in range(options.seeds):
         results.append(100 * run(data, options, seed))
