@@ -1,0 +1,170 @@
+"""From a network to a file, by way of :func:`torch.export.export`.
+
+Every format gets the fused network in evaluation, for images of one size in batches of any size. While it is traced,
+the library's own operators (selection of neighbours, sparse reductions, packed layers) make way for plain ones, see
+:func:`pyg_vig.graph.nearest.smallest` and :func:`pyg_vig.graph.reduce.gathers`: the file needs no pyg_vig to run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from pyg_vig.models import VisionGNN
+
+Size = int | tuple[int, int]
+
+
+def export_model(
+    model: VisionGNN, path: str | Path, *, format: str | None = None, image_size: Size | None = None
+) -> Path:
+    """Write a network in any of the formats.
+
+    Args:
+        model: the network; it stays as it is.
+        path: file to write, with the format's suffix.
+        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default what the suffix says (``.pt2``: ``"pt2"``).
+        image_size: side of the images in pixels, or height and width; by default the size that the network is laid
+            out for.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for an unknown format, another suffix, a network on PyG graphs, or a package that is not installed.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.export import export_model
+        >>> model = pyg_vig.create_model("vig_nano", depth=1)
+        >>> path = export_model(model, "vig_nano.pt2")
+        >>> network = torch.export.load(path).module()  # needs torch, not pyg_vig
+        >>> network(torch.rand(5, 3, 32, 32)).shape
+        torch.Size([5, 10])
+    """
+    path = Path(path)
+    if format is None:
+        format = next((name for name, (suffix, _) in FORMATS.items() if suffix == path.suffix), None)
+        if format is None:
+            suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
+            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+    _, write = FORMATS[format]
+    return write(model, path, image_size=image_size)
+
+
+def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
+    """Write an ONNX file, with input ``images`` and output ``scores``; arguments as of :func:`export_model`.
+
+    Example:
+        >>> import numpy, onnxruntime, pyg_vig
+        >>> from pyg_vig.export import export_onnx
+        >>> path = export_onnx(pyg_vig.create_model("vig_nano", depth=1), "vig_nano.onnx")
+        >>> session = onnxruntime.InferenceSession(path)
+        >>> images = numpy.random.rand(5, 3, 32, 32).astype(numpy.float32)
+        >>> session.run(["scores"], {"images": images})[0].shape
+        (5, 10)
+    """
+    require("onnx", "onnxscript")
+    with _whole(path, "onnx") as unfinished:
+        program = torch.onnx.export(
+            trace(model, image_size), input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
+        )
+        program.save(str(unfinished))
+    return Path(path)
+
+
+def export_pt2(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
+    """Write an exported program, read by :func:`torch.export.load`; arguments as of :func:`export_model`.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.export import export_pt2
+        >>> path = export_pt2(pyg_vig.create_model("vig_nano", depth=1), "vig_nano.pt2", image_size=(32, 64))
+        >>> torch.export.load(path).module()(torch.rand(1, 3, 32, 64)).shape
+        torch.Size([1, 10])
+    """
+    with _whole(path, "pt2") as unfinished:
+        torch.export.save(trace(model, image_size), unfinished)
+    return Path(path)
+
+
+def export_aoti(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
+    """Compile ahead of time, for this kind of machine, to a package that :func:`torch._inductor.aoti_load_package`
+    reads, in Python or C++; arguments as of :func:`export_model`. Compiling takes a C++ compiler and minutes.
+
+    Example:
+        >>> import pyg_vig
+        >>> from pyg_vig.export import export_aoti
+        >>> try:
+        ...     export_aoti(pyg_vig.create_model("vig_nano", depth=1), "vig_nano.onnx")
+        ... except ValueError as error:
+        ...     print(error)
+        a file of format aoti ends in .pt2, got vig_nano.onnx
+    """
+    with _whole(path, "aoti") as unfinished, torch.no_grad():
+        torch._inductor.aoti_compile_and_package(trace(model, image_size), package_path=str(unfinished))
+    return Path(path)
+
+
+FORMATS: dict[str, tuple[str, Callable[..., Path]]] = {
+    "onnx": (".onnx", export_onnx),
+    "pt2": (".pt2", export_pt2),
+    "aoti": (".pt2", export_aoti),
+}
+
+
+def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
+    """The fused network as a graph of plain operators, for any number of images.
+
+    Raises:
+        ValueError: for a network on PyG graphs.
+    """
+    if model.config.graph == "given":
+        raise ValueError("a network with graph='given' takes PyG graphs, not images: it cannot be exported")
+    images = example_images(model, 2, image_size)
+    with torch.no_grad():
+        return torch.export.export(model.fuse(), (images,), dynamic_shapes={"images": {0: Dim("batch")}})
+
+
+def example_images(model: VisionGNN, batch: int, image_size: Size | None = None) -> torch.Tensor:
+    """Random images as the network takes them."""
+    size = image_size or model.config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    parameter = next(model.parameters())
+    shape = batch, model.config.in_channels, height, width
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator).to(parameter.device, parameter.dtype)
+
+
+def require(*packages: str) -> None:
+    """Check that packages of the extra are there.
+
+    Raises:
+        ValueError: for one that is not.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"ONNX files need {', '.join(missing)}: pip install 'pyg-vig[export]'")
+
+
+@contextmanager
+def _whole(path: str | Path, format: str) -> Iterator[Path]:
+    """A path to write to; the file appears under its own name when it is complete."""
+    path, (suffix, _) = Path(path), FORMATS[format]
+    if path.suffix != suffix:
+        raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} to write {path.name} in")
+    unfinished = path.with_name(f".{path.stem}.unfinished{suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""Whether an exported file computes what the network computes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyg_vig.export.formats import Size, example_images, require
+from pyg_vig.models import VisionGNN
+
+TOLERANCE = 1e-4  # of the largest score
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences between a file's scores and the network's, relative to the network's largest score.
+
+    The choice of neighbours is not continuous: where two are almost equally far, float32 rounds either way, and one
+    swapped neighbour changes the later graphs of that image. So images are told apart: a fault of the file shows in
+    every image, a near-tie only in the image that has it. How far such images part is no fault either, as
+    :attr:`rounding` shows, the network's own difference between float32 and float64.
+
+    Args:
+        by_image: largest difference in every image of one batch.
+        rounding: the same between the network and itself in float64.
+
+    Example:
+        >>> from pyg_vig.export import Comparison
+        >>> Comparison(by_image=(3e-2, 2e-7), rounding=(5e-2, 1e-7)).agrees  # the first image has a near-tie
+        True
+    """
+
+    by_image: tuple[float, ...]
+    rounding: tuple[float, ...]
+
+    @property
+    def alike(self) -> int:
+        """Number of images with the same scores, to 1e-4."""
+        return sum(difference <= TOLERANCE for difference in self.by_image)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether an image has the same scores; one behind the first, where a file with a fixed batch would err."""
+        return min(self.by_image[1:]) <= TOLERANCE
+
+
+@torch.no_grad()
+def verify_export(
+    model: VisionGNN, path: str | Path, *, format: str = "onnx", image_size: Size | None = None, images: int = 8
+) -> Comparison:
+    """Run an exported file on random images and compare its scores with those of the network.
+
+    Args:
+        model: the network that was exported.
+        path: the file.
+        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``.
+        image_size: side of the images in pixels, or height and width, as exported.
+        images: how many, at least 2.
+
+    Raises:
+        ValueError: for an unknown format, too few images, or a package that is not installed.
+
+    Example:
+        >>> import pyg_vig
+        >>> from pyg_vig.export import export_pt2, verify_export
+        >>> model = pyg_vig.create_model("vig_nano", depth=1)
+        >>> verify_export(model, export_pt2(model, "vig_nano.pt2"), format="pt2").agrees
+        True
+    """
+    if format not in _RUNNERS:
+        raise ValueError(f"unknown format {format!r}: choose {', '.join(_RUNNERS)}")
+    if images < 2:
+        raise ValueError(f"a batch to compare on has at least 2 images, got {images}")
+    run, batch = _RUNNERS[format](str(path)), example_images(model, images, image_size)
+    network = copy.deepcopy(model).eval()
+    expected, precise = network(batch), network.double()(batch.double())
+    return Comparison(_differences(run(batch), expected), _differences(expected, precise))
+
+
+def _differences(found: Tensor, expected: Tensor) -> tuple[float, ...]:
+    difference = (found.double() - expected.double()).flatten(1).abs().amax(1) / expected.double().abs().max()
+    return tuple(difference.tolist())
+
+
+def _onnx(path: str) -> Callable[[Tensor], Tensor]:
+    require("onnxruntime")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["scores"], {"images": images.cpu().numpy()})[0]).to(images)
+
+
+def _pt2(path: str) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+def _aoti(path: str) -> Callable[[Tensor], Tensor]:
+    return torch._inductor.aoti_load_package(path)
+
+
+_RUNNERS: dict[str, Callable[[str], Callable[[Tensor], Tensor]]] = {"onnx": _onnx, "pt2": _pt2, "aoti": _aoti}
