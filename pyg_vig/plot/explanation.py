@@ -125,4 +125,4 @@ def _strongest(pos: Tensor, edge_index: Tensor, edge_mask: Tensor, count: int, c
     chosen = weight.topk(min(count, int((weight > 0).sum()))).indices
     lines = torch.stack([pos.cpu()[source[chosen]], pos.cpu()[target[chosen]]], dim=1)
     share = weight[chosen] / weight[chosen].max() if len(chosen) else weight[chosen]
-    return LineCollection(lines.numpy(), linewidths=_WIDEST * share.numpy(), colors=color, capstyle="round")
+    return LineCollection(list(lines.numpy()), linewidths=_WIDEST * share.numpy(), colors=color, capstyle="round")
