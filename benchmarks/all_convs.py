@@ -8,6 +8,7 @@ The budget is small, so the table says that all convs work everywhere, not which
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Train every conv on every data set, print the table, and write it where asked to."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    settings = {key: value for key, value in vars(options).items() if key not in ("root", "output")}
+    settings = {name: value for name, value in vars(options).items() if name not in ("root", "output", "seeds")}
     results = provenance({**settings, "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
-    results["runs"] = []
+    results["runs"] = kept(options.output, results["settings"])
     tasks = [TASKS[name](options.root) for name in options.tasks]
-    for row in measure(tasks, options.convs, options.steps, options.seeds):
+    for row in measure(tasks, options, [key(run) for run in results["runs"]]):
         results["runs"].append(row)
         print(row, flush=True)
         if options.output:  # after every run: a long series that is interrupted keeps what it has
@@ -60,16 +61,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(tasks: Sequence[Task], convs: Sequence[str], steps: int, seeds: int) -> Iterator[Row]:
-    """A row for every run, seeds in the outer loop."""
-    for seed, task, conv in product(range(seeds), tasks, convs):
+def kept(output: Path | None, settings: Row) -> list[Row]:
+    """The runs of an interrupted series with the same settings."""
+    if output is None or not output.exists():
+        return []
+    before = json.loads(output.read_text())
+    return before["runs"] if before["settings"] == settings else []
+
+
+def key(run: Row) -> tuple[str, str, int]:
+    """What tells one run from the others."""
+    return run["task"], run["conv"], run["seed"]
+
+
+def measure(tasks: Sequence[Task], options: argparse.Namespace, done: Sequence[tuple[str, str, int]]) -> Iterator[Row]:
+    """A row for every run that is not done, seeds in the outer loop."""
+    for seed, task, conv in product(range(options.seeds), tasks, options.convs):
+        run: Row = {"task": task.name, "conv": conv, "seed": seed}
+        if key(run) in done:
+            continue
         torch.manual_seed(seed)
         model = task.build(conv)
         start = time.process_time()
-        fit(model, task, steps)
+        fit(model, task, options.steps)
         seconds = time.process_time() - start
-        accuracy = evaluate(model, task)
-        yield {"task": task.name, "conv": conv, "seed": seed, "accuracy": accuracy, "cpu_seconds": round(seconds, 2)}
+        yield run | {"accuracy": evaluate(model, task), "cpu_seconds": round(seconds, 2)}
 
 
 def fit(model: nn.Module, task: Task, steps: int) -> None:
@@ -105,10 +121,11 @@ def accuracy_table(runs: Sequence[Row]) -> str:
 def page(results: Row) -> str:
     """The table with its heading."""
     settings, date = results["settings"], results["date"][:10]
-    lines = accuracy_table(results["runs"])
+    lines, count = accuracy_table(results["runs"]), len({run["seed"] for run in results["runs"]})
+    seeds = f"{count} seeds" if count > 1 else "one seed"
     return (
         f"# Every conv on five data sets\n\nTest accuracy in percent after {settings['steps']} steps of training, mean "
-        f"± standard deviation over {settings['seeds']} seeds. Network, batches and optimizer are the same for all; "
+        f"± standard deviation over {seeds}. Network, batches and optimizer are the same for all; "
         "ours by name, PyG's by class name. The budget is small: the table shows that one code path serves all, not "
         f"which conv is best. Made by `python -m benchmarks.all_convs` on {date}.\n\n{lines}\n"
     )

@@ -16,7 +16,6 @@ from torch.utils.data import Subset
 from torch_geometric.data import Data
 from torch_geometric.datasets import Planetoid, TUDataset
 from torch_geometric.loader import DataLoader
-from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import degree
 
 import pyg_vig
@@ -52,7 +51,7 @@ class Task:
 
 def cora(root: Path) -> Task:
     """Classes of papers: given edges, one output per node; standard split."""
-    data = NormalizeFeatures()(Planetoid(str(root), "Cora")[0])
+    data = Planetoid(str(root), "Cora")[0]
 
     def batch(x: Tensor, mask: Tensor) -> Batch:
         return Batch({"x": x, "edge_index": data.edge_index}, data.y[mask], mask)

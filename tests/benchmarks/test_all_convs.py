@@ -40,6 +40,18 @@ def test_every_conv_learns_and_all_is_written(tmp_path, monkeypatch, capsys):
     text = output.with_suffix(".md").read_text()
     assert all_convs.accuracy_table(runs) in text
     assert "`GATv2Conv`" in text
+    assert "over 2 seeds" in text
+
+
+def test_an_interrupted_series_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, "cora", rings)
+    arguments = ["--root", "x", "--tasks", "cora", "--convs", "gin", "edge", "--steps", "2"]
+    arguments += ["--output", str(tmp_path / "convs.json")]
+    first = all_convs.main([*arguments, "--seeds", "1"])["runs"]
+    both = all_convs.main([*arguments, "--seeds", "2"])["runs"]
+    assert both[:2] == first
+    assert [run["seed"] for run in both] == [0, 0, 1, 1]
+    assert all_convs.main([*arguments, "--steps", "3", "--seeds", "1"])["runs"] != first
 
 
 def test_digits_need_no_files(tmp_path):
