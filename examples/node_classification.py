@@ -118,13 +118,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--drop-input", type=float, default=0.7)
     parser.add_argument("--consistency", type=float, default=1.0, help="weight of the agreement of two passes")
     parser.add_argument("--temperature", type=float, default=0.5, help="below 1: agree on something definite")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many runs")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--output", metavar="FILE.json", help="keep the results")
     options = parser.parse_args(arguments)
     data = load(options.root, options.dataset)
     data.words = data.x.to_sparse_coo().coalesce()
     results: list[float] = []
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         results.append(100 * run(data, options, seed))
         write(options, test_accuracy=results, published=PUBLISHED[options.dataset])
     name = options.dataset if options.root else "KarateClub"
