@@ -50,7 +50,7 @@ class DetectionConfig(TaskConfig):
         return self.detector
 
 
-options = DetectionConfig
+options = DetectionConfig  # what the command asks each task for, with start and resume
 
 
 def start(config: DetectionConfig) -> TaskRun:

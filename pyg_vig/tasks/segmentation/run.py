@@ -56,7 +56,7 @@ class SegmentationConfig(TaskConfig):
         return self.segmenter
 
 
-options = SegmentationConfig
+options = SegmentationConfig  # what the command asks each task for, with start and resume
 
 
 def start(config: SegmentationConfig) -> TaskRun:
