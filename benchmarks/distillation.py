@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyg_vig.train import Run, RunConfig
 
-TEACHER = {"model": "vig_nano", "epochs": 20}
+TEACHER = {"model": "vig_nano", "epochs": 12}
 STUDENT = {  # every mixed image is a new question, to which the teacher knows the answer better than the mixed labels
     "model": "vig_nano",
     "options": {"depth": 2, "channels": 16, "distilled": True},
@@ -27,7 +27,7 @@ STUDENT = {  # every mixed image is a new question, to which the teacher knows t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60, help="of the students")
+    parser.add_argument("--epochs", type=int, default=40, help="of the students")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as runs:

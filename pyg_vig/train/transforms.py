@@ -157,7 +157,7 @@ class RandAugment(nn.Module):
 
 
 class Normalise(nn.Module):
-    """uint8 pixels to ``(x / 255 - mean) / std``.
+    """Pixels to ``(x - mean) / std``; uint8 ones are divided by 255 before.
 
     Args:
         mean: one value a channel.
@@ -171,7 +171,8 @@ class Normalise(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise one image."""
-        return (image / 255).sub_(self.mean).div_(self.std)
+        image = image if image.is_floating_point() else image / 255
+        return image.sub(self.mean).div_(self.std)
 
 
 def _normalise(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalise:
