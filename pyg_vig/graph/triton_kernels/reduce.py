@@ -105,7 +105,7 @@ def _edges(ptr, row, num_rows, degree, HAS_PTR: tl.constexpr):
     """First edge and number of edges of every row; none for those beyond the end."""
     inside = row < num_rows
     if HAS_PTR:
-        first = tl.load(ptr + row, mask=inside, other=0)
+        first = tl.load(ptr + row, mask=inside, other=0).to(tl.int64)
         size = tl.load(ptr + row + 1, mask=inside, other=0) - first
     else:
         first = row * degree
@@ -142,7 +142,7 @@ def _largest_kernel(
     source_of_best = tl.full((ROWS, CHANNELS), -1, tl.int32)
     for edge in range(0, tl.max(size, 0)):
         present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0)
+        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
         mask = present[:, None] & wide
         value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=float("-inf")).to(
             ACCUMULATOR
@@ -181,7 +181,7 @@ def _sum_kernel(
     total = tl.zeros((ROWS, CHANNELS), ACCUMULATOR)
     for edge in range(0, tl.max(size, 0)):
         present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0)
+        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
         mask = present[:, None] & wide
         value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=0.0).to(ACCUMULATOR)
         if HAS_WEIGHT:
@@ -213,7 +213,7 @@ def _products_kernel(
     first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
     for edge in range(0, tl.max(size, 0)):
         present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0)
+        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
         total = tl.zeros((ROWS,), ACCUMULATOR)
         for start in range(0, width, CHANNELS):
             column = start + tl.arange(0, CHANNELS)
