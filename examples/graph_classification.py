@@ -3,10 +3,10 @@
 The 10 fixed splits of "Benchmarking Graph Neural Networks" (https://arxiv.org/abs/2003.00982) into 80 % for training,
 10 % for validation and 10 % for test, so that every graph is in one test part. They are read from
 `DATA/splits_dwivedi/NAME_{train,val,test}.index`, one line a split. One epoch is chosen for all splits: that with the
-best mean accuracy on the validation parts. With --protocol gin it is chosen as the GIN paper does
-(https://arxiv.org/abs/1810.00826), which flatters: training on 90 %, the epoch with the best mean accuracy on the test
-parts themselves. Nodes know their attributes, their degree and the size of the graph. DATA is the root of PyG's
-TUDataset. Without --root, generated trees and grids.
+best mean accuracy on the validation parts. Printed beside it: the epoch with the best mean accuracy on the test parts,
+as the GIN paper chooses (https://arxiv.org/abs/1810.00826; it trains on 90 %), which flatters. Nodes know their
+attributes, their degree and the size of the graph. DATA is the root of PyG's TUDataset. Without --root, generated trees
+and grids.
 """
 
 from __future__ import annotations
@@ -108,7 +108,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="root of PyG's TUDataset; generated graphs if not given")
     parser.add_argument("--dataset", choices=sorted(PUBLISHED), default="PROTEINS")
-    parser.add_argument("--protocol", choices=["validation", "gin"], default="validation")
     parser.add_argument("--conv", default="gin", help="conv of ours, or a PyG class name")
     parser.add_argument("--hidden", type=int, default=32)
     parser.add_argument("--depth", type=int, default=3)
@@ -120,17 +119,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE.json", help="keep the accuracies of all epochs and splits")
     options = parser.parse_args(arguments)
     graphs, splits = load(options.root, options.dataset)
-    if options.protocol == "gin":
-        splits = [split | {"train": split["train"] + split["val"], "val": split["test"]} for split in splits]
     curves: list[list[list[float]]] = []
     for seed, split in enumerate(splits[: options.splits]):
         curves.append(run(graphs, split, options, seed))
         write(options, validation_and_test_accuracy_by_epoch=curves, published=PUBLISHED[options.dataset])
     val, test = torch.tensor(curves).mul(100).unbind(-1)  # (splits, epochs) each
-    chosen = test[:, val.mean(0).argmax()]
+    chosen, flattering = test[:, val.mean(0).argmax()], test.mean(0).max()
     name = options.dataset if options.root else "generated graphs"
     spread = f" ± {chosen.std():.1f}" if len(curves) > 1 else ""
     print(f"{name}, {options.conv}: test accuracy {chosen.mean():.1f}{spread} % over {len(curves)} splits")
+    print(f"with the epoch chosen on the test parts: {flattering:.1f} %")
     if options.root:
         print(f"published on the same splits: {PUBLISHED[name]}")
 
