@@ -85,6 +85,7 @@ def _page_of(name: str) -> str:
 
 def _formula(found: re.Match[str]) -> str:
     formula, display = html.unescape(found[2]).strip(), "block" if found[1] == "div" else "inline"
+    formula = re.sub(r"\\[bB]igg?[lr]?(?![a-z])", "", formula)  # MathML makes brackets as tall as needed
     if display == "block":  # what runs over the neighbours goes below
         formula = re.sub(r"\\(max|min|sum)_", r"\\\1\\limits_", formula)
     return convert(formula, display=display)
