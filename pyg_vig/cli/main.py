@@ -16,6 +16,8 @@ _COMMANDS = {  # module of this package, and what it does
     "train-segmenter": ("train_segmenter", "train Semantic FPN or UPerNet on a network"),
     "models": ("models", "list the networks with their size and the accuracy that their paper gives"),
     "info": ("info", "configuration, size and feature maps of a network or checkpoint"),
+    "export": ("export", "write a network as ONNX, exported program or compiled package"),
+    "bench": ("bench", "time networks, measure their memory, see where the time goes"),
     "graph": ("graph", "draw which patches of a photo a network links"),
     "explore": ("explore", "write an interactive page of them: point at a patch, see its neighbours"),
 }

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -76,7 +77,7 @@ def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None =
         program = torch.onnx.export(
             trace(model, image_size), input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
         )
-        program.save(str(unfinished))
+        cast("torch.onnx.ONNXProgram", program).save(str(unfinished))
     return Path(path)
 
 

@@ -1,0 +1,135 @@
+"""``pyg-vig bench``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyg_vig.benchmark import Case, measure_memory, measure_profile, measure_speed, provenance, table, write
+from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, PRODUCTS
+from pyg_vig.cli.errors import user_errors
+from pyg_vig.models import build_model, get_config
+
+Row = dict[str, Any]
+_LOAD = ("model", "mode", "batch", "size", "dtype", "subject")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure, print a table, and keep the results where asked to."""
+    options = _parser().parse_args(arguments)
+    with user_errors("bench"):
+        _check(options)
+        cases = list(_cases(options))
+    measure, show = (_profile, _profile_table) if options.profile else (_speed, _speed_table)
+    results = provenance({name: value for name, value in vars(options).items() if name != "json"})
+    results["profile" if options.profile else "speed"] = rows = []
+    for row in measure(cases, options):
+        rows.append(row)
+        if options.json:  # after every row: a long run that is interrupted keeps what it has
+            with user_errors("bench"):
+                write(options.json, results)
+    print(show(rows))
+    if options.json:
+        print(f"results {options.json}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig bench",
+        description="Time networks with random weights, interleaved, beside their bare matrix products; measure their "
+        "peak memory beyond the loaded model; or see where the time goes.",
+    )
+    add = parser.add_argument
+    add("networks", nargs="+", metavar="NAME", help="names (see pyg-vig models)")
+    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time (default: 8)")
+    add("--image-size", nargs="+", type=int, metavar="N", help="side in pixels (default: the network's own)")
+    add("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16"], help="(default: float32)")
+    add("--modes", nargs="+", default=[EAGER, FUSED], choices=[EAGER, FUSED, COMPILED], help="(default: eager fused)")
+    add("--train", action="store_true", help="time training steps as well; a fused network has none")
+    add("--device", default="cpu", choices=["cpu", "cuda"], help="(default: cpu)")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="CPU threads (default: all)")
+    add("--rounds", type=int, default=8, metavar="N", help="how often to time each (default: 8)")
+    add(
+        "--profile", action="store_true", help="where the time of a forward pass goes: graph, aggregation, linear, rest"
+    )
+    add("--json", type=Path, metavar="FILE", help="keep the results, with date, machine, versions and commit")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in options.networks:
+        get_config(name)
+    sizes = (options.rounds, options.threads, *options.batch, *(options.image_size or ()))
+    if min(sizes) < 1:
+        raise ValueError("--rounds, --threads, --batch and --image-size must be at least 1")
+    if options.train and min(options.batch) < 2:
+        raise ValueError("--train needs --batch 2 or more: batch norm takes no statistics of one image")
+    if options.profile and options.modes == [COMPILED]:
+        raise ValueError("--profile cannot see into a compiled network: add eager or fused to --modes")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this machine has no GPU that PyTorch can use")
+
+
+def _cases(options: argparse.Namespace) -> Iterator[Case]:
+    for name, dtype, batch in product(options.networks, options.dtype, options.batch):
+        for size in options.image_size or [get_config(name).image_size]:
+            with torch.no_grad():  # an image size that does not fit is told before anything is measured
+                build_model(get_config(name)).eval()(torch.zeros(1, 3, size, size))
+            yield Case(name, None, batch, size, dtype, options.device, options.threads)
+
+
+def _speed(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Row]:
+    for case, mode in product(cases, ["inference", "training"] if options.train else ["inference"]):
+        subjects = [name for name in options.modes if mode == "inference" or name != FUSED]
+        _progress(f"{case.label} {mode}")
+        for row in measure_speed(case, mode, subjects, options.rounds):
+            _progress(f"{case.label} {mode} {row['subject']} memory")
+            peak = None if row["subject"] == PRODUCTS else measure_memory(case, mode, row["subject"])["peak_mib"]
+            yield {**row, "peak_mib": peak}
+    _progress("")
+
+
+def _profile(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Row]:
+    for case, subject in product(cases, options.modes):
+        if subject != COMPILED:
+            _progress(f"{case.label} {subject}")
+            yield measure_profile(case, subject, options.rounds)
+    _progress("")
+
+
+def _speed_table(rows: Sequence[Row]) -> str:
+    columns = ("ms", "images/s", f"of {PRODUCTS}' speed", "peak MiB")
+    return table(
+        [*_LOAD, *columns],
+        (
+            [
+                *(row[key] for key in _LOAD),
+                *(f"{1e3 * row['median']:.1f}", f"{row['images_per_second']:.0f}", f"{row['share_of_products']:.0%}"),
+                None if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _profile_table(rows: Sequence[Row]) -> str:
+    keys = [key for key in _LOAD if key != "mode"]
+    lines = []
+    for row in rows:
+        parts = row["milliseconds"].values()
+        shares = [f"{part:.1f} ({part / sum(parts):.0%})" for part in parts]
+        lines.append([*(row[key] for key in keys), f"{sum(parts):.1f}", *shares])
+    return table([*keys, "ms", *rows[0]["milliseconds"]], lines)
+
+
+def _progress(text: str) -> None:
+    """What is being measured, on a line that the next one overwrites; for people, not for files."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
