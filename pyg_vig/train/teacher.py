@@ -83,6 +83,6 @@ def _timm(name: str) -> _Known:
 
     if not timm.is_model(name):
         raise ValueError(f"no teacher {name}: there is no such folder or file, and timm has no network of that name")
-    model = timm.create_model(name, pretrained=True)
-    pixels = model.pretrained_cfg
-    return model, pixels["mean"], pixels["std"], model.pretrained_cfg["input_size"][0], model.num_classes
+    model: Any = timm.create_model(name, pretrained=True)
+    known = model.pretrained_cfg
+    return model, known["mean"], known["std"], known["input_size"][0], model.num_classes
