@@ -19,7 +19,7 @@ from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.folder import CONFIG, WEIGHTS
 from pyg_vig.train.trainer import evaluation_trainer
 
-_ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto", "accumulate": 1}
+_ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
 
 
 class Result(NamedTuple):
@@ -70,7 +70,8 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if (path.parent / CONFIG).exists():
-        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | changes))
+        whole = {"accumulate": 1} if "batch_size" in changes else {}
+        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | whole | changes))
     elif "data" in changes:
         config = RunConfig(**changes)
     else:

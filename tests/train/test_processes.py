@@ -57,7 +57,7 @@ def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
     trained = weights(tmp_path / "digits-vig_nano")
     assert_close(weights(alone.folder), trained)
     start = alone.start(config(tmp_path, name="start")).model.state_dict()
-    assert not torch.allclose(start["head.classifier.weight"], trained["head.classifier.weight"], atol=1e-2)
+    assert not torch.allclose(start["head.classifier.weight"], trained["head.classifier.weight"], atol=1e-3)
 
 
 def test_accumulated_batches_learn_what_a_whole_one_does(alone: Run, tmp_path: Path) -> None:
