@@ -122,10 +122,10 @@ def page(results: Row) -> str:
     """The table with its heading."""
     settings, date = results["settings"], results["date"][:10]
     lines, count = accuracy_table(results["runs"]), len({run["seed"] for run in results["runs"]})
-    seeds = f"{count} seeds" if count > 1 else "one seed"
+    seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
     return (
-        f"# Every conv on five data sets\n\nTest accuracy in percent after {settings['steps']} steps of training, mean "
-        f"± standard deviation over {seeds}. Network, batches and optimizer are the same for all; "
+        f"# Every conv on five data sets\n\nTest accuracy in percent after {settings['steps']} steps of training, "
+        f"{seeds}. Network, batches and optimizer are the same for all; "
         "ours by name, PyG's by class name. The budget is small: the table shows that one code path serves all, not "
         f"which conv is best. Made by `python -m benchmarks.all_convs` on {date}.\n\n{lines}\n"
     )
