@@ -43,3 +43,12 @@ def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str])
     assert "epochs: 5" in printed
     assert "batch_size: 1024" in printed
     assert "  drop_path_rate: 0.3\n  k: 4" in printed
+
+
+def test_switches_need_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--fast-dev-run", "--compile", "--sync-norms", "false", "--print_config"])
+    printed = capsys.readouterr().out
+    assert "fast_dev_run: true" in printed
+    assert "compile: true" in printed
+    assert "sync_norms: false" in printed

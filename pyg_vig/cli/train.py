@@ -47,7 +47,8 @@ def _report(job: Run, result: Result) -> None:
 def _prepare(arguments: Sequence[str]) -> Run:
     from pyg_vig.train import Run, RunConfig
 
-    name, arguments = _recipe(_with_underscores(arguments))
+    switches = {f"--{field.name}" for field in fields(RunConfig) if isinstance(field.default, bool)}
+    name, arguments = _recipe(_with_values(_with_underscores(arguments), switches))
     values = build_parser(name).parse_args(arguments).as_dict()
     for other in ("config", "recipe"):
         values.pop(other, None)
@@ -93,6 +94,15 @@ def _recipe(arguments: list[str]) -> tuple[str | None, list[str]]:
         if word == "--recipe" and i + 1 < len(arguments):
             return arguments[i + 1], arguments[:i] + arguments[i + 2 :]
     return None, arguments
+
+
+def _with_values(arguments: list[str], switches: set[str]) -> list[str]:
+    """``--fast_dev_run`` alone is ``--fast_dev_run=true``."""
+    following = [*arguments[1:], "--"]
+    return [
+        f"{word}=true" if word in switches and after.startswith("--") else word
+        for word, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:
