@@ -26,7 +26,7 @@ STUDENT = {  # every mixed image is a new question, to which the teacher knows t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=40, help="of the students")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
