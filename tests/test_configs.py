@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pyg_vig.cli import main
+from pyg_vig.cli.train import _prepare
 from pyg_vig.configs import list_recipes, recipe
 from pyg_vig.models import HybridConfig, get_config, list_models
 from pyg_vig.train import RunConfig
@@ -43,6 +46,11 @@ def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str])
     assert "epochs: 5" in printed
     assert "batch_size: 1024" in printed
     assert "  drop_path_rate: 0.3\n  k: 4" in printed
+
+
+def test_no_options_at_all_are_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _prepare([]).config == RunConfig(name="digits-vig_nano")
 
 
 def test_switches_need_no_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def _recipe(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def _with_values(arguments: list[str], switches: set[str]) -> list[str]:
     """``--fast_dev_run`` alone is ``--fast_dev_run=true``."""
-    following = [*arguments[1:], "--"]
+    following = [*arguments, "--"][1:]
     return [
         f"{word}=true" if word in switches and after.startswith("--") else word
         for word, after in zip(arguments, following, strict=True)
