@@ -71,6 +71,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--rounds, --threads, --batch and --image-size must be at least 1")
     if options.train and min(options.batch) < 2:
         raise ValueError("--train needs --batch 2 or more: batch norm takes no statistics of one image")
+    if options.train and options.modes == [FUSED]:
+        raise ValueError("--train needs eager or compiled among --modes: a fused network is for inference only")
     if options.profile and options.modes == [COMPILED]:
         raise ValueError("--profile cannot see into a compiled network: add eager or fused to --modes")
     if options.device == "cuda" and not torch.cuda.is_available():
