@@ -69,12 +69,14 @@ def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
     loss, score = figure.subplots(1, 2)
     loss.plot([row["epoch"] + 1 for row in rows], [row["train_loss"] for row in rows])
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    for name in (name for name in rows[-1] if name.startswith("val_") and name in _CURVES):
-        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-        score.plot(*zip(*points, strict=True), marker=".", label=_CURVES[name])
+    for name, label in _CURVES.items():
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]  # not every epoch is evaluated
+        if points:
+            score.plot(*zip(*points, strict=True), marker=".", label=label)
     score.set(xlabel="epoch", ylim=(0, 1))
     score.grid(alpha=0.3)
-    score.legend()
+    if score.lines:
+        score.legend()
     figure.suptitle(title)
     figure.savefig(output, dpi=150)
 

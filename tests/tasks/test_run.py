@@ -12,6 +12,7 @@ import yaml
 from pyg_vig.tasks import detection, load_model, segmentation
 from pyg_vig.tasks.optimization import rate
 from pyg_vig.tasks.recipes import list_recipes, recipe
+from pyg_vig.tasks.table import plot_curves
 from pyg_vig.train.callbacks import read_metrics
 
 TINY: dict[str, Any] = {
@@ -135,3 +136,9 @@ def test_taken_names_and_folders_without_a_run_are_told(coco_folder: Path, tmp_p
         detection.start(options)
     with pytest.raises(ValueError, match="holds no run"):
         detection.resume(tmp_path)
+
+
+def test_curves_show_evaluations_that_are_not_in_the_last_epoch(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,train_loss,val_miou\n0,1.0,\n1,0.5,0.4\n2,0.3,\n")
+    plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.svg", "A run")
+    assert "<!-- mIoU -->" in (tmp_path / "curves.svg").read_text()
