@@ -83,6 +83,6 @@ def _draw_curve(axis: Axes, rows: list[Row], x: str, y: str) -> None:
     ticks = sorted({row[x] for row in rows})
     low, high = (log10(bound(row[y] for row in rows if row[y] > 0)) for bound in (min, max))
     axis.set(xscale="log", yscale="log", ylim=(10 ** floor(low), 10 ** ceil(high)))
-    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8, rotation=30 if max(ticks) > 9999 else 0)
     axis.minorticks_off()
     axis.grid(alpha=0.3)
