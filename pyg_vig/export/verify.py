@@ -48,6 +48,11 @@ class Comparison:
         """Whether an image has the same scores; one behind the first, where a file with a fixed batch would err."""
         return min(self.by_image[1:]) <= TOLERANCE
 
+    @property
+    def undecided(self) -> bool:
+        """Whether no image can tell: near-ties sway the network itself in all of them, as far as the file parts."""
+        return not self.agrees and min(self.rounding) > TOLERANCE and max(self.by_image) <= 2 * max(self.rounding)
+
 
 @torch.no_grad()
 def verify_export(

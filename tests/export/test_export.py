@@ -85,6 +85,12 @@ def test_agreement_is_not_judged_by_the_first_image() -> None:
     assert Comparison(by_image=(0.1, 0.2, 1e-7), rounding=(0.1,) * 3).agrees
 
 
+def test_images_that_sway_the_network_itself_do_not_tell() -> None:
+    assert Comparison(by_image=(0.1, 0.05), rounding=(0.06, 0.07)).undecided
+    assert not Comparison(by_image=(0.1, 0.05), rounding=(0.06, 1e-7)).undecided
+    assert not Comparison(by_image=(0.5, 0.05), rounding=(0.06, 0.07)).undecided
+
+
 def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> None:
         raise RuntimeError("no neighbours")
