@@ -44,7 +44,8 @@ def _draw(options: argparse.Namespace) -> Figure:
     if options.checkpoint is not None:
         load_checkpoint(model, options.checkpoint, reset_head=True)
     trained = options.checkpoint is not None or Path(options.model).exists()
-    transform = evaluation_transform(model.config.image_size, model.config.in_channels)
+    config = model.config
+    transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
     image = transform(open_photo(options.photo))
     points = None if options.patches is None else [[_point(text) for text in options.patches]]
     last = len(list(model.blocks)) - 1
