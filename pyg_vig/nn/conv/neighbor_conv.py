@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable
@@ -38,11 +40,24 @@ class NeighborConv(MessagePassing):
 
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
+        _check_rows(edge_index, x)
         if isinstance(edge_index, NeighborTable):
             if self.fuse and not self.explain:
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)
+
+
+def _check_rows(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> None:
+    """Sparse products read what lies behind a matrix where an edge points there: PyG's own paths raise an error."""
+    if isinstance(edge_index, NeighborTable):
+        if edge_index.num_src != x[0].size(0):
+            raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
+    elif isinstance(edge_index, EdgeIndex) and x[0].device.type == "cpu" and not torch.compiler.is_compiling():
+        for edges, rows, side in zip(edge_index.as_tensor(), x, ("source", "destination"), strict=True):
+            if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < rows.size(0):
+                span = f"{int(edges.min())} to {int(edges.max())}"
+                raise ValueError(f"edge_index names {side} nodes {span}, but there are {rows.size(0)}")
 
 
 def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:

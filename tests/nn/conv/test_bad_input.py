@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch_geometric import EdgeIndex
 
 from pyg_vig.graph import NeighborTable
 from pyg_vig.nn import conv_resolver
@@ -29,6 +30,29 @@ EDGES = torch.tensor([[0, 1, 2], [1, 2, 3]])
 def test_edge_index(conv, edges, error, message):
     with pytest.raises(error, match=message):
         conv_resolver(conv, 8, 8).eval()(X, edges)
+
+
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ([[0, 6], [1, 2]], "source nodes 0 to 6, but there are 6"),
+        ([[0, 1], [1, 6]], "destination nodes 1 to 6, but there are 6"),
+        ([[-1, 1], [1, 2]], "source nodes -1 to 1"),
+    ],
+    ids=["source", "destination", "negative"],
+)
+def test_sorted_edge_index_is_not_followed_out_of_the_matrix(conv, edges, message):
+    edges = EdgeIndex(edges, sort_order="col")
+    with pytest.raises(ValueError, match=message):
+        conv_resolver(conv, 8, 8).eval()(X, edges)
+
+
+@pytest.mark.parametrize("conv", CONVS)
+def test_table_for_other_sources(conv):
+    table = NeighborTable(torch.full((6, 2), 8), num_src=9)
+    with pytest.raises((ValueError, RuntimeError), match=r"9 source nodes, got 6|must match"):
+        conv_resolver(conv, 8, 8).eval()(X, table)
 
 
 @pytest.mark.parametrize("conv", CONVS)
