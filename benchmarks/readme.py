@@ -1,10 +1,10 @@
-"""Writes the README's speed table from a results file: ``python -m benchmarks.readme RESULTS.json README.md``."""
+"""Writes the README's speed table from results: ``python -m benchmarks.readme RESULTS.json... README.md``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,28 @@ _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the speed table of a README between its markers.")
-    parser.add_argument("results", type=Path, help="file of python -m benchmarks --output")
+    parser.add_argument("results", type=Path, nargs="+", help="files of python -m benchmarks --output, of one machine")
     parser.add_argument("readme", type=Path, help=f"text with the lines {START} and {END}")
     options = parser.parse_args()
-    text = insert(options.readme.read_text(), speed_section(json.loads(options.results.read_text())))
-    options.readme.write_text(text)
+    results = joined([json.loads(path.read_text()) for path in options.results])
+    options.readme.write_text(insert(options.readme.read_text(), speed_section(results)))
+
+
+def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of all results, described as the first is.
+
+    Raises:
+        ValueError: if they are not of one machine, with the same versions.
+    """
+    first = results[0]
+    for other in results[1:]:
+        for name in ("cpu", "cores", "gpu"):
+            if other["machine"][name] != first["machine"][name]:
+                raise ValueError(f"results of two machines: {first['machine'][name]} and {other['machine'][name]}")
+        if other["versions"] != first["versions"]:
+            raise ValueError(f"results with two sets of versions: {first['versions']} and {other['versions']}")
+    rows = {section: [row for part in results for row in part.get(section, [])] for section in ("speed", "memory")}
+    return {**first, **rows}
 
 
 def insert(text: str, section: str) -> str:

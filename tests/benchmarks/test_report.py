@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.readme import END, START, insert, speed_section
+from benchmarks.readme import END, START, insert, joined, speed_section
 from pyg_vig.benchmark import table
 
 
@@ -25,6 +25,17 @@ def test_section_is_replaced_between_the_markers() -> None:
     assert insert(insert(text, "new"), "new") == insert(text, "new")
     with pytest.raises(ValueError, match="expected one line"):
         insert(f"{END}\n{START}\n", "new")
+
+
+def test_results_of_one_machine_are_joined() -> None:
+    machine = {"cpu": "A CPU", "cores": 2, "gpu": None}
+    first = {"machine": machine, "versions": {"torch": "2.15.0"}, "speed": [{"model": "a"}], "memory": [{"model": "a"}]}
+    second = {**first, "speed": [{"model": "b"}], "memory": []}
+    assert [row["model"] for row in joined([first, second])["speed"]] == ["a", "b"]
+    with pytest.raises(ValueError, match="two machines"):
+        joined([first, {**first, "machine": {**machine, "cpu": "Another"}}])
+    with pytest.raises(ValueError, match="two sets of versions"):
+        joined([first, {**first, "versions": {"torch": "2.8.0"}}])
 
 
 def test_speed_section_compares_with_the_official_code() -> None:
