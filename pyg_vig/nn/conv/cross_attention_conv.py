@@ -13,7 +13,7 @@ from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
-from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, check_rows, source_and_destination
 from pyg_vig.nn.linear import PairUpdate
 
 _EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
@@ -110,6 +110,7 @@ class CrossAttentionConv(NeighborConv):
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend to the neighbours and update the nodes."""
         x = source_and_destination(x)
+        check_rows(edge_index, x)
         projections = self._project(x)
         with torch.autocast(x[1].device.type, enabled=False):
             total, alpha = self._attend(edge_index, *projections, weights=bool(return_attention_weights))

@@ -40,7 +40,7 @@ class NeighborConv(MessagePassing):
 
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
-        _check_rows(edge_index, x)
+        check_rows(edge_index, x)
         if isinstance(edge_index, NeighborTable):
             if self.fuse and not self.explain:
                 return self.message_and_aggregate(edge_index, x)
@@ -48,7 +48,7 @@ class NeighborConv(MessagePassing):
         return self.propagate(edge_index, x=x)
 
 
-def _check_rows(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> None:
+def check_rows(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> None:
     """Sparse products read what lies behind a matrix where an edge points there: PyG's own paths raise an error."""
     if isinstance(edge_index, NeighborTable):
         if edge_index.num_src != x[0].size(0):
