@@ -21,7 +21,7 @@ demo: $(VENV)/.demo ## Train a small ViG on real digits and draw its graphs (ARG
 
 test: $(VENV)/.dev ## Run the test suite, with the compiled extensions (ARGS: of pytest)
 	$(BIN)/python scripts/install_extensions.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check format, lint and types
 	$(BIN)/ruff format --check .
