@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -67,7 +69,7 @@ def tiny(**overrides):
         {"stem": "patch"},
         {"distilled": True},
     ],
-    ids=str,
+    ids=lambda overrides: re.sub(" at 0x[0-9a-f]+", "", str(overrides)),  # the same in every process
 )
 def test_any_field_can_be_overridden_and_the_network_trains(overrides):
     torch.manual_seed(0)
