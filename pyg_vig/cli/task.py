@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from pyg_vig.tasks.run import TaskRun
+    from pyg_vig.tasks.run import Task, TaskRun
 
 
-def run_task(command: str, description: str, load: Callable[[], Any], arguments: Sequence[str]) -> None:
+def run_task(command: str, description: str, load: Callable[[], Task], arguments: Sequence[str]) -> None:
     """Train a decoder, evaluate it, draw the curves.
 
     Args:
         command: name of the command.
         description: what it trains.
-        load: imports the module with the task's ``options`` class, ``start`` and ``resume``.
+        load: imports the task.
         arguments: words after the command.
     """
     with user_errors(command):
@@ -37,7 +37,7 @@ def run_task(command: str, description: str, load: Callable[[], Any], arguments:
     print(f"{'network':16} {job.weights}")
 
 
-def _prepare(command: str, description: str, task: Any, arguments: list[str]) -> TaskRun:
+def _prepare(command: str, description: str, task: Task, arguments: list[str]) -> TaskRun:
     parser = _parser(command, description, task.options)
     if "--recipe" in arguments[:-1]:
         from pyg_vig.tasks.recipes import recipe

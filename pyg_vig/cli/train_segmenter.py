@@ -11,4 +11,4 @@ from pyg_vig.cli.task import run_task
 def run(arguments: Sequence[str]) -> None:
     """Train Semantic FPN or UPerNet on images in ADE20K's layout."""
     description = "Train Semantic FPN or UPerNet on images in ADE20K's layout; mean intersection over union."
-    run_task("train-segmenter", description, lambda: import_module("pyg_vig.tasks.segmentation.run"), arguments)
+    run_task("train-segmenter", description, lambda: import_module("pyg_vig.tasks.segmentation.run").TASK, arguments)

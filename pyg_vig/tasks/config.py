@@ -22,6 +22,7 @@ class TaskConfig:
         backbone: name of the network, see "pyg-vig models".
         backbone_options: fields of its configuration to replace, such as --backbone_options.drop_path_rate 0.1.
         weights: checkpoint of the backbone to start from.
+        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
         epochs: passes over the training images.
         batch_size: images of one step, on all devices together.
         lr: largest learning rate, for batches of that size.
@@ -51,6 +52,7 @@ class TaskConfig:
     backbone: str = "pvig_s"
     backbone_options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    freeze_norm: bool | None = None
     epochs: int = 12
     batch_size: int = 2
     lr: float = 2e-4

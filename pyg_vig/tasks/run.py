@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pyg_vig.tasks.module import TaskModule
 from pyg_vig.tasks.table import EpochTable, plot_curves
 from pyg_vig.train.callbacks import AtomicCheckpoints, NonFiniteLoss, RunProgress
 from pyg_vig.train.evaluation import quiet
-from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, WEIGHTS, is_first, new_folder
+from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, WEIGHTS, check_free, is_first, new_folder
 
 CURVES = "curves.png"
 
@@ -78,16 +80,39 @@ class TaskRun:
             )
 
 
-def begin(config: TaskConfig, module: TaskModule, data: L.LightningDataModule) -> TaskRun:
-    """Make the folder of a run, with its options in it.
+@dataclass(frozen=True)
+class Task:
+    """A kind of training: its options, and how they become a network and its data.
 
-    Raises:
-        ValueError: if the name is taken.
+    Args:
+        options: class of the options.
+        build: makes the network with its losses, and the images, of options.
     """
-    folder = new_folder(config)
-    if is_first():
-        config.save(folder / CONFIG)
-    return TaskRun(folder, module, data)
+
+    options: type[TaskConfig]
+    build: Callable[[Any], tuple[TaskModule, L.LightningDataModule]]
+
+    def start(self, config: TaskConfig) -> TaskRun:
+        """Check the options, open the data, build the network, make the folder with the options in it.
+
+        Raises:
+            ValueError: for options that make no sense, or a name that is taken.
+            FileNotFoundError: for data that is missing.
+        """
+        check_free(config)
+        module, data = self.build(config)
+        folder = new_folder(config)
+        if is_first():
+            config.save(folder / CONFIG)
+        return TaskRun(folder, module, data)
+
+    def resume(self, folder: str | Path) -> TaskRun:
+        """Go on with a run that was interrupted, from the end of its last whole epoch.
+
+        Raises:
+            ValueError: if the folder holds no run.
+        """
+        return TaskRun(Path(folder), *self.build(self.options(**read_options(folder))))
 
 
 def read_options(folder: str | Path) -> dict[str, Any]:

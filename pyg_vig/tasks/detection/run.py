@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,7 @@ from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.detection.coco import CocoData
 from pyg_vig.tasks.detection.detector import build_detector
 from pyg_vig.tasks.detection.module import Detection
-from pyg_vig.tasks.run import TaskRun, begin, read_options
-from pyg_vig.train.folder import check_free
+from pyg_vig.tasks.run import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,6 @@ class DetectionConfig(TaskConfig):
         head_channels: width of Mask R-CNN's box head.
         anchor_size: side in pixels of the smallest anchors.
         options: further arguments of torchvision's detector, such as --options.min_size 800.
-        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
 
     Example:
         >>> from pyg_vig.tasks.detection import DetectionConfig
@@ -42,35 +39,11 @@ class DetectionConfig(TaskConfig):
     head_channels: int = 1024
     anchor_size: int = 32
     options: dict[str, Any] = field(default_factory=dict)
-    freeze_norm: bool | None = None
 
     @property
     def decoder(self) -> str:
         """The detector."""
         return self.detector
-
-
-options = DetectionConfig  # what the command asks each task for, with start and resume
-
-
-def start(config: DetectionConfig) -> TaskRun:
-    """Check the options, open the data, build the detector, make the folder.
-
-    Raises:
-        ValueError: for options that make no sense, or a name that is taken.
-        FileNotFoundError: for data that is missing.
-    """
-    check_free(config)
-    return begin(config, *_build(config))
-
-
-def resume(folder: str | Path) -> TaskRun:
-    """Go on with a run that was interrupted, from the end of its last whole epoch.
-
-    Raises:
-        ValueError: if the folder holds no run.
-    """
-    return TaskRun(Path(folder), *_build(DetectionConfig(**read_options(folder))))
 
 
 def _build(config: DetectionConfig) -> tuple[Detection, CocoData]:
@@ -98,3 +71,7 @@ def _build(config: DetectionConfig) -> tuple[Detection, CocoData]:
         options=config.options,
     )
     return Detection(model, config), data
+
+
+TASK = Task(DetectionConfig, _build)
+start, resume = TASK.start, TASK.resume

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from pyg_vig.tasks.config import TaskConfig
-from pyg_vig.tasks.run import TaskRun, begin, read_options
+from pyg_vig.tasks.run import Task
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
 from pyg_vig.tasks.segmentation.module import Segmentation
 from pyg_vig.tasks.segmentation.segmenter import build_segmenter
-from pyg_vig.train.folder import check_free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,6 @@ class SegmentationConfig(TaskConfig):
         scale_min: shorter side of an image before the crop, at least, in multiples of size.
         scale_max: the same, at most.
         options: further arguments of the decoder, such as --options.decoder_dropout 0.1.
-        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
 
     Example:
         >>> from pyg_vig.tasks.segmentation import SegmentationConfig
@@ -48,35 +45,11 @@ class SegmentationConfig(TaskConfig):
     weight_decay: float = 1e-4
     schedule: Literal["steps", "cosine", "poly"] = "poly"
     options: dict[str, Any] = field(default_factory=dict)
-    freeze_norm: bool | None = None
 
     @property
     def decoder(self) -> str:
         """The decoder."""
         return self.segmenter
-
-
-options = SegmentationConfig  # what the command asks each task for, with start and resume
-
-
-def start(config: SegmentationConfig) -> TaskRun:
-    """Check the options, open the data, build the segmenter, make the folder.
-
-    Raises:
-        ValueError: for options that make no sense, or a name that is taken.
-        FileNotFoundError: for data that is missing.
-    """
-    check_free(config)
-    return begin(config, *_build(config))
-
-
-def resume(folder: str | Path) -> TaskRun:
-    """Go on with a run that was interrupted, from the end of its last whole epoch.
-
-    Raises:
-        ValueError: if the folder holds no run.
-    """
-    return TaskRun(Path(folder), *_build(SegmentationConfig(**read_options(folder))))
 
 
 def _build(config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
@@ -102,3 +75,7 @@ def _build(config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
         options=config.options,
     )
     return Segmentation(model, config, config.size), data
+
+
+TASK = Task(SegmentationConfig, _build)
+start, resume = TASK.start, TASK.resume
