@@ -55,9 +55,10 @@ def check_rows(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> None:
             raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
     elif isinstance(edge_index, EdgeIndex) and x[0].device.type == "cpu" and not torch.compiler.is_compiling():
         for edges, rows, side in zip(edge_index.as_tensor(), x, ("source", "destination"), strict=True):
-            if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < rows.size(0):
-                span = f"{int(edges.min())} to {int(edges.max())}"
-                raise ValueError(f"edge_index names {side} nodes {span}, but there are {rows.size(0)}")
+            if edges.numel():
+                first, last = (int(bound) for bound in edges.aminmax())
+                if first < 0 or last >= rows.size(0):
+                    raise ValueError(f"edge_index names {side} nodes {first} to {last}, but there are {rows.size(0)}")
 
 
 def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:
