@@ -52,6 +52,30 @@ def normalises_batch(norm: nn.Module) -> TypeGuard[BatchNorm]:
     return isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) and not is_foldable(norm)
 
 
+def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
+    """Let all batch norms in ``model`` normalise with their running statistics, and leave these as they are.
+
+    Holds until the next ``model.train()``, which a module may override to freeze them again.
+
+    Args:
+        model: the network, or a part of it.
+        affine: freeze scale and shift as well.
+
+    Example:
+        >>> from torch import nn
+        >>> from pyg_vig.nn.norm import freeze_batch_norms
+        >>> model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> freeze_batch_norms(model)
+        >>> [module.training for module in model]
+        [True, False]
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            if affine:
+                module.requires_grad_(False)
+
+
 def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
     scale, shift = _affine(norm, norm.running_mean, norm.running_var)

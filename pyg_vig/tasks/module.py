@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.optimization import adamw
 from pyg_vig.train.sampling import mix
@@ -31,9 +31,7 @@ class TaskModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """From ``norm_epochs`` on, batch norms stay as they are."""
         if self.config.norm_epochs is not None and self.current_epoch >= self.config.norm_epochs:
-            for module in self.model.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            freeze_batch_norms(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw the random numbers of a step from seed, step and process alone: resumed runs go on exactly."""

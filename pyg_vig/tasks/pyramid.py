@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyg_vig.models import FeatureExtractor, build_model, get_config, load_checkpoint
+from pyg_vig.nn.norm import freeze_batch_norms
 
 _FINEST = 4  # stride of the first map
 
@@ -61,9 +61,7 @@ class PyramidBackbone(nn.Module):
         """Switch between training and evaluation; frozen norms stay in evaluation."""
         super().train(mode)
         if self.freeze_norm:
-            for module in self.body.modules():  # now, not once: a conversion may have replaced them
-                if isinstance(module, _BatchNorm):
-                    module.eval().requires_grad_(False)
+            freeze_batch_norms(self.body, affine=True)  # now, not once: a conversion may have replaced them
         return self
 
 

@@ -9,11 +9,12 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
 
 from pyg_vig.models import VisionGNN
+from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.optimizer import decayed_names, parameter_groups, warmup_cosine
 from pyg_vig.train.sampling import mix
@@ -83,9 +84,8 @@ class Classification(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Freeze the statistics of batch norms, where that is wanted; validation leaves the modes as they are."""
-        for module in self.model.modules() if self.config.frozen_norms else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        if self.config.frozen_norms:
+            freeze_batch_norms(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from pyg_vig.nn import norm_resolver
-from pyg_vig.nn.norm import edge_statistics, fold, is_foldable, normalises_batch, training_affine, weighted_statistics
+from pyg_vig.nn.norm import (
+    edge_statistics,
+    fold,
+    freeze_batch_norms,
+    is_foldable,
+    normalises_batch,
+    training_affine,
+    weighted_statistics,
+)
 from tests.nn.conv.graphs import randomize
 
 
@@ -55,6 +63,20 @@ def test_which_norms_fold():
     assert normalises_batch(without_statistics)
     assert not is_foldable(without_statistics)
     assert not is_foldable(nn.LayerNorm(4).eval())
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.SyncBatchNorm])
+def test_frozen_batch_norms_keep_their_statistics(kind, affine):
+    norm = randomize(kind(4, momentum=None))
+    model = nn.Sequential(nn.Sequential(norm), nn.LayerNorm(4), nn.Dropout()).train()
+    before = copy.deepcopy(norm.state_dict())
+    freeze_batch_norms(model, affine=affine)
+    assert [module.training for module in model] == [True, True, True]
+    model(torch.randn(5, 4)).sum().backward()
+    torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
+    assert (norm.weight.grad is None) == affine
+    assert model[1].weight.grad is not None
 
 
 def test_weighted_statistics_count_rows():
