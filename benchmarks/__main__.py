@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure what is asked for, print it, and write it where asked to."""
     options = parse(arguments)
-    results = provenance(_settings(options))
+    results = provenance({**vars(options), "reference": bool(options.reference)})
     sections = {
         "agreement": agreement_rows,
         "speed": speed_rows,
@@ -141,12 +141,6 @@ def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     """What is timed in a mode: a fused network is for inference only."""
     names = [OFFICIAL] * bool(case.reference) + [EAGER] + [FUSED] * (mode == "inference") + [COMPILED] * options.compile
     return names + list(TIMM.get(case.model, ())) * options.timm
-
-
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The options; of paths on this machine only whether they were given."""
-    settings = {key: value for key, value in vars(options).items() if key != "output"}
-    return {**settings, "reference": bool(options.reference)}
 
 
 def _progress(section: str, rows: Iterable[Row]) -> Iterator[Row]:

@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     splits = [load(options.root, train, number) for train, number in ((True, options.images), (False, options.test))]
-    settings = {key: value for key, value in vars(options).items() if key not in ("root", "output")}
-    results = provenance({**settings, "network": NETWORK, "batch": _BATCH, "learning_rate": _LEARNING_RATE})
+    fixed = {"network": NETWORK, "batch": _BATCH, "learning_rate": _LEARNING_RATE}
+    results = provenance(vars(options) | fixed)
     results["runs"] = []
     for row in measure(*splits, epochs=options.epochs, seeds=options.seeds):
         results["runs"].append(row)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.affinity_training", description=__doc__)
     add = parser.add_argument
-    add("--root", required=True, metavar="DIR", help="folder with torchvision's FashionMNIST")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder with torchvision's FashionMNIST")
     add("--images", type=int, default=20_000, metavar="N", help="training images, drawn once for all runs")
     add("--test", type=int, default=10_000, metavar="N", help="test images")
     add("--epochs", type=int, default=3)
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load(root: str, train: bool, number: int) -> Images:
+def load(root: Path, train: bool, number: int) -> Images:
     """So many images of a split, chosen at random but the same in every run."""
     data = FashionMNIST(root, train=train, download=False)
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:number]

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Train every conv on every data set, print the table, and write it where asked to."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    settings = {name: value for name, value in vars(options).items() if name not in ("root", "output", "seeds")}
+    settings = {name: value for name, value in vars(options).items() if name != "seeds"}  # more may be asked for later
     results = provenance({**settings, "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
     results["runs"] = kept(options.output, results["settings"])
     tasks = [TASKS[name](options.root) for name in options.tasks]

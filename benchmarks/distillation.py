@@ -1,17 +1,18 @@
 """Does a small network learn from a larger one? Digits, few of them, with and without the teacher.
 
-python -m benchmarks.distillation --output benchmarks/results/distillation.json
+``python -m benchmarks.distillation --output benchmarks/results/distillation.json``
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import tempfile
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
+from pyg_vig.benchmark import provenance, write
 from pyg_vig.train import Run, RunConfig
 
 TEACHER = {"model": "vig_nano", "epochs": 12}
@@ -24,18 +25,26 @@ STUDENT = {  # every mixed image is a new question, to which the teacher knows t
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=40, help="of the students")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train the teacher and all students, and write what became of them."""
+    options = parse(arguments)
+    results = provenance(vars(options))
     with tempfile.TemporaryDirectory() as runs:
-        results = measure(runs, arguments.seeds, arguments.epochs)
-    arguments.output.write_text(json.dumps({"date": date.today().isoformat(), **results}, indent=2) + "\n")
+        results |= measure(runs, options.seeds, options.epochs)
+    write(options.output, results)
+    return results
 
 
-def measure(runs: str, seeds: int, epochs: int) -> dict[str, object]:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.distillation", description=__doc__)
+    add = parser.add_argument
+    add("--seeds", type=int, default=2, help="students of each kind")
+    add("--epochs", type=int, default=40, help="of the students")
+    add("--output", type=Path, required=True, metavar="FILE.json", help="keep the results")
+    return parser.parse_args(arguments)
+
+
+def measure(runs: str, seeds: int, epochs: int) -> dict[str, Any]:
     """Accuracy of teacher and students on the digits that none of them has seen."""
     teacher = Run.start(RunConfig(runs=runs, name="teacher", **TEACHER))
     best = teacher.fit()
@@ -47,7 +56,7 @@ def measure(runs: str, seeds: int, epochs: int) -> dict[str, object]:
     return {
         "teacher": {**TEACHER, "accuracy": best.accuracy},
         "student": {**STUDENT, "epochs": epochs},
-        "accuracy": {name: {"mean": statistics.mean(values), "runs": values} for name, values in accuracy.items()},
+        "accuracy": {name: {"mean": mean(values), "runs": values} for name, values in accuracy.items()},
     }
 
 

@@ -89,8 +89,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _resumed(options: argparse.Namespace) -> dict[str, Any]:
-    settings = {key: value for key, value in vars(options).items() if key != "output"}
-    results = provenance({**settings, "reference": bool(options.reference), "budget": None})
+    results = provenance({**vars(options), "reference": bool(options.reference), "budget": None})
     found = json.loads(options.output.read_text())["gpu"] if options.output.exists() else []
     return {**results, "gpu": found}
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 from torchvision.utils import make_grid
+
+from pyg_vig.benchmark import provenance, write
+from pyg_vig.models import count_parameters
 
 SPLIT = "train2017"
 RESULTS = Path(__file__).parent / "results"
@@ -36,6 +39,48 @@ SHARED: dict[str, Any] = {
     "clip": 5.0,
     "flip": False,
 }
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train, and keep figures and curves of the run under the name of the task."""
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    results = provenance(vars(options))
+    begin = detection if options.task == "detection" else segmentation
+    run = begin(options.data, str(options.runs), options.epochs, options.lr, options.size)
+    results |= measure(run)
+    print(results["figures"])
+    target = options.results / f"overfit_{options.task}"
+    write(target.with_suffix(".json"), results)
+    shutil.copy(run.folder / "metrics.csv", target.with_suffix(".csv"))
+    shutil.copy(run.folder / "curves.png", target.with_suffix(".png"))
+    if options.picture is not None:
+        v2.functional.to_pil_image(picture(options.task, run)).save(options.picture)
+    return results
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overfit", description=__doc__, formatter_class=form)
+    add = parser.add_argument
+    add("task", choices=["detection", "segmentation"])
+    add("--data", type=Path, required=True, metavar="DIR", help="folder in COCO's layout")
+    add("--epochs", type=int, default=270)
+    add("--lr", type=float, default=1e-3)
+    add("--size", type=int, default=224, help="longer side of the images (of crops for segmentation)")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder for the run itself")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder for figures and curves")
+    add("--picture", type=Path, metavar="FILE.png", help="draw the predictions on the images")
+    return parser.parse_args(arguments)
+
+
+def measure(run: Any) -> dict[str, Any]:
+    """Train; what it was about, how long it took, and the figures of the last evaluation."""
+    figures = run.fit()
+    with open(run.folder / "metrics.csv", newline="") as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    sizes = {"images": len(run.data.val_images), "parameters": count_parameters(run.module, trainable_only=False)}
+    return {**sizes, "seconds": round(seconds), "figures": figures}
 
 
 def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
@@ -111,39 +156,6 @@ def picture(task: str, run: Any, side: int = 224, columns: int = 6) -> torch.Ten
             )
         )
     return make_grid(tiles, columns)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["detection", "segmentation"])
-    parser.add_argument("--data", type=Path, required=True, help="folder in COCO's layout")
-    parser.add_argument("--epochs", type=int, default=270)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--size", type=int, default=224, help="longer side of the images (of crops for segmentation)")
-    parser.add_argument("--runs", default="runs", help="folder for the run itself")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--picture", type=Path, help="PNG file for the images with the predictions drawn on them")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    begin = detection if options.task == "detection" else segmentation
-    run = begin(options.data, options.runs, options.epochs, options.lr, options.size)
-    keep(options, run, run.fit())
-    if options.picture is not None:
-        v2.functional.to_pil_image(picture(options.task, run)).save(options.picture)
-
-
-def keep(options: argparse.Namespace, run: Any, figures: dict[str, float]) -> None:
-    """Figures and curves of a run, under the name of the task."""
-    name = f"overfit_{options.task}"
-    with open(run.folder / "metrics.csv", newline="") as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
-    about = {"task": options.task, "epochs": options.epochs, "lr": options.lr, "size": options.size}
-    about |= {"images": len(run.data.val_images), "parameters": sum(p.numel() for p in run.module.parameters())}
-    about |= {"seconds": round(seconds), "torch": torch.__version__, "figures": figures}
-    (options.results / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
-    shutil.copy(run.folder / "metrics.csv", options.results / f"{name}.csv")
-    shutil.copy(run.folder / "curves.png", options.results / f"{name}.png")
-    print(json.dumps(about))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ OURS, ROLLED, ATTENTION = "pyg_vig, maximum", "rolled, maximum", "pyg_vig, Cross
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure all sizes, print the table, and keep results and plot where asked to."""
     options = parse(arguments)
-    results = provenance({key: value for key, value in vars(options).items() if key != "output"})
+    results = provenance(vars(options))
     results["svga_scaling"] = [
         {"malloc": malloc, **row}
         for malloc in options.malloc

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import pyg_vig
+from pyg_vig.models.checkpoint import write_atomically
 
 _ROOT = Path(pyg_vig.__file__).parents[1]
 _PACKAGES = ("torch", "torch_geometric", "numpy", "timm", "torch_cluster")
@@ -25,7 +26,8 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Date, commit, machine and versions of a run.
 
     Args:
-        settings: what the run was asked for.
+        settings: what the run was asked for, such as ``vars(options)``; paths, which belong to this machine, are left
+            out.
 
     Example:
         >>> from pyg_vig.benchmark import provenance
@@ -43,17 +45,17 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
             "load_before": round(os.getloadavg()[0], 2),
         },
         "versions": {"python": platform.python_version(), **_versions()},
-        "settings": dict(settings),
+        "settings": {name: value for name, value in settings.items() if not isinstance(value, Path)},
     }
 
 
-def write(path: Path, results: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
     """Write results as JSON, lists of numbers on one line, all at once or not at all.
 
     Example:
         >>> from pathlib import Path
         >>> from pyg_vig.benchmark import write
-        >>> write(Path("results.json"), {"seconds": [1.5, 2.5]})
+        >>> write("results.json", {"seconds": [1.5, 2.5]})
         >>> print(Path("results.json").read_text())
         {
          "seconds": [ 1.5, 2.5 ]
@@ -62,10 +64,8 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
     """
     text = json.dumps(results, indent=1)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text + "\n")
-    unfinished.replace(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{text}\n".encode())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -100,7 +100,8 @@ def _commit() -> str | None:
     git = ["git", "-C", str(_ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "pyg_vig", "benchmarks/*.py"], capture_output=True)
+        code = ("pyg_vig", "benchmarks/*.py", "examples/*.py")
+        changed = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head}, modified" if changed.stdout else head

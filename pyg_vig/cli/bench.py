@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
         _check(options)
         cases = list(_cases(options))
     measure, show = (_profile, _profile_table) if options.profile else (_speed, _speed_table)
-    results = provenance({name: value for name, value in vars(options).items() if name != "json"})
+    results = provenance(vars(options))
     results["profile" if options.profile else "speed"] = rows = []
     for row in measure(cases, options):
         rows.append(row)
