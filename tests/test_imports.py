@@ -15,7 +15,7 @@ ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 CORE = {"graph", "nn", "models", "transforms", "analysis"}
-TOOLS = {"benchmark", "export"}  # made of networks alone, each without the other
+TOOLS = {"benchmark", "checkpoint", "export"}  # made of networks alone, each without the others
 EDGE = {  # what users start from; nothing in the core knows of it
     "train",
     "configs",

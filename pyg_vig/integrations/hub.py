@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 import pyg_vig
-from pyg_vig.models import VisionGNN, count_parameters, load_model, save_checkpoint
+from pyg_vig.checkpoint import WEIGHTS, load_model, save_model
+from pyg_vig.models import count_parameters
 from pyg_vig.models.checkpoint import write_atomically
 
-_WEIGHTS = "model.safetensors"
 _CARD = "README.md"
 _LIBRARY = "pyg_vig"
 _TASKS = {
@@ -48,12 +48,7 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, card: s
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, VisionGNN):
-        save_checkpoint(model, target / _WEIGHTS)
-    else:
-        from pyg_vig.tasks import save_model
-
-        save_model(model, target / _WEIGHTS)
+    save_model(model, target / WEIGHTS)
     write_atomically(target / _CARD, model_card(model, card).encode())
     return target
 
@@ -71,19 +66,12 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
     Raises:
         ValueError: if the file does not hold a network of this package.
     """
-    if Path(name).is_dir():
-        path = Path(name) / _WEIGHTS
-    else:
+    if not Path(name).is_dir():
         from huggingface_hub import hf_hub_download
 
         version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}
-        path = Path(hf_hub_download(str(name), _WEIGHTS, **version | options))
-    from pyg_vig.tasks import load_model as load_task_model
-    from pyg_vig.tasks import read_config
-
-    if read_config(path)["class"] in ("DetectorConfig", "SegmenterConfig"):
-        return load_task_model(path)
-    return load_model(path).eval()
+        name = hf_hub_download(str(name), WEIGHTS, **version | options)
+    return load_model(name)
 
 
 def push_to_hub(

@@ -11,19 +11,17 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
+from pyg_vig.checkpoint import load_model, read_config, weights_file
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.checkpoint import load_model as load_network
 from pyg_vig.models.checkpoint import write_atomically
-from pyg_vig.tasks.checkpoint import load_model, read_config
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
-from pyg_vig.train.folder import CONFIG, WEIGHTS
+from pyg_vig.train.folder import CONFIG
 from pyg_vig.train.transforms import evaluation_transform
 
 _BEST = 5  # classes that are named
-_TASKS = ("DetectorConfig", "SegmenterConfig")
 
 
 class Prediction(NamedTuple):
@@ -75,13 +73,11 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | Path, *, threshold: float = 0.5, size: int | None = None) -> None:
-        path = Path(checkpoint)
-        path = path / WEIGHTS if path.is_dir() else path
+        path = weights_file(checkpoint)
         self.task = read_config(path)["class"]
-        self.options = _options_beside(path)
-        self.model: nn.Module = load_model(path) if self.task in _TASKS else load_network(path).eval()
+        self.model = load_model(path)
         self.threshold = threshold
-        self.size = size or self.options.get("size", 512)
+        self.size = size or _options_beside(path).get("size", 512)
 
     @torch.no_grad()
     def __call__(self, path: str | Path) -> Prediction:

@@ -13,14 +13,14 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from pyg_vig.checkpoint import WEIGHTS, save_model
 from pyg_vig.models.checkpoint import write_atomically
-from pyg_vig.tasks.checkpoint import save_model
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.module import TaskModule
 from pyg_vig.tasks.table import EpochTable, plot_curves
 from pyg_vig.train.callbacks import AtomicCheckpoints, NonFiniteLoss, RunProgress
 from pyg_vig.train.evaluation import quiet
-from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, WEIGHTS, check_free, is_first, new_folder
+from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, check_free, is_first, new_folder
 
 CURVES = "curves.png"
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import lightning as L
 
+from pyg_vig.checkpoint import weights_file
 from pyg_vig.models import VisionGNN, load_model
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.folder import CONFIG, WEIGHTS
+from pyg_vig.train.folder import CONFIG
 from pyg_vig.train.trainer import evaluation_trainer
 
 _ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
@@ -65,10 +66,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
         >>> result.images
         20
     """
-    path = Path(checkpoint)
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    path = weights_file(checkpoint)
     if (path.parent / CONFIG).exists():
         whole = {"accumulate": 1} if "batch_size" in changes else {}
         config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | whole | changes))

@@ -1,4 +1,4 @@
-"""The folder of a run: what its files are called, and how a new one is made."""
+"""The folder of a run: what its files are called (the weights: see :mod:`pyg_vig.checkpoint`), and how it is made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pyg_vig.train.config import RunConfig
 CONFIG = "config.yaml"  # the options
 METRICS = "metrics.csv"  # one line an epoch
 STATE = "last.ckpt"  # to resume from
-WEIGHTS = "model.safetensors"  # the trained network
 RESULT = "result.json"  # its accuracy on held-out images
 LOGS = "logs"  # folder of the loggers
 PICTURE = "neighbors.png"  # its graphs

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pyg_vig.checkpoint import WEIGHTS
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.train.classification import Classification
@@ -16,7 +17,7 @@ from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, quiet, tested
-from pyg_vig.train.folder import CONFIG, PICTURE, RESULT, STATE, WEIGHTS, check_free, config_of, is_first, new_folder
+from pyg_vig.train.folder import CONFIG, PICTURE, RESULT, STATE, check_free, config_of, is_first, new_folder
 from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import training_trainer
 

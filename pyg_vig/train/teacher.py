@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyg_vig.checkpoint import weights_file
 from pyg_vig.models import ModelConfig, load_model
 
 
@@ -46,7 +47,7 @@ class Teacher:
         Raises:
             ValueError: for a teacher of other classes or channels, or an unknown name.
         """
-        model, mean, std, channels, classes = _run(Path(name)) if Path(name).exists() else _timm(name)
+        model, mean, std, channels, classes = _run(name) if Path(name).exists() else _timm(name)
         if (classes, channels) != (num_classes, student.in_channels):
             raise ValueError(
                 f"the teacher {name} takes {channels} channels and knows {classes} classes, the network takes "
@@ -73,8 +74,8 @@ class Teacher:
 _Known = tuple[nn.Module, Sequence[float], Sequence[float], int, int]
 
 
-def _run(path: Path) -> _Known:
-    model = load_model(path / "model.safetensors" if path.is_dir() else path)
+def _run(path: str) -> _Known:
+    model = load_model(weights_file(path))
     return model, model.config.mean, model.config.std, model.config.in_channels, model.num_classes
 
 

@@ -130,6 +130,18 @@ def test_info_of_a_published_network(capsys: pytest.CaptureFixture[str]) -> None
     assert "3 blocks, 192 channels, stride 16" in printed
 
 
+def test_a_folder_without_weights_does_not_hide_the_network_of_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vig_nano").mkdir()
+    main(["info", "vig_nano"])
+    assert "parameters     106,986" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(SystemExit):
+        main(["info", "mine"])
+    assert "no checkpoint at mine/model.safetensors" in capsys.readouterr().err
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["--help"])

@@ -1,4 +1,4 @@
-"""Detectors and segmenters in the package's one format: weights and configuration in a ``.safetensors`` file."""
+"""Networks, detectors and segmenters in the package's one format: a ``.safetensors`` file with the configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any
 
 from torch import nn
 
+from pyg_vig import models
 from pyg_vig.models.checkpoint import write_atomically
+
+WEIGHTS = "model.safetensors"  # in the folder of a run, and of a network on the Hub
 
 _HOMES = {  # configurations and where their networks are built
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
@@ -20,10 +23,10 @@ _HOMES = {  # configurations and where their networks are built
 
 
 def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write weights and configuration of a detector or segmenter to one file, atomically.
+    """Write weights and configuration of a network, detector or segmenter to one file, atomically.
 
     Args:
-        model: from :func:`~pyg_vig.tasks.detection.build_detector` or
+        model: from :func:`pyg_vig.create_model`, :func:`~pyg_vig.tasks.detection.build_detector` or
             :func:`~pyg_vig.tasks.segmentation.build_segmenter`.
         path: where to, a ``.safetensors`` file; the folder must exist.
 
@@ -43,10 +46,13 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.torch import save
 
+    if isinstance(model, models.VisionGNN):
+        models.save_checkpoint(model, path)
+        return
     config: Any = getattr(model, "config", None)
     kind = type(config).__name__
     if kind not in _HOMES:
-        raise ValueError(f"{type(model).__name__} was not built by build_detector or build_segmenter")
+        raise ValueError(f"{type(model).__name__} was not built by create_model, build_detector or build_segmenter")
     try:
         text = json.dumps({"class": kind, **asdict(config)})
     except TypeError as error:
@@ -56,7 +62,14 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> nn.Module:
-    """Rebuild a detector or segmenter from a file of :func:`save_model` alone, without executing code from it.
+    """Rebuild a network, detector or segmenter from its file alone, without executing code from it.
+
+    Args:
+        path: a file of :func:`save_model` or :func:`pyg_vig.save_checkpoint`, or a folder with one, see
+            :func:`weights_file`.
+
+    Returns:
+        The network, in evaluation mode.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -70,19 +83,41 @@ def load_model(path: str | os.PathLike[str]) -> nn.Module:
         >>> model = build_segmenter("fpn", backbone="pvig_ti", num_classes=2, backbone_options=options)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_model(model, f"{folder}/model.safetensors")
-        ...     load_model(f"{folder}/model.safetensors").config.decoder
+        ...     load_model(folder).config.decoder
         'fpn'
     """
     from safetensors.torch import load_file
 
+    path = weights_file(path)
     values = read_config(path)
-    kind = values.pop("class", None)
+    kind = values.pop("class")
     if kind not in _HOMES:
-        raise ValueError(f"{path} holds no detector or segmenter: pyg_vig.load_model opens networks")
+        return models.load_model(path).eval()
     home = import_module(_HOMES[kind])
     model: nn.Module = home.from_config(getattr(home, kind)(**values))
     model.load_state_dict(load_file(path))
     return model.eval()
+
+
+def weights_file(path: str | os.PathLike[str]) -> Path:
+    """The file with the weights: in the folder of a run or of a network on the Hub, or the file itself.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.checkpoint import weights_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
+        ...     weights_file(folder).name
+        'model.safetensors'
+    """
+    path = Path(path)
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint at {file}")
+    return file
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -102,8 +137,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    path = weights_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
