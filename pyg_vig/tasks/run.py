@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from pyg_vig.checkpoint import WEIGHTS, save_model
 from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.tasks.config import TaskConfig
+from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.module import TaskModule
-from pyg_vig.tasks.table import EpochTable, plot_curves
-from pyg_vig.train.callbacks import AtomicCheckpoints, NonFiniteLoss, RunProgress
+from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress
 from pyg_vig.train.evaluation import quiet
 from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, check_free, is_first, new_folder
 
@@ -71,7 +71,7 @@ class TaskRun:
                 max_epochs=config.epochs,
                 gradient_clip_val=config.clip or None,
                 check_val_every_n_epoch=config.evaluate_every,
-                callbacks=[NonFiniteLoss(), checkpoints, EpochTable(self.folder / METRICS), RunProgress()],
+                callbacks=[NonFiniteLoss(), checkpoints, MetricsFile(self.folder / METRICS), RunProgress()],
                 plugins=[AtomicCheckpoints()],
                 logger=False,
                 num_sanity_val_steps=0,

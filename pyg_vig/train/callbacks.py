@@ -18,13 +18,9 @@ from tqdm.auto import tqdm
 
 from pyg_vig.models.checkpoint import write_atomically
 
-_COLUMNS = [
-    "epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "images_per_second", "seconds", "skipped_images",
-]  # fmt: skip
-
 
 class MetricsFile(Callback):
-    """Appends one line an epoch to a CSV file; a resumed run drops the lines that it is about to write again.
+    """A CSV file with all metrics of every epoch; a resumed run drops the lines that it is about to write again.
 
     Args:
         path: the file.
@@ -35,39 +31,35 @@ class MetricsFile(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the lines of the epochs before this one."""
-        if trainer.is_global_zero:
-            self.rows = [row for row in read_metrics(self.path) if row["epoch"] < trainer.current_epoch]
+        self.rows = [row for row in read_metrics(self.path) if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self.start = perf_counter()
-        self.first_step = trainer.global_step
+        self.start, self.first_step = perf_counter(), trainer.global_step
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock of the training steps."""
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Read the clock of the training steps: validation does not count."""
         self.training_seconds = perf_counter() - self.start
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the file anew with one more line."""
+        """Write the file anew with one more line; epochs without an evaluation leave its columns empty."""
         if not trainer.is_global_zero:
             return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         data = trainer.datamodule  # type: ignore[attr-defined]
-        images = (trainer.global_step - self.first_step) * data.config.batch_size
-        metrics |= {
+        images = (trainer.global_step - self.first_step) * data.batch_size
+        evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        metrics = trainer.callback_metrics.items()
+        row: dict[str, float] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            **{name: float(value) for name, value in metrics if evaluated or not name.startswith("val_")},
             "images_per_second": images / self.training_seconds,
             "seconds": perf_counter() - self.start,
             "skipped_images": data.skipped,
         }
-        self.rows.append({name: metrics[name] for name in _COLUMNS if name in metrics})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
-        write_atomically(self.path, text.getvalue().encode())
+        self.rows.append(row)
+        write_atomically(self.path, _csv(self.rows).encode())
 
 
 class StepLog(Callback):
@@ -93,7 +85,7 @@ class StepLog(Callback):
         if steps < self.every:
             return
         loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # waits for the device, so the clock is right
-        images = steps * trainer.datamodule.config.batch_size  # type: ignore[attr-defined]
+        images = steps * trainer.datamodule.batch_size  # type: ignore[attr-defined]
         entry = {
             "loss": loss,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
@@ -143,6 +135,15 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return getrusage(RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def _csv(rows: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+    return text.getvalue()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from pyg_vig.tasks import detection, load_model, segmentation
+from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.optimization import rate
 from pyg_vig.tasks.recipes import list_recipes, recipe
-from pyg_vig.tasks.table import plot_curves
 from pyg_vig.train.callbacks import read_metrics
 
 TINY: dict[str, Any] = {

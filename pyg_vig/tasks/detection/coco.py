@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from pyg_vig.tasks.data import TaskData
+from pyg_vig.train.loaders import ImageLoaders
 from pyg_vig.train.sampling import mix, random_state
 
 Sample = tuple[Tensor, dict[str, Any]]
@@ -89,7 +89,7 @@ class CocoImages(Dataset[Sample]):
         }
 
 
-class CocoData(TaskData):
+class CocoData(ImageLoaders):
     """Loaders of a data set in COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
 
     Args:

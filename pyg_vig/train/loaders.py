@@ -1,4 +1,4 @@
-"""Loaders that the dense tasks share."""
+"""Loaders whose images depend on seed and epoch alone, shared by all processes of a run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from torch.utils.data import DataLoader, Dataset
 from pyg_vig.train.sampling import EpochSampler
 
 
-class TaskData(L.LightningDataModule):
+class ImageLoaders(L.LightningDataModule):
     """Loaders of training images in a new order every epoch, and of images to evaluate on.
 
-    Order and random changes depend on seed and epoch alone; several processes share the images.
+    Order and random changes depend on seed and epoch alone, so a run that was interrupted goes on exactly as it would
+    have; and all processes of a step together see the same images, however many they are.
 
     Args:
         train_images: to learn from; keys are draws of an :class:`~pyg_vig.train.sampling.EpochSampler`.
         val_images: to evaluate on; keys are numbers.
-        batch_size: images of one step in all processes.
+        batch_size: images of one step of the optimizer, in all processes and accumulated batches together.
         collate: makes a batch of a list of items.
         one_by_one: evaluate image by image, where their sizes differ.
+        accumulate: batches whose gradients make up a step.
+        repeats: draws of an image in an epoch.
         seed: seed of the order.
         workers: processes that load images.
 
     Raises:
-        ValueError: if the processes cannot share a batch.
+        ValueError: (when a loader is made) for a batch size that processes and accumulated batches cannot share.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class TaskData(L.LightningDataModule):
         *,
         collate: Callable[[list[Any]], Any] | None = None,
         one_by_one: bool = False,
+        accumulate: int = 1,
+        repeats: int = 1,
         seed: int = 0,
         workers: int = 0,
     ) -> None:
@@ -47,18 +52,25 @@ class TaskData(L.LightningDataModule):
         self.batch_size = batch_size
         self.collate = collate
         self.one_by_one = one_by_one
+        self.accumulate = accumulate
+        self.repeats = repeats
         self.seed = seed
         self.workers = workers
 
+    @property
+    def skipped(self) -> int:
+        """Images that were left out so far, as they could not be read: none, unless a subclass leaves any out."""
+        return 0
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Training images; an incomplete last step is left out."""
-        return self._loader(self.train_images, self._local_batch(), self._sampler())
+        return self._loader(
+            self.train_images, self._local_batch(), self._sampler(), persistent_workers=self.workers > 0
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """This process's share of the images to evaluate on."""
-        rank, world_size = self._process()
-        share = range(rank, len(self.val_images), world_size)
-        return self._loader(self.val_images, 1 if self.one_by_one else self._local_batch(), share)
+        return self._evaluation_loader(self.val_images)
 
     def images_of_batch(self, epoch: int, batch_idx: int) -> list[int]:
         """Which training images this process sees in a batch."""
@@ -74,11 +86,17 @@ class TaskData(L.LightningDataModule):
             self.seed,
             self.trainer.current_epoch if self.trainer else 0,
             batch_size=self.batch_size,
+            repeats=self.repeats,
             rank=rank,
             world_size=world_size,
         )
 
-    def _loader(self, images: Dataset[Any], batch_size: int, sampler: Any) -> DataLoader[Any]:
+    def _evaluation_loader(self, images: Any) -> DataLoader[Any]:
+        rank, world_size = self._process()
+        share = range(rank, len(images), world_size)
+        return self._loader(images, 1 if self.one_by_one else self._local_batch(), share)
+
+    def _loader(self, images: Dataset[Any], batch_size: int, sampler: Any, **options: Any) -> DataLoader[Any]:
         return DataLoader(
             images,
             batch_size,
@@ -86,13 +104,19 @@ class TaskData(L.LightningDataModule):
             num_workers=self.workers,
             collate_fn=self.collate,
             pin_memory=torch.cuda.is_available(),
+            **options,
         )
 
     def _local_batch(self) -> int:
+        """Images of one forward pass of this process."""
         world_size = self._process()[1]
-        if self.batch_size % world_size:
-            raise ValueError(f"{world_size} processes cannot share a batch of {self.batch_size}: take a multiple")
-        return self.batch_size // world_size
+        if self.batch_size % (world_size * self.accumulate):
+            raise ValueError(
+                f"batch_size counts the images of all processes and accumulated batches: {self.batch_size} "
+                f"cannot be shared by {world_size} x {self.accumulate}"
+            )
+        return self.batch_size // (world_size * self.accumulate)
 
     def _process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,0 +1,44 @@
+"""Curves of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyg_vig.train.callbacks import read_metrics
+
+
+def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
+    """Draw the training loss, and on its right the evaluations.
+
+    Args:
+        metrics: a file of :class:`~pyg_vig.train.callbacks.MetricsFile`.
+        output: picture to write.
+        title: title of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(metrics)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    loss.plot([row["epoch"] + 1 for row in rows], [row["train_loss"] for row in rows])
+    loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    for name, label in _CURVES.items():
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]  # not every epoch is evaluated
+        if points:
+            score.plot(*zip(*points, strict=True), marker=".", label=label)
+    score.set(xlabel="epoch", ylim=(0, 1))
+    score.grid(alpha=0.3)
+    if score.lines:
+        score.legend()
+    figure.suptitle(title)
+    figure.savefig(output, dpi=150)
+
+
+_CURVES = {
+    "val_box_map": "box mAP",
+    "val_box_map50": "box AP50",
+    "val_mask_map": "mask mAP",
+    "val_mask_map50": "mask AP50",
+    "val_miou": "mIoU",
+    "val_pixel_accuracy": "pixel accuracy",
+}
