@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -54,7 +55,7 @@ def stays(model: GraphEncoder, data: Data, explanation: Explanation, share: floa
     return torch.stack([other == answer for other in others])
 
 
-def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: str) -> None:
+def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: Path) -> None:
     """A row for every explainer, a column for every image."""
     size = (2 * len(graphs), 2 * len(explained) + 0.3)
     figure, axes = plt.subplots(len(explained), len(graphs), figsize=size, squeeze=False, layout="constrained")
@@ -68,11 +69,11 @@ def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: s
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="root of torchvision's FashionMNIST; scikit-learn's digits if not given")
+    parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
     parser.add_argument("--images", type=int, default=1797, help="use so many images")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--explain", type=int, default=5, help="explain so many of the test images")
-    parser.add_argument("--picture", metavar="FILE.png", help="draw the explanations")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the explanations")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     to_graph = ImageToGraph(4, graph="grid")

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from results import write
 from torch_geometric.data import Batch, Data
 from torch_geometric.datasets import TUDataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.utils import barabasi_albert_graph, degree, grid
 from tqdm import tqdm
 
+from pyg_vig.benchmark import provenance, write
 from pyg_vig.nn import GraphEncoder
 
 PUBLISHED = {
@@ -33,7 +33,7 @@ PUBLISHED = {
 SPLIT_NAMES = {"PROTEINS": "PROTEINS_full", "ENZYMES": "ENZYMES"}
 
 
-def load(root: str | None, name: str) -> tuple[list[Data], list[dict[str, list[int]]]]:
+def load(root: Path | None, name: str) -> tuple[list[Data], list[dict[str, list[int]]]]:
     """Graphs with standardised features, and the splits."""
     if root is None:
         return generated(), [{"train": list(range(80)), "val": list(range(80, 100)), "test": list(range(100, 120))}]
@@ -45,7 +45,7 @@ def load(root: str | None, name: str) -> tuple[list[Data], list[dict[str, list[i
         places = torch.stack([log_degree, log_size], dim=1)
         graph.x = torch.cat([(graph.x - x.mean(0)) / (x.std(0) + 1e-6), places], dim=1)
     lines = {
-        part: (Path(root) / "splits_dwivedi" / f"{SPLIT_NAMES[name]}_{part}.index").read_text().split()
+        part: (root / "splits_dwivedi" / f"{SPLIT_NAMES[name]}_{part}.index").read_text().split()
         for part in ("train", "val", "test")
     }
     splits = [{part: [int(i) for i in lines[part][fold].split(",")] for part in lines} for fold in range(10)]
@@ -106,7 +106,7 @@ def run(graphs: list[Data], split: dict[str, list[int]], options: argparse.Names
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="root of PyG's TUDataset; generated graphs if not given")
+    parser.add_argument("--root", type=Path, help="root of PyG's TUDataset; generated graphs if not given")
     parser.add_argument("--dataset", choices=sorted(PUBLISHED), default="PROTEINS")
     parser.add_argument("--conv", default="gin", help="conv of ours, or a PyG class name")
     parser.add_argument("--hidden", type=int, default=32)
@@ -116,13 +116,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--drop-rate", type=float, default=0.5)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--splits", type=int, default=10, help="how many of the splits to run")
-    parser.add_argument("--output", metavar="FILE.json", help="keep the accuracies of all epochs and splits")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the accuracies of all epochs and splits")
     options = parser.parse_args(arguments)
     graphs, splits = load(options.root, options.dataset)
     curves: list[list[list[float]]] = []
+    published = PUBLISHED[options.dataset]
+    results = provenance(vars(options)) | {"validation_and_test_accuracy_by_epoch": curves, "published": published}
     for seed, split in enumerate(splits[: options.splits]):
         curves.append(run(graphs, split, options, seed))
-        write(options, validation_and_test_accuracy_by_epoch=curves, published=PUBLISHED[options.dataset])
+        if options.output:
+            write(options.output, results)
     val, test = torch.tensor(curves).mul(100).unbind(-1)  # (splits, epochs) each
     chosen, flattering = test[:, val.mean(0).argmax()], test.mean(0).max()
     name = options.dataset if options.root else "generated graphs"
@@ -130,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{name}, {options.conv}: test accuracy {chosen.mean():.1f}{spread} % over {len(curves)} splits")
     print(f"with the epoch chosen on the test parts: {flattering:.1f} %")
     if options.root:
-        print(f"published on the same splits: {PUBLISHED[name]}")
+        print(f"published on the same splits: {published}")
 
 
 if __name__ == "__main__":

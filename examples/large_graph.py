@@ -129,7 +129,7 @@ def store(file: Path, count: int, parts: Iterator[Tensor]) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="folder of Cora/ (PyG's Planetoid); a generated graph if not given")
+    parser.add_argument("--root", type=Path, help="folder of Cora/ (PyG's Planetoid); a generated graph if not given")
     parser.add_argument("--nodes", type=int, default=200_000, help="size of the generated graph")
     parser.add_argument("--conv", default="gin", help="conv of ours")
     parser.add_argument("--hidden", type=int, default=32)

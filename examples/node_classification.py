@@ -11,24 +11,25 @@ root of PyG's Planetoid. Without --root, Zachary's karate club.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from statistics import mean, stdev
 
 import torch
 import torch.nn.functional as F
 import torch_geometric.transforms as T
-from results import write
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.datasets import KarateClub, Planetoid
 from torch_geometric.nn import APPNP
 from tqdm import tqdm
 
+from pyg_vig.benchmark import provenance, write
 from pyg_vig.nn import GraphEncoder
 
 PUBLISHED = {"Cora": "GCN 81.5, GAT 83.0", "CiteSeer": "GCN 70.3, GAT 72.5"}
 
 
-def load(root: str | None, name: str, normalize: bool) -> Data:
+def load(root: Path | None, name: str, normalize: bool) -> Data:
     if root is not None:
         return Planetoid(root, name, transform=T.NormalizeFeatures() if normalize else None)[0]
     data = KarateClub()[0]
@@ -107,7 +108,7 @@ def run(data: Data, options: argparse.Namespace, seed: int) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="folder of Cora/ and CiteSeer/; the karate club if not given")
+    parser.add_argument("--root", type=Path, help="folder of Cora/ and CiteSeer/; the karate club if not given")
     parser.add_argument("--dataset", choices=sorted(PUBLISHED), default="Cora")
     parser.add_argument("--normalize", action=argparse.BooleanOptionalAction, default=True, help="words as shares")
     parser.add_argument("--conv", default="max_relative", help="conv of ours, or a PyG class name")
@@ -122,17 +123,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--temperature", type=float, default=0.5, help="below 1: agree on something definite")
     parser.add_argument("--seeds", type=int, default=10, help="how many runs")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", metavar="FILE.json", help="keep the results")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the results")
     options = parser.parse_args(arguments)
     data = load(options.root, options.dataset, options.normalize)
     data.words = data.x.to_sparse_coo().coalesce()
-    results: list[float] = []
+    accuracies: list[float] = []
+    results = provenance(vars(options)) | {"test_accuracy": accuracies, "published": PUBLISHED[options.dataset]}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        results.append(100 * run(data, options, seed))
-        write(options, test_accuracy=results, published=PUBLISHED[options.dataset])
+        accuracies.append(100 * run(data, options, seed))
+        if options.output:
+            write(options.output, results)
     name = options.dataset if options.root else "KarateClub"
-    spread = f" ± {stdev(results):.1f}" if len(results) > 1 else ""
-    print(f"{name}, {options.conv}: test accuracy {mean(results):.1f}{spread} % over {options.seeds} seeds")
+    spread = f" ± {stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
+    print(f"{name}, {options.conv}: test accuracy {mean(accuracies):.1f}{spread} % over {options.seeds} seeds")
     if options.root:
         print(f"published on the same split: {PUBLISHED[name]}")
 

@@ -16,7 +16,7 @@ NAMES = {"encoder": "GraphEncoder (pyg_vig)", "dgcnn": "DGCNN of PyG's EdgeConv"
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("-o", "--output", default="curves.png")
+    parser.add_argument("-o", "--output", type=Path, default="curves.png")
     options = parser.parse_args(arguments)
     figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for file, color in zip(options.files, COLORS, strict=False):

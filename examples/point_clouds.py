@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from results import write
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch_geometric.nn import MLP
 from torch_geometric.nn import EdgeConv as PyGEdgeConv
 from tqdm import tqdm
 
+from pyg_vig.benchmark import provenance, write
 from pyg_vig.graph import knn_graph
 from pyg_vig.nn import GraphEncoder
 
@@ -81,12 +81,12 @@ def build(classes: int, options: argparse.Namespace) -> PointCloudNetwork:
     return PointCloudNetwork(encoder, width, classes)
 
 
-def load(root: str | None) -> dict[str, TensorDataset]:
+def load(root: Path | None) -> dict[str, TensorDataset]:
     if root is None:
         return {"train": generated(300, seed=0), "test": generated(60, seed=1)}
     parts = {}
     for part in ("train", "test"):
-        with np.load(Path(root) / f"{part}.npz") as file:
+        with np.load(root / f"{part}.npz") as file:
             pos, y = torch.from_numpy(file["pos"]).float(), torch.from_numpy(file["y"]).long()
         parts[part] = TensorDataset(pos, y)
     return parts
@@ -129,7 +129,8 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     steps = min(len(loader), options.batches or len(loader))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=options.epochs * steps)
-    curve, seconds = [], 0.0
+    curve: list[dict[str, float]] = []
+    results, seconds = provenance(vars(options)) | {"curve": curve}, 0.0
     for epoch in range(options.epochs):
         model.train()
         start = time.process_time()
@@ -143,13 +144,14 @@ def train(
         seconds += time.process_time() - start
         curve.append({"minutes": seconds / 60, "accuracy": accuracy(model, parts["test"], options.points, device)})
         print(f"epoch {epoch + 1}: test accuracy {curve[-1]['accuracy']:.2%} after {seconds / 60:.1f} minutes")
-        write(options, curve=curve)
+        if options.output:
+            write(options.output, results)
     return curve
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="folder of train.npz and test.npz; generated shapes if not given")
+    parser.add_argument("--root", type=Path, help="folder of train.npz and test.npz; generated shapes if not given")
     parser.add_argument("--model", choices=["encoder", "dgcnn"], default="encoder")
     parser.add_argument("--conv", default="edge", help="conv of ours, or a PyG class name")
     parser.add_argument("--hidden", type=int, default=64)
@@ -159,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batches", type=int, help="batches an epoch, for a trial")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", metavar="FILE.json", help="keep the curve")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the curve")
     options = parser.parse_args(arguments)
     torch.manual_seed(options.seed)
     parts = load(options.root)

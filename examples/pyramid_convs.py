@@ -9,16 +9,17 @@ takes), official split, of the training images the first so many; the network of
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from custom_conv import accuracy, digits, train
-from results import write
 from torch import nn
 from torch.utils.data import TensorDataset
 from torch_geometric.nn import GATv2Conv, TransformerConv
 
 import pyg_vig
+from pyg_vig.benchmark import provenance, write
 
 CONVS = {
     "GATv2Conv": lambda i, o: GATv2Conv(i, o // 4, heads=4, add_self_loops=False),  # pooled: no patch is its own
@@ -28,7 +29,7 @@ CONVS = {
 PUBLISHED = "ResNet-18 94.9, two convolutions with pooling 91.6 (its README)"
 
 
-def load(root: str | None, count: int, test: int) -> tuple[TensorDataset, TensorDataset]:
+def load(root: Path | None, count: int, test: int) -> tuple[TensorDataset, TensorDataset]:
     """Images of 32 x 32 pixels in [-1, 1], to train and to test on."""
     if root is None:
         return digits(count)
@@ -60,23 +61,25 @@ def build(conv: str) -> nn.Module:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="root of torchvision's FashionMNIST; scikit-learn's digits if not given")
+    parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
     parser.add_argument("--conv", nargs="+", choices=sorted(CONVS), default=list(CONVS))
     parser.add_argument("--images", type=int, default=10_000, help="use so many training images")
     parser.add_argument("--test-images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", metavar="FILE.json", help="keep the results")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the results")
     options = parser.parse_args(arguments)
     training, test = load(options.root, options.images, options.test_images)
-    results = {}
+    accuracies: dict[str, float] = {}
+    results = provenance(vars(options)) | {"accuracy": accuracies, "published": PUBLISHED}
     for conv in options.conv:
         torch.manual_seed(options.seed)
         model = build(conv)
         train(model, training, options.epochs)
-        results[conv] = accuracy(model, test)
-        print(f"{'Fashion-MNIST' if options.root else 'digits'}, {conv}: test accuracy {results[conv]:.1%}")
-        write(options, accuracy=results, published=PUBLISHED)
+        accuracies[conv] = accuracy(model, test)
+        print(f"{'Fashion-MNIST' if options.root else 'digits'}, {conv}: test accuracy {accuracies[conv]:.1%}")
+        if options.output:
+            write(options.output, results)
     if options.root:
         print(f"published, trained on all 60,000: {PUBLISHED}")
 

@@ -16,17 +16,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from custom_conv import digits
-from results import write
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
+from pyg_vig.benchmark import provenance, write
 from pyg_vig.nn import GraphEncoder
 from pyg_vig.transforms import ImageGraphDataset, ToSuperpixels
 
 PUBLISHED = "graph attention on 75 superpixels 83.1 (arXiv 2002.05544), ResNet-18 on the pixels 94.9"
 
 
-def images(root: str | None, count: int, test: int) -> tuple[Any, Any]:
+def images(root: Path | None, count: int, test: int) -> tuple[Any, Any]:
     """Pairs (image, label) in [0, 1], to train and to test on."""
     if root is None:
         return tuple([((image + 1) / 2, label) for image, label in part] for part in digits(count))
@@ -64,7 +64,7 @@ def train(model: GraphEncoder, graphs: ImageGraphDataset, epochs: int) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="root of torchvision's FashionMNIST; scikit-learn's digits if not given")
+    parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
     parser.add_argument("--conv", default="edge", help="conv of ours, or a PyG class name")
     parser.add_argument("--images", type=int, default=10_000, help="use so many training images")
     parser.add_argument("--test-images", type=int, default=10_000)
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", metavar="FILE.json", help="keep the result")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the result")
     options = parser.parse_args(arguments)
     torch.manual_seed(options.seed)
     to_graph = ToSuperpixels(options.superpixels)
@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{name}, {options.conv}, {len(training):,} training images: test accuracy {tested:.1%} of {len(test):,}")
     if options.root:
         print(f"published, trained on all 60,000: {PUBLISHED}")
-    write(options, accuracy=tested, published=PUBLISHED)
+    if options.output:
+        write(options.output, provenance(vars(options)) | {"accuracy": tested, "published": PUBLISHED})
 
 
 if __name__ == "__main__":

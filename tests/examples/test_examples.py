@@ -57,10 +57,14 @@ def test_superpixels(capsys):
     assert "digits, edge, 48 training images: test accuracy " in out
 
 
-def test_pyramid_convs(capsys):
+def test_pyramid_convs(capsys, tmp_path):
     pytest.importorskip("sklearn")
-    out = printed(capsys, "pyramid_convs", "--epochs", "1", "--images", "60")
-    assert all(f"digits, {conv}: test accuracy " in out for conv in ("GATv2Conv", "TransformerConv", "max_relative"))
+    file, convs = tmp_path / "results" / "convs.json", ["GATv2Conv", "TransformerConv", "max_relative"]
+    out = printed(capsys, "pyramid_convs", "--epochs", "1", "--images", "60", "--output", str(file))
+    assert all(f"digits, {conv}: test accuracy " in out for conv in convs)
+    results = json.loads(file.read_text())
+    assert list(results["accuracy"]) == results["settings"]["conv"] == convs
+    assert "machine" in results and str(tmp_path) not in file.read_text()
 
 
 @pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")  # captum, about PyG's call
