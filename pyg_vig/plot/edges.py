@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyg_vig.analysis import edge_lengths, patch_centers
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, as_picture, draw_image, draw_star, node_at
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, node_at, size_of
 
 _THINNEST, _THICKEST = 0.3, 2.4  # lines, in points
 _THIN = 0.7  # lines without a weight
@@ -64,7 +64,7 @@ def plot_edges(
     if weights is not None and weights.shape != edges.shape[1:]:
         raise ValueError(f"weights must hold one number for each of {edges.size(1)} edges, got {tuple(weights.shape)}")
     ax = draw_image(image, ax)
-    places, source_places = _places(as_picture(image).shape[:2], layout, source_layout)
+    places, source_places = _places(size_of(ax), layout, source_layout)
     mine = layout.batch_vector()[edges[1]] == graph
     if source_layout is None or source_layout is layout:
         mine &= edges[0] != edges[1]
@@ -127,16 +127,15 @@ def plot_attention(
     weights = weights.mean(1) if head is None else weights[:, head]
     nodes = [node_at(row, column, graph, layout) for row, column in patches]
     ax = draw_image(image, ax)
-    places, source_places = _places(as_picture(image).shape[:2], layout, source_layout)
+    places, source_places = _places(size_of(ax), layout, source_layout)
     drawn = []
     for turn, node in enumerate(nodes):
         mine = edges[1] == node
         order = weights[mine].argsort()
         _rays(ax, places[node], source_places[edges[0, mine][order]], weights[mine][order], colors[turn % len(colors)])
         drawn.append(weights[mine])
-    for turn, node in enumerate(nodes):
-        x, y = places[node].tolist()
-        draw_star(ax, x, y, colors[turn % len(colors)])
+    for turn, patch in enumerate(patches):
+        draw_star(ax, patch, layout.grid, colors[turn % len(colors)])  # type: ignore[arg-type]  # node_at checked it
     if nodes:
         ax.set_xlabel(f"{torch.cat(drawn).min():#.2g} to {torch.cat(drawn).max():#.2g}", fontsize=8)
     return ax
@@ -152,7 +151,7 @@ def _rays(ax: Axes, center: Tensor, ends: Tensor, weights: Tensor, color: str) -
     ax.scatter(ends[:, 0], ends[:, 1], s=6 + 50 * share, c=tones, edgecolors="white", linewidths=0.5, zorder=3)
 
 
-def _places(size: tuple[int, int], layout: Layout, source_layout: Layout | None) -> tuple[Tensor, Tensor]:
+def _places(size: tuple[float, float], layout: Layout, source_layout: Layout | None) -> tuple[Tensor, Tensor]:
     """Centres of destination and source patches in pixels."""
     places = patch_centers(layout, size)
     return places, places if source_layout is None else patch_centers(source_layout, size)

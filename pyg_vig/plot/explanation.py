@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -11,10 +10,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.explain import Explanation
 
-from pyg_vig.plot.style import COLORS, as_picture
+from pyg_vig.plot.style import COLORS, draw_grey, draw_values
 from pyg_vig.transforms import to_image
 
-_OPACITY = 0.65  # of the importance over the grey image
 _WIDEST = 3.0  # line of the strongest edge, in points
 
 
@@ -100,18 +98,12 @@ def plot_explanation(
     node_mask, edge_mask = explanation.get("node_mask"), explanation.get("edge_mask")
     if node_mask is None and edge_mask is None:
         raise ValueError("the explanation has neither a node mask nor an edge mask: set node_mask_type, edge_mask_type")
-    picture = as_picture(image)
-    height, width = picture.shape[:2]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    ax = draw_grey(image, ax)
     if node_mask is not None:
-        importance = importance_map(data, explanation).cpu().numpy()
-        ax.imshow(importance, cmap="inferno", alpha=_OPACITY, extent=(0, width, height, 0), interpolation="nearest")
+        draw_values(ax, importance_map(data, explanation), cmap="inferno")
     if edge_mask is not None:
         edge_index = data.edge_index if explanation.get("edge_index") is None else explanation.edge_index
         ax.add_collection(_strongest(data.pos, edge_index, edge_mask, edges, color))
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     return ax
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, as_picture, draw_image, draw_star, node_at
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, node_at, size_of
 
 _MARGIN = 0.06  # between a frame and the border of its patch
 _INSET = 0.1  # how much further inside the second frame of a patch is: shared neighbours show all colours
@@ -80,16 +80,15 @@ def plot_neighbors(
     if layout.grid is None or source_layout.grid is None:
         raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
     ax = draw_image(image, ax)
-    height, width = as_picture(image).shape[:2]
-    scale = np.array([height, width])
+    scale = np.array(size_of(ax))
     frames: Counter[int] = Counter()
-    for turn, (row, column) in enumerate(patches):
-        node = node_at(row, column, graph, layout)
+    for turn, patch in enumerate(patches):
+        node = node_at(*patch, graph, layout)
         color = colors[turn % len(colors)]
         for neighbor in neighbors_of(edge_index, node):
             _frame(ax, neighbor, source_layout, graph, scale, color, _MARGIN + _INSET * frames[neighbor])
             frames[neighbor] += 1
-        draw_star(ax, (column + 0.5) / layout.grid[1] * width, (row + 0.5) / layout.grid[0] * height, color)
+        draw_star(ax, patch, layout.grid, color)
     return ax
 
 

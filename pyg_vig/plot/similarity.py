@@ -13,11 +13,9 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.plot.blocks import contrasting_points
-from pyg_vig.plot.style import COLORS, as_picture
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
 
 Point = tuple[float, float]
-
-_OPACITY = 0.7  # of the weights over the grey image
 
 
 def plot_similarity(
@@ -47,17 +45,10 @@ def plot_similarity(
         >>> from pyg_vig.plot import plot_similarity
         >>> ax = plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (0.5, 0.5))
     """
-    picture = as_picture(image)
-    height, width = picture.shape[:2]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-    extent = (0, width, height, 0)
-    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=extent)
-    ax.imshow(weights.detach().cpu().numpy(), cmap="viridis", alpha=_OPACITY, extent=extent, interpolation="nearest")
+    ax = draw_grey(image, ax)
+    draw_values(ax, weights)
     rows, columns = weights.shape
-    y, x = (int(point[0] * rows) + 0.5) / rows, (int(point[1] * columns) + 0.5) / columns
-    ax.plot(x * width, y * height, marker="*", markersize=13, color=color, markeredgecolor="white", zorder=5)
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    draw_star(ax, (int(point[0] * rows), int(point[1] * columns)), (rows, columns), color)
     ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
     return ax
 

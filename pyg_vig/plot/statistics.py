@@ -12,9 +12,7 @@ from torch import Tensor
 
 from pyg_vig.analysis import times_chosen
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, as_picture, draw_star, node_at
-
-_OPACITY = 0.6  # of the counts over the grey image
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, node_at
 
 
 def plot_hubs(
@@ -55,18 +53,11 @@ def plot_hubs(
     sources = source_layout or layout
     first = node_at(0, 0, graph, sources)
     counts = times_chosen(edge_index, sources.num_nodes, pooled=sources is not layout)
-    chosen = counts[first : first + sources.nodes_per_graph].view(*sources.grid).numpy()  # type: ignore[misc]
-    picture = as_picture(image)
-    height, width = picture.shape[:2]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-    extent = (0, width, height, 0)
-    ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1, extent=extent)
-    ax.imshow(chosen, cmap="viridis", vmin=0, alpha=_OPACITY, extent=extent, interpolation="nearest")
-    rows, columns = chosen.shape
-    for hub in np.argsort(-chosen, axis=None, kind="stable")[:stars]:
-        draw_star(ax, (hub % columns + 0.5) / columns * width, (hub // columns + 0.5) / rows * height, COLORS[0])
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    chosen = counts[first : first + sources.nodes_per_graph].view(*sources.grid)  # type: ignore[misc]
+    ax = draw_grey(image, ax)
+    draw_values(ax, chosen, vmin=0)
+    for hub in chosen.flatten().argsort(descending=True, stable=True)[:stars].tolist():
+        draw_star(ax, divmod(hub, chosen.size(1)), (chosen.size(0), chosen.size(1)), COLORS[0])
     return ax
 
 

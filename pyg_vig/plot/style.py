@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +16,7 @@ from pyg_vig.graph import Layout
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 VEIL = 0.35  # share of white over an image, so that the colours stand out
+_OPACITY = 0.65  # of values over a grey image
 
 
 def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
@@ -46,19 +49,49 @@ def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float
         ax: where to draw; a new figure by default.
         veil: share of white over it.
     """
-    picture = as_picture(image)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
-    height, width = picture.shape[:2]
-    ax.imshow(veil + (1 - veil) * picture, extent=(0, width, height, 0), interpolation="bilinear")
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax = _show(veil + (1 - veil) * as_picture(image), ax, interpolation="bilinear")
     ax.spines[:].set_color("0.8")
     return ax
 
 
-def draw_star(ax: Axes, x: float, y: float, color: str) -> None:
-    """Mark a patch whose neighbours are shown."""
+def draw_grey(image: Tensor | ArrayLike, ax: Axes | None = None) -> Axes:
+    """The image in grey, behind colours: see :func:`draw_values`."""
+    return _show(as_picture(image).mean(-1), ax, cmap="gray", vmin=0, vmax=1)
+
+
+def draw_values(ax: Axes, values: Tensor, *, cmap: str = "viridis", vmin: float | None = None) -> None:
+    """Values of patches or pixels as colours over the image.
+
+    Args:
+        ax: what :func:`draw_grey` returned.
+        values: ``(H_i, W_i)``; the patches cover the whole image.
+        cmap: matplotlib's name of a colour map.
+        vmin: where the colours begin; by default with the smallest value.
+    """
+    shown, extent = values.detach().cpu().numpy(), ax.images[-1].get_extent()
+    ax.imshow(shown, cmap=cmap, vmin=vmin, alpha=_OPACITY, extent=extent, interpolation="nearest")
+
+
+def _show(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
+    """A picture in pixels without ticks, in a new figure by default."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
+    height, width = picture.shape[:2]
+    ax.imshow(picture, extent=(0, width, height, 0), **options)
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    return ax
+
+
+def draw_star(ax: Axes, patch: tuple[int, int], grid: tuple[int, int], color: str) -> None:
+    """Mark a patch whose neighbours are shown, given by row and column in a grid over the image."""
+    y, x = ((place + 0.5) / n * length for place, n, length in zip(patch, grid, size_of(ax), strict=True))
     ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)
+
+
+def size_of(ax: Axes) -> tuple[float, float]:
+    """Height and width in pixels of the image that was drawn."""
+    _, width, height, _ = ax.images[-1].get_extent()
+    return height, width
 
 
 def node_at(row: int, column: int, graph: int, layout: Layout) -> int:
