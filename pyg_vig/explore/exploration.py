@@ -85,8 +85,7 @@ def explore(
     if not isinstance(image, Tensor):
         if not isinstance(model, VisionGNN):
             raise ValueError(f"{type(model).__name__} does not say its image size: pass a tensor (C, H, W)")
-        config = model.config
-        image, shown = read_photo(image, size or config.image_size, model, config.in_channels)
+        image, shown = read_photo(image, size or model.config.image_size, model)
     else:
         shown = pixels_of(image, model)
     blocks = capture_graphs(model, image)

@@ -19,16 +19,13 @@ _DETAIL = 3  # times the network's resolution that is shown at most, where the p
 _SMALL = 64  # pixels on a side up to which images are stored without loss
 
 
-def read_photo(
-    photo: Image | str | os.PathLike[str], size: int, model: nn.Module, channels: int = 3
-) -> tuple[Tensor, Tensor]:
+def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGNN) -> tuple[Tensor, Tensor]:
     """A photo as the network takes it and, in more detail, as the page shows it: both ``(C, H, W)``.
 
     Args:
         photo: the photo, or its file.
         size: side of the network's image in pixels.
-        model: the network, for its pixel statistics.
-        channels: of the network's images, 1 or 3.
+        model: the network, for its channels and pixel statistics.
 
     Returns:
         The normalised image, and pixels in [0, 1].
@@ -40,15 +37,19 @@ def read_photo(
     photo = photo if isinstance(photo, Image.Image) else Image.open(photo)
     photo = photo.convert("RGB")
     detail = max(1, min(_DETAIL, min(photo.size) // size))
-    image, shown = (evaluation_transform(side, channels)(photo) / 2 + 0.5 for side in (size, detail * size))
-    mean, std = _statistics(model, channels)
-    return (image - mean) / std, shown
+    config = model.config
+    image, detailed = (
+        evaluation_transform(side, config.in_channels, mean=config.mean, std=config.std)(photo)
+        for side in (size, detail * size)
+    )
+    return image, pixels_of(detailed, model)
 
 
 def pixels_of(image: Tensor, model: nn.Module) -> Tensor:
-    """The pixels in [0, 1] of a normalised image."""
-    mean, std = _statistics(model, image.size(0))
-    return image.detach().float().cpu() * std + mean
+    """The pixels in [0, 1] of a normalised image; mean and deviation are 0.5 where nothing else is known."""
+    config = model.config if isinstance(model, VisionGNN) and image.size(0) == 3 else None
+    mean, std = ((0.5,), (0.5,)) if config is None else (config.mean, config.std)
+    return image.detach().float().cpu() * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
 def as_address(picture: Tensor | Image) -> str:
@@ -74,10 +75,3 @@ def _bytes_of(picture: Tensor) -> Any:
     picture = picture.detach().float().cpu()
     picture = (1 - picture).expand(3, -1, -1) if picture.size(0) == 1 else picture
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-
-
-def _statistics(model: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, ``(C, 1, 1)``, by which the network's images are normalised; 0.5 where nothing is known."""
-    config = model.config if isinstance(model, VisionGNN) and channels == 3 else None
-    mean, std = ((0.5,), (0.5,)) if config is None else (config.mean, config.std)
-    return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
