@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.tasks.schedule import Schedule
+from pyg_vig.train.options import RunOptions, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(RunOptions):
     """Options that the dense tasks share.
 
     Args:
@@ -57,7 +55,7 @@ class TaskConfig:
     batch_size: int = 2
     lr: float = 2e-4
     weight_decay: float = 0.05
-    schedule: Literal["steps", "cosine", "poly"] = "steps"
+    schedule: Schedule = "steps"
     milestones: list[int] = field(default_factory=lambda: [8, 11])
     warmup_steps: int = 500
     clip: float = 0.0
@@ -73,13 +71,9 @@ class TaskConfig:
     runs: str = "runs"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every", "devices"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
-        if self.name is not None and Path(self.name).name != self.name:
-            raise ValueError(f"name must be a plain folder name, got {self.name!r}")
+        super().__post_init__()
+        for name in ("evaluate_every", "devices"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
     @property
     def decoder(self) -> str:
@@ -90,7 +84,3 @@ class TaskConfig:
     def stem(self) -> str:
         """Name of the run where none is given: decoder and backbone."""
         return f"{self.decoder}-{self.backbone}"
-
-    def save(self, path: str | Path) -> None:
-        """Write all fields as YAML, which ``--config`` takes."""
-        write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())

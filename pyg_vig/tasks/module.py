@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import lightning as L
-import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.tasks.config import TaskConfig
-from pyg_vig.tasks.optimization import adamw
-from pyg_vig.train.sampling import mix
+from pyg_vig.tasks.schedule import rate
+from pyg_vig.train.module import TrainingModule
 
 
-class TaskModule(L.LightningModule):
-    """AdamW with its schedule, seeds that make a resumed run exact, batch norms that stop learning when told.
+class TaskModule(TrainingModule):
+    """A network with its decoder: a choice of schedules, batch norms that stop learning when told."""
 
-    Args:
-        model: the network with its decoder.
-        config: learning rate, weight decay and the like.
-    """
-
-    def __init__(self, model: nn.Module, config: TaskConfig) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
+    config: TaskConfig
 
     def on_train_epoch_start(self) -> None:
         """From ``norm_epochs`` on, batch norms stay as they are."""
         if self.config.norm_epochs is not None and self.current_epoch >= self.config.norm_epochs:
             freeze_batch_norms(self.model)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Draw the random numbers of a step from seed, step and process alone: resumed runs go on exactly."""
-        torch.manual_seed(mix(self.config.seed, self.global_step, self.global_rank))
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with the learning rate changed every step."""
+    def schedule(self, total: int) -> Callable[[int], float]:
+        """The one that is chosen, after the warm-up."""
         config = self.config
-        return adamw(
-            self.model,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            schedule=config.schedule,
-            total=int(self.trainer.estimated_stepping_batches),
-            warmup=config.warmup_steps,
-            milestones=[epoch / config.epochs for epoch in config.milestones],
-        )
+        milestones = [epoch / config.epochs for epoch in config.milestones]
+        return partial(rate, schedule=config.schedule, total=total, warmup=config.warmup_steps, milestones=milestones)
 
     def log_loss(self, loss: Tensor, batch_size: int) -> Tensor:
         """Log the loss of a step and hand it on."""

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pyg_vig.checkpoint import WEIGHTS, save_model
-from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.module import TaskModule
-from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress
 from pyg_vig.train.evaluation import quiet
-from pyg_vig.train.folder import CONFIG, METRICS, RESULT, STATE, check_free, is_first, new_folder
-
-CURVES = "curves.png"
+from pyg_vig.train.folder import (
+    CONFIG,
+    CURVES,
+    METRICS,
+    STATE,
+    check_free,
+    is_first,
+    new_folder,
+    read_options,
+    write_result,
+)
+from pyg_vig.train.trainer import folder_trainer
 
 
 class TaskRun:
@@ -47,37 +50,22 @@ class TaskRun:
     def fit(self) -> dict[str, float]:
         """Train from the last whole epoch on, save the network, draw the curves; the figures of the last evaluation."""
         state = self.folder / STATE
-        trainer = self._trainer()
-        with quiet():
-            trainer.fit(self.module, self.data, ckpt_path=state if state.exists() else None, weights_only=True)
-            figures = trainer.validate(self.module, self.data, verbose=False)[0]
-        if trainer.is_global_zero:
-            save_model(self.module.model.cpu().eval(), self.weights)
-            write_atomically(self.folder / RESULT, (json.dumps(figures, indent=2) + "\n").encode())
-            plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
-        return dict(figures)
-
-    def _trainer(self) -> L.Trainer:
         config = self.module.config
-        checkpoints = ModelCheckpoint(
-            self.folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
-        )
         with quiet():
-            return L.Trainer(
-                accelerator=config.accelerator,
-                devices=config.devices,
-                sync_batchnorm=config.devices > 1 and config.accelerator != "cpu" and torch.cuda.is_available(),
-                precision=config.precision,  # type: ignore[arg-type]
-                max_epochs=config.epochs,
+            trainer = folder_trainer(
+                config,
+                self.folder,
                 gradient_clip_val=config.clip or None,
                 check_val_every_n_epoch=config.evaluate_every,
-                callbacks=[NonFiniteLoss(), checkpoints, MetricsFile(self.folder / METRICS), RunProgress()],
-                plugins=[AtomicCheckpoints()],
                 logger=False,
-                num_sanity_val_steps=0,
-                enable_model_summary=False,
-                use_distributed_sampler=False,  # the data deals its images out itself
             )
+            trainer.fit(self.module, self.data, ckpt_path=state if state.exists() else None, weights_only=True)
+            figures = dict(trainer.validate(self.module, self.data, verbose=False)[0])
+        if trainer.is_global_zero:
+            save_model(self.module.model.cpu().eval(), self.weights)
+            write_result(self.folder, figures)
+            plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
+        return figures
 
 
 @dataclass(frozen=True)
@@ -112,16 +100,4 @@ class Task:
         Raises:
             ValueError: if the folder holds no run.
         """
-        return TaskRun(Path(folder), *self.build(self.options(**read_options(folder))))
-
-
-def read_options(folder: str | Path) -> dict[str, Any]:
-    """The options of a run.
-
-    Raises:
-        ValueError: if the folder holds no run.
-    """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
-    return yaml.safe_load(path.read_text())
+        return TaskRun(Path(folder), *self.build(read_options(Path(folder), self.options)))

@@ -48,7 +48,7 @@ class MetricsFile(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         images = (trainer.global_step - self.first_step) * data.batch_size
         evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        metrics = trainer.callback_metrics.items()
+        metrics = sorted(trainer.callback_metrics.items(), key=lambda item: item[0].startswith("val_"))
         row: dict[str, float] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,

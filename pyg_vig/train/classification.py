@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import lightning as L
-import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms import v2
@@ -16,12 +13,12 @@ from torchvision.transforms import v2
 from pyg_vig.models import VisionGNN
 from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.train.config import RunConfig
-from pyg_vig.train.optimizer import decayed_names, parameter_groups, warmup_cosine
-from pyg_vig.train.sampling import mix
+from pyg_vig.train.module import TrainingModule
+from pyg_vig.train.optimizer import warmup_cosine
 from pyg_vig.train.teacher import Teacher
 
 
-class Classification(L.LightningModule):
+class Classification(TrainingModule):
     """Cross-entropy with label smoothing, Mixup or CutMix, distillation; AdamW, warm-up and cosine; top-1 accuracy.
 
     Args:
@@ -42,21 +39,16 @@ class Classification(L.LightningModule):
         torch.Size([])
     """
 
+    config: RunConfig
+
     def __init__(self, model: VisionGNN, config: RunConfig, teacher: Teacher | None = None) -> None:
-        super().__init__()
         if teacher is not None and not model.config.distilled:
             raise ValueError(f"{config.model} has no head that learns from a teacher: add --options.distilled true")
-        self.model = model
-        self.config = config
+        super().__init__(model, config)
         self.teacher = teacher
-        self.decayed = decayed_names(model)
         self.mixing = _mixing(config, model.num_classes)
         self.val_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
-
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Scores of every image."""
-        return self.model(images)
 
     def loss(
         self,
@@ -87,11 +79,6 @@ class Classification(L.LightningModule):
         if self.config.frozen_norms:
             freeze_batch_norms(self.model)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""
-        batch_number = self.trainer.fit_loop.total_batch_idx
-        torch.manual_seed(mix(self.config.seed, batch_number, self.global_rank))
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""
         images, targets = batch
@@ -110,17 +97,12 @@ class Classification(L.LightningModule):
         """Accuracy and loss on held-out images."""
         self._evaluate(batch, "test", self.test_accuracy)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with the learning rate changed every step."""
+    def schedule(self, total: int) -> Callable[[int], float]:
+        """Warm-up, a cosine, and the last learning rate for a while."""
         config = self.config
-        groups = parameter_groups(self.model, config.weight_decay, self.decayed)
-        optimizer = torch.optim.AdamW(groups, lr=config.peak_lr)
-        total = int(self.trainer.estimated_stepping_batches)
         warmup = round(total * min(1.0, config.warmup_epochs / config.epochs))
         end = total - round(total * config.cooldown_epochs / config.epochs)
-        factor = partial(warmup_cosine, warmup=warmup, total=end, floor=config.final_lr / config.peak_lr)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return partial(warmup_cosine, warmup=warmup, total=end, floor=config.final_lr / config.peak_lr)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], part: str, accuracy: MulticlassAccuracy) -> None:
         images, targets = batch

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-import yaml
-
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.train.options import RunOptions, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +130,7 @@ GROUPS = {"images": ImageOptions, "learning": LearningOptions, "machine": Machin
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(ImageOptions, LearningOptions, MachineOptions):
+class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
     """Options of a training run; the defaults train a small ViG on scikit-learn's handwritten digits.
 
     The fields are those of :class:`ImageOptions`, :class:`LearningOptions` and :class:`MachineOptions`.
@@ -151,21 +147,18 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions):
     """
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "repeats", "nodes", "accumulate", "log_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        super().__post_init__()
+        for name in ("repeats", "nodes", "accumulate", "log_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_epochs", "cooldown_epochs", "weight_decay", "workers", "mixup", "cutmix", "final_lr"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("label_smoothing", "ema"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        _require(0 <= self.erase <= 1, "erase", self.erase, "a probability")
-        _require(self.limit is None or self.limit >= 2, "limit", self.limit, "at least 2")
-        _require(self.lr > 0, "lr", self.lr, "positive")
-        _require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require(0 <= self.erase <= 1, "erase", self.erase, "a probability")
+        require(self.limit is None or self.limit >= 2, "limit", self.limit, "at least 2")
         rule = f"below epochs ({self.epochs}) together with warmup_epochs ({self.warmup_epochs})"
         longest = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
-        _require(longest, "cooldown_epochs", self.cooldown_epochs, rule)
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")
+        require(longest, "cooldown_epochs", self.cooldown_epochs, rule)
         if self.strategy == "fsdp" and self.ema:
             raise ValueError("an average of the weights (ema) cannot be kept of sharded ones: use ddp, or ema 0")
 
@@ -173,30 +166,3 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions):
     def stem(self) -> str:
         """Name of the run where none is given: data and model."""
         return f"{self.data.partition(':')[0]}-{self.model}"
-
-    @classmethod
-    def load(cls, path: str | Path, **changes: Any) -> RunConfig:
-        """Read a file of :meth:`save`.
-
-        Args:
-            path: the file.
-            **changes: fields to replace.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: for a field that does not exist.
-        """
-        values = yaml.safe_load(Path(path).read_text()) | changes
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"{path}: unknown field {', '.join(unknown)}")
-        return cls(**values)
-
-    def save(self, path: str | Path) -> None:
-        """Write all fields as YAML; ``pyg-vig train --config`` takes the file."""
-        write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())
-
-
-def _require(condition: bool, name: str, value: Any, rule: str) -> None:
-    if not condition:
-        raise ValueError(f"{name} must be {rule}, got {value!r}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from lightning.fabric.utilities.rank_zero import _get_rank
 
-from pyg_vig.train.config import RunConfig
+from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.train.options import Options, RunOptions
 
 CONFIG = "config.yaml"  # the options
 METRICS = "metrics.csv"  # one line an epoch
@@ -16,23 +18,13 @@ STATE = "last.ckpt"  # to resume from
 RESULT = "result.json"  # its accuracy on held-out images
 LOGS = "logs"  # folder of the loggers
 PICTURE = "neighbors.png"  # its graphs
+CURVES = "curves.png"  # of the metrics
 
 
 _CHOSEN = "PYG_VIG_RUN"  # environment variable by which the first process tells those that it starts its folder
 
 
-class Named(Protocol):
-    """Options that say where the folder of a run is: under ``runs``, by ``name``, or by ``stem`` and a number."""
-
-    @property
-    def runs(self) -> str: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def stem(self) -> str: ...
-
-
-def new_folder(config: Named) -> Path:
+def new_folder(config: RunOptions) -> Path:
     """Make a folder that did not exist before: the run's name, or its stem and a number.
 
     Where several processes train, the first one makes it.
@@ -49,7 +41,7 @@ def new_folder(config: Named) -> Path:
     return Path(os.environ[_CHOSEN]) if config.name is None else Path(config.runs) / config.name
 
 
-def check_free(config: Named) -> None:
+def check_free(config: RunOptions) -> None:
     """Make sure that no run has this name yet.
 
     Raises:
@@ -65,7 +57,7 @@ def is_first() -> bool:
     return int(_get_rank() or 0) == 0
 
 
-def _named_folder(config: Named) -> Path:
+def _named_folder(config: RunOptions) -> Path:
     runs = Path(config.runs)
     runs.mkdir(parents=True, exist_ok=True)
     if config.name is not None:
@@ -83,12 +75,21 @@ def _named_folder(config: Named) -> Path:
             return folder
 
 
-def config_of(folder: Path) -> RunConfig:
+def read_options(folder: Path, kind: type[Options]) -> Options:
     """The options of a run.
+
+    Args:
+        folder: the folder of the run.
+        kind: their class.
 
     Raises:
         ValueError: if the folder holds no run.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
-    return RunConfig.load(folder / CONFIG)
+    return kind.load(folder / CONFIG)
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Keep what a trained network reaches."""
+    write_atomically(folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())

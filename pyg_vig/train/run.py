@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,12 @@ from torch import Tensor
 
 from pyg_vig.checkpoint import WEIGHTS
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
-from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, quiet, tested
-from pyg_vig.train.folder import CONFIG, PICTURE, RESULT, STATE, check_free, config_of, is_first, new_folder
+from pyg_vig.train.folder import CONFIG, PICTURE, STATE, check_free, is_first, new_folder, read_options, write_result
 from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import training_trainer
 
@@ -79,7 +77,7 @@ class Run:
             ValueError: if the folder holds no run.
         """
         folder = Path(folder)
-        config = config_of(folder)
+        config = read_options(folder, RunConfig)
         begun = (folder / STATE).exists()
         return cls(config, folder, *_build(replace(config, weights=None) if begun else config))
 
@@ -112,7 +110,7 @@ class Run:
         model = build_model(self.model.config)
         model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
         save_checkpoint(model, self.weights)
-        write_atomically(self.folder / RESULT, (json.dumps(result._asdict(), indent=2) + "\n").encode())
+        write_result(self.folder, result._asdict())
 
     def _teacher(self) -> Teacher | None:
         name = self.config.teacher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pyg_vig.nn import InvertedResidual, ViGBlock
 from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress, StepLog
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.folder import LOGS, METRICS, STATE
+from pyg_vig.train.options import RunOptions
 
 
 def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
@@ -26,24 +28,54 @@ def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
         ValueError: for a logger whose package is missing.
     """
     dry = config.fast_dev_run
-    return L.Trainer(
-        accelerator=config.accelerator,
-        devices=_devices(config),
+    callbacks: list[Callback] = [] if dry else [StepLog(config.log_every)]
+    if config.ema:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
+    return folder_trainer(
+        config,
+        None if dry else folder,
+        callbacks,
+        sync_norms=config.sync_norms,
         num_nodes=config.nodes,
         strategy=_strategy(config),
-        sync_batchnorm=config.sync_norms and torch.cuda.is_available() and config.accelerator != "cpu",
-        precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,
-        max_epochs=config.epochs,
-        callbacks=_callbacks(config, folder),
-        plugins=[AtomicCheckpoints()],
         logger=False if dry else [_logger(name, config, folder) for name in config.loggers],
         log_every_n_steps=config.log_every,
-        num_sanity_val_steps=0,
         fast_dev_run=dry,
-        enable_checkpointing=not dry,
+    )
+
+
+def folder_trainer(
+    config: RunOptions,
+    folder: Path | None,
+    callbacks: Sequence[Callback] = (),
+    *,
+    sync_norms: bool = True,
+    **options: Any,
+) -> L.Trainer:
+    """A trainer for any kind of run: it keeps whole checkpoints, to resume from, and metrics in the folder.
+
+    Args:
+        config: the options of the run.
+        folder: its folder; ``None`` to keep nothing.
+        callbacks: further ones.
+        sync_norms: batch norms see the images of all processes; on GPUs only.
+        **options: further ones of Lightning's trainer.
+    """
+    gpus = config.accelerator != "cpu" and torch.cuda.is_available()
+    return L.Trainer(
+        accelerator=config.accelerator,
+        devices=(-1 if gpus else 1) if config.devices == "auto" else config.devices,
+        sync_batchnorm=sync_norms and gpus,
+        precision=config.precision,  # type: ignore[arg-type]
+        max_epochs=config.epochs,
+        callbacks=[NonFiniteLoss(), RunProgress(), *_keepers(folder), *callbacks],
+        plugins=[AtomicCheckpoints()],
+        num_sanity_val_steps=0,
+        enable_checkpointing=folder is not None,
         enable_model_summary=False,
         use_distributed_sampler=False,  # ours deals out the images
+        **options,
     )
 
 
@@ -60,27 +92,17 @@ def evaluation_trainer(config: RunConfig) -> L.Trainer:
     )
 
 
-def _devices(config: RunConfig) -> Any:
-    gpus = config.accelerator != "cpu" and torch.cuda.is_available()
-    return (-1 if gpus else 1) if config.devices == "auto" else config.devices
-
-
 def _strategy(config: RunConfig) -> Any:
     if config.strategy != "fsdp":
         return config.strategy
     return FSDPStrategy(auto_wrap_policy={ViGBlock, InvertedResidual}, state_dict_type="full")
 
 
-def _callbacks(config: RunConfig, folder: Path) -> list[Callback]:
-    callbacks: list[Callback] = [NonFiniteLoss(), RunProgress()]
-    if not config.fast_dev_run:
-        checkpoints = ModelCheckpoint(
-            folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
-        )
-        callbacks += [checkpoints, MetricsFile(folder / METRICS), StepLog(config.log_every)]
-    if config.ema:
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
-    return callbacks
+def _keepers(folder: Path | None) -> list[Callback]:
+    if folder is None:
+        return []
+    state = {"filename": Path(STATE).stem, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    return [ModelCheckpoint(folder, **state), MetricsFile(folder / METRICS)]  # type: ignore[arg-type]
 
 
 def _logger(name: str, config: RunConfig, folder: Path) -> Logger:

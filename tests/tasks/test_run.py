@@ -11,8 +11,8 @@ import yaml
 
 from pyg_vig.tasks import detection, load_model, segmentation
 from pyg_vig.tasks.curves import plot_curves
-from pyg_vig.tasks.optimization import rate
 from pyg_vig.tasks.recipes import list_recipes, recipe
+from pyg_vig.tasks.schedule import rate
 from pyg_vig.train.callbacks import read_metrics
 
 TINY: dict[str, Any] = {

@@ -33,10 +33,6 @@ class Detection(TaskModule):
 
     average_precision: AveragePrecision
 
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Boxes, labels, scores and masks of every image."""
-        return self.model(images)
-
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
         """Sum of the losses of a batch."""
         images, targets = batch

@@ -37,10 +37,6 @@ class Segmentation(TaskModule):
         self.val_miou = MulticlassJaccardIndex(classes, ignore_index=IGNORED)
         self.val_pixel_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class scores of every pixel."""
-        return self.model(images)
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""
         images, targets = batch

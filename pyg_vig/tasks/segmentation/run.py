@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.run import Task
+from pyg_vig.tasks.schedule import Schedule
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
 from pyg_vig.tasks.segmentation.module import Segmentation
 from pyg_vig.tasks.segmentation.segmenter import build_segmenter
@@ -43,7 +44,7 @@ class SegmentationConfig(TaskConfig):
     batch_size: int = 4
     epochs: int = 64
     weight_decay: float = 1e-4
-    schedule: Literal["steps", "cosine", "poly"] = "poly"
+    schedule: Schedule = "poly"
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
