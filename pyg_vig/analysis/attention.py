@@ -60,33 +60,41 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
     """
     was_training = model.training
     try:
-        with record_graphs(model.eval()) as graphs, _calls(model) as calls:
+        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
             model(images)
         blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
-        return [_weights(calls[name], layout, source, name) for name, layout, source in blocks if name in calls]
+        found = [
+            _weights(calls[name], layout, source_layout, name)
+            for name, layout, source_layout in blocks
+            if has_weights(calls[name].conv)
+        ]
     finally:
         model.train(was_training)
-
-
-Call = tuple[nn.Module, tuple[Any, ...]]  # a conv and what it was called on
-
-
-@contextmanager
-def _calls(model: nn.Module) -> Iterator[dict[str, Call]]:
-    """The call of every conv with attention, by the name of its Grapher."""
-    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
-    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
-    convs = {name: conv for name, conv in convs.items() if _has_weights(conv)}
-    if not convs:
+    if not found:
         raise ValueError(
             f"the convs of this {type(model).__name__} have no attention weights: "
             "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
         )
+    return found
+
+
+class Call(NamedTuple):
+    """A conv, ours or PyG's own, and what it was called on."""
+
+    conv: nn.Module
+    arguments: tuple[Any, ...]
+
+
+@contextmanager
+def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
+    """The last call of every conv, by the name of its Grapher."""
     calls: dict[str, Call] = {}
 
     def keep(name: str) -> Any:
-        return lambda conv, arguments: calls.update({name: (conv, arguments)})
+        return lambda conv, arguments: calls.update({name: Call(conv, arguments)})
 
+    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
+    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
     handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs.items()]
     try:
         yield calls
@@ -95,11 +103,11 @@ def _calls(model: nn.Module) -> Iterator[dict[str, Call]]:
             handle.remove()
 
 
-def _has_weights(conv: nn.Module) -> bool:
+def has_weights(conv: nn.Module) -> bool:
+    """Whether a conv tells its attention weights, as ours and PyG's do that know this argument."""
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 
 def _weights(call: Call, layout: Layout, source_layout: Layout, name: str) -> BlockAttention:
-    conv, arguments = call
-    _, (edges, alpha) = conv(*arguments, return_attention_weights=True)
+    _, (edges, alpha) = call.conv(*call.arguments, return_attention_weights=True)
     return BlockAttention(as_edge_index(edges), alpha.view(alpha.size(0), -1), layout, source_layout, name)

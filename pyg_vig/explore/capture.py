@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyg_vig.analysis.attention import Call, has_weights, record_calls
 from pyg_vig.models import record_graphs
-from pyg_vig.nn import CrossAttentionConv, Grapher
+from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
-from pyg_vig.nn.conv.resolver import ExternalConv
-
-_ASK = "return_attention_weights"  # the argument by which PyG's convs, and ours, are asked for their weights
 
 Nodes = tuple[Tensor, Tensor]  # sources, destinations
-Calls = dict[str, tuple[nn.Module, Nodes]]  # name of a Grapher -> its conv, and what that was called on
 
 
 @dataclass(frozen=True)
@@ -92,13 +86,13 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     modes = {module: module.training for module in model.modules()}
     device = next((parameter.device for parameter in model.parameters()), image.device)
     try:
-        with record_graphs(model.eval()) as graphs, _calls_of_convs(model) as calls:
+        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
             model(image.unsqueeze(0).to(device))
         if any(layout.grid is None for layout in (*graphs.layouts, *graphs.source_layouts)):
             raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
         entries = zip(graphs.names, graphs, graphs.source_layouts, graphs.layouts, strict=True)
         return [
-            _block(name, edges, source.grid, destination.grid, *calls[name])
+            _block(name, edges, source.grid, destination.grid, calls[name])
             for name, edges, source, destination in entries
         ]
     finally:
@@ -106,27 +100,8 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
             module.training = training
 
 
-@contextmanager
-def _calls_of_convs(model: nn.Module) -> Iterator[Calls]:
-    calls: Calls = {}
-
-    def keep(name: str, conv: nn.Module, x: Tensor | Nodes) -> None:
-        calls[name] = (conv, source_and_destination(x))
-
-    handles = [
-        module.conv.register_forward_pre_hook(lambda conv, args, name=name: keep(name, conv, args[0]))
-        for name, module in model.named_modules()
-        if isinstance(module, Grapher)
-    ]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, conv: nn.Module, nodes: Nodes) -> BlockGraph:
-    conv = conv.conv if isinstance(conv, ExternalConv) else conv
+def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, call: Call) -> BlockGraph:
+    conv, nodes = call.conv, source_and_destination(call.arguments[0])
     edges = _distinct(edge_index.as_tensor() if hasattr(edge_index, "as_tensor") else edge_index, nodes)
     queries, keys = _compared(conv, nodes)
     attention = _attention(conv, nodes, edges)
@@ -168,10 +143,10 @@ def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
 
 def _attention(conv: nn.Module, nodes: Nodes, edges: Tensor) -> Tensor | None:
     """What the conv multiplies every edge by, ``(E,)``; ``None`` if it cannot tell."""
-    if _ASK not in inspect.signature(conv.forward).parameters:
+    if not has_weights(conv):
         return None
     x = nodes if nodes[0] is not nodes[1] else nodes[0]
-    _, (edge_index, alpha) = conv(x, edges, **{_ASK: True})
+    _, (edge_index, alpha) = conv(x, edges, return_attention_weights=True)
     alpha = alpha.flatten(1).mean(1) if alpha.dim() > 1 else alpha
     numbers, wanted = (entry[1] * nodes[0].size(0) + entry[0] for entry in (edge_index, edges))
     numbers, order = numbers.sort()  # GAT's convs return the edges in another order, with loops added
