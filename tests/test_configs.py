@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pyg_vig import configs
 from pyg_vig.cli import main
-from pyg_vig.cli.train import _prepare
-from pyg_vig.configs import list_recipes, recipe
+from pyg_vig.cli.training import begin
+from pyg_vig.configs import COMMANDS, list_recipes, recipe
 from pyg_vig.models import HybridConfig, get_config, list_models
-from pyg_vig.train import RunConfig
+from pyg_vig.train import Run, RunConfig
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -18,6 +19,18 @@ def test_every_recipe_is_a_run(name: str) -> None:
     config = RunConfig(**recipe(name))
     network = get_config(config.model, **config.options)
     assert (config.teacher is not None) <= network.distilled
+
+
+def test_every_command_has_a_folder_of_recipes_and_every_recipe_one_command() -> None:
+    root = Path(configs.__file__).parent
+    assert {folder.name for folder in root.iterdir() if list(folder.glob("*.yaml"))} == set(COMMANDS)
+    names = [name for command in COMMANDS for name in list_recipes(command)]
+    assert len(names) == len(set(names))
+
+
+def test_a_recipe_may_be_changed() -> None:
+    recipe("vig_b")["options"]["k"] = 4
+    assert "k" not in recipe("vig_b")["options"]
 
 
 @pytest.mark.parametrize("name", [name for name in list_models() if name != "vig_nano"])
@@ -34,9 +47,12 @@ def test_every_published_network_has_the_recipe_of_its_paper(name: str) -> None:
 def test_unknown_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="unknown recipe 'vig_xl': choose fashion_mnist, "):
         recipe("vig_xl")
-    with pytest.raises(SystemExit):
-        main(["train", "--recipe", "vig_xl"])
-    assert "pyg-vig train: unknown recipe 'vig_xl'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="'predict' takes no recipes: choose train, train-detector, train-segmenter"):
+        list_recipes("predict")
+    for words in (["--recipe", "vig_xl"], ["--recipe=vig_xl"]):
+        with pytest.raises(SystemExit):
+            main(["train", *words])
+        assert "pyg-vig train: unknown recipe 'vig_xl'" in capsys.readouterr().err
 
 
 def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +66,7 @@ def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str])
 
 def test_no_options_at_all_are_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _prepare([]).config == RunConfig(name="digits-vig_nano")
+    assert begin("train", "Train.", [], Run, RunConfig).config == RunConfig(name="digits-vig_nano")
 
 
 def test_switches_need_no_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
 from pyg_vig.cli.task import run_task
 
@@ -11,4 +10,4 @@ from pyg_vig.cli.task import run_task
 def run(arguments: Sequence[str]) -> None:
     """Train RetinaNet or Mask R-CNN on images in COCO's format."""
     description = "Train RetinaNet or Mask R-CNN on images in COCO's format; COCO's average precision."
-    run_task("train-detector", description, lambda: import_module("pyg_vig.tasks.detection.run").TASK, arguments)
+    run_task("train-detector", description, "pyg_vig.tasks.detection.run", arguments)

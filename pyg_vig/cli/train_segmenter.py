@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
 from pyg_vig.cli.task import run_task
 
@@ -11,4 +10,4 @@ from pyg_vig.cli.task import run_task
 def run(arguments: Sequence[str]) -> None:
     """Train Semantic FPN or UPerNet on images in ADE20K's layout."""
     description = "Train Semantic FPN or UPerNet on images in ADE20K's layout; mean intersection over union."
-    run_task("train-segmenter", description, lambda: import_module("pyg_vig.tasks.segmentation.run").TASK, arguments)
+    run_task("train-segmenter", description, "pyg_vig.tasks.segmentation.run", arguments)

@@ -1,53 +1,67 @@
-"""Recipes that come with the package: the published ones for every network, and ours for small data."""
+"""Recipes that come with the package, ``COMMAND/NAME.yaml``: a folder for every command with ``--recipe``."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["list_recipes", "recipe"]
+__all__ = ["COMMANDS", "list_recipes", "recipe"]
+
+COMMANDS = ("train", "train-detector", "train-segmenter")
 
 
-def list_recipes() -> list[str]:
-    """Names of the recipes: those of the networks on ImageNet bear the name of the network.
+def list_recipes(command: str = "train") -> list[str]:
+    """Names of the recipes of a command: those of the networks on ImageNet bear the name of the network.
+
+    Args:
+        command: ``"train"``, ``"train-detector"`` or ``"train-segmenter"``.
 
     Example:
         >>> from pyg_vig.configs import list_recipes
         >>> list_recipes()[:3]
         ['fashion_mnist', 'mobilevig_ti', 'mobilevig_s']
+        >>> list_recipes("train-segmenter")
+        ['semantic_fpn_ade20k', 'upernet_ade20k']
     """
-    return list(_recipes())
+    return list(_recipes(command))
 
 
-def recipe(name: str) -> dict[str, Any]:
-    """Options of a training run, as fields of :class:`pyg_vig.train.RunConfig`.
+def recipe(name: str, command: str = "train") -> dict[str, Any]:
+    """Options of a training run, as fields of :class:`pyg_vig.train.RunConfig`, or of the command's own options.
 
     Args:
         name: one of :func:`list_recipes`.
+        command: the command that it is for.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or that of a recipe for another command.
 
     Example:
         >>> from pyg_vig.configs import recipe
         >>> recipe("vig_b")["options"]
         {'drop_path_rate': 0.3}
+        >>> recipe("mask_rcnn_1x", "train-detector")["milestones"]
+        [8, 11]
     """
-    if name not in _recipes():
-        raise ValueError(f"unknown recipe {name!r}: choose {', '.join(_recipes())}")
-    return _recipes()[name]
+    found = _recipes(command)
+    if name not in found:
+        others = [other for other in COMMANDS if name in _recipes(other)]
+        problem = f"{name} is a recipe of {others[0]}" if others else f"unknown recipe {name!r}"
+        raise ValueError(f"{problem}: choose {', '.join(found)}")
+    return deepcopy(found[name])
 
 
 @cache
-def _recipes() -> dict[str, dict[str, Any]]:
+def _recipes(command: str) -> dict[str, dict[str, Any]]:
     """A file is a recipe, or with ``networks`` one recipe for each of them with options of its own."""
     import yaml
 
+    if command not in COMMANDS:
+        raise ValueError(f"{command!r} takes no recipes: choose {', '.join(COMMANDS)}")
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(files(__name__).iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".yaml"):
-            continue
+    for file in sorted((files(__name__) / command).iterdir(), key=lambda file: file.name):
         values = yaml.safe_load(file.read_text())
         networks = values.pop("networks", None)
         if networks is None:

@@ -126,7 +126,7 @@ class MachineOptions:
     runs: str = "runs"
 
 
-GROUPS = {"images": ImageOptions, "learning": LearningOptions, "machine": MachineOptions}
+GROUPS = (ImageOptions, LearningOptions, MachineOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
+from pyg_vig.configs import list_recipes, recipe
 from pyg_vig.tasks import detection, load_model, segmentation
 from pyg_vig.tasks.curves import plot_curves
-from pyg_vig.tasks.recipes import list_recipes, recipe
 from pyg_vig.tasks.schedule import rate
 from pyg_vig.train.callbacks import read_metrics
 
@@ -101,11 +101,15 @@ def test_a_loss_that_is_no_number_stops_the_run(coco_folder: Path, tmp_path: Pat
         run.fit()
 
 
-@pytest.mark.parametrize("name", list_recipes())
-def test_recipes_are_options_of_their_task(name: str) -> None:
-    values = recipe(name)
-    task: Any = segmentation.SegmentationConfig if "segmenter" in values else detection.DetectionConfig
-    assert task(**values).decoder in name.replace("semantic_", "")
+@pytest.mark.parametrize("name", list_recipes("train-detector"))
+def test_recipes_of_detectors_bear_their_names(name: str) -> None:
+    assert name == f"{detection.DetectionConfig(**recipe(name, 'train-detector')).decoder}_1x"
+
+
+@pytest.mark.parametrize("name", list_recipes("train-segmenter"))
+def test_recipes_of_segmenters_bear_their_names(name: str) -> None:
+    decoder = segmentation.SegmentationConfig(**recipe(name, "train-segmenter")).decoder
+    assert name.removeprefix("semantic_") == f"{decoder}_ade20k"
 
 
 def test_learning_rates() -> None:
