@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.network import open_network
+from pyg_vig.cli.network import open_network, origin
 from pyg_vig.cli.photo import open_photo
 
 if TYPE_CHECKING:
@@ -37,22 +36,10 @@ def _explore(options: argparse.Namespace) -> Exploration:
     import torch
 
     from pyg_vig.explore import explore
-    from pyg_vig.models import load_checkpoint
 
     if options.size is not None and options.size < 1:
         raise ValueError(f"--size must be positive, got {options.size}")
     torch.manual_seed(0)
-    model = open_network(options.network)
-    caption = f"{options.network} with random weights, not trained"
-    if Path(options.network).exists():
-        caption = _short(options.network)
-    if options.checkpoint is not None:
-        load_checkpoint(model, options.checkpoint, reset_head=True)
-        caption = f"{options.network} with the weights of {_short(options.checkpoint)}"
+    model = open_network(options.network, options.checkpoint)
+    caption = origin(options.network, options.checkpoint)
     return explore(model, open_photo(options.photo), size=options.size, caption=caption)
-
-
-def _short(path: str) -> str:
-    """Folder and name: pages are handed on, and no reader needs the whole path."""
-    absolute = Path(path).resolve()
-    return absolute.name if absolute.is_dir() else f"{absolute.parent.name}/{absolute.name}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.network import open_network
+from pyg_vig.cli.network import open_network, origin
 from pyg_vig.cli.photo import open_photo
 
 if TYPE_CHECKING:
@@ -35,21 +34,17 @@ def run(arguments: Sequence[str]) -> None:
 def _draw(options: argparse.Namespace) -> Figure:
     import torch
 
-    from pyg_vig.models import load_checkpoint
     from pyg_vig.plot import plot_blocks
     from pyg_vig.train.transforms import evaluation_transform
 
     torch.manual_seed(0)
-    model = open_network(options.model)
-    if options.checkpoint is not None:
-        load_checkpoint(model, options.checkpoint, reset_head=True)
-    trained = options.checkpoint is not None or Path(options.model).exists()
+    model = open_network(options.model, options.checkpoint)
     config = model.config
     transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
     image = transform(open_photo(options.photo))
     points = None if options.patches is None else [[_point(text) for text in options.patches]]
     last = len(list(model.blocks)) - 1
-    title = f"{options.model} ({'trained' if trained else 'random weights, not trained'})"
+    title = origin(options.model, options.checkpoint)
     blocks = sorted({0, last // 2, last})
     return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)
 

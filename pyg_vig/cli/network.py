@@ -5,20 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyg_vig.checkpoint import weights_file
-from pyg_vig.models import VisionGNN, build_model, get_config, list_models, load_model
+from pyg_vig.models import VisionGNN, build_model, get_config, list_models, load_checkpoint, load_model
 
 
-def open_network(name: str) -> VisionGNN:
+def open_network(name: str, checkpoint: str | None = None) -> VisionGNN:
     """Build a network by name, or load it with its weights from a file or the folder of a run.
+
+    Args:
+        name: name, file or folder.
+        checkpoint: file with other weights for it, of the official code or mmpretrain for instance.
 
     Raises:
         FileNotFoundError: if there is no such file, and it is no name either.
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or weights that do not fit.
     """
+    file = _file_of(name)
+    model = build_model(get_config(name)) if file is None else load_model(file)
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, reset_head=True)
+    return model
+
+
+def origin(name: str, checkpoint: str | None = None) -> str:
+    """What pictures say of the network that :func:`open_network` opens: where its weights come from."""
+    if checkpoint is not None:
+        return f"{name} with the weights of {_short(checkpoint)}"
+    return f"{name} with random weights, not trained" if _file_of(name) is None else _short(name)
+
+
+def _file_of(name: str) -> Path | None:
+    """The file of its weights; ``None`` for the name of a network."""
     path = Path(name)
     try:
-        return load_model(weights_file(path))
+        return weights_file(path)
     except FileNotFoundError:
         if name not in list_models() and (path.is_dir() or path.suffix or len(path.parts) > 1):
             raise
-    return build_model(get_config(name))
+    return None
+
+
+def _short(path: str) -> str:
+    """Folder and name: pictures are handed on, and no reader needs the whole path."""
+    absolute = Path(path).resolve()
+    return absolute.name if absolute.is_dir() else f"{absolute.parent.name}/{absolute.name}"
