@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyg_vig.explore.picture import pixels_of
 from pyg_vig.models import VisionGNN, record_graphs
 from pyg_vig.plot.neighbors import plot_neighbors
 
@@ -34,8 +35,7 @@ def plot_blocks(
 
     Args:
         model: the network; runs in evaluation mode.
-        images: what the network takes, ``(B, C, H, W)``, normalised to [-1, 1]. Those of one channel are shown as ink
-            on paper.
+        images: what the network takes, ``(B, C, H, W)``. Those of one channel are shown as ink on paper.
         blocks: which blocks; negative numbers count from the end.
         points: for every image the places of the centre patches, as shares of height and width in [0, 1); by default
             a bright one and a dark one.
@@ -59,15 +59,14 @@ def plot_blocks(
     with record_graphs(model.eval()) as graphs:
         model(images)
     model.train(was_training)
-    if any(not -len(graphs) <= block < len(graphs) for block in blocks):
-        raise ValueError(f"blocks must lie in -{len(graphs)} .. {len(graphs) - 1}, got {tuple(blocks)}")
+    check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
     figure, panels = _panels(len(blocks), len(images), panel, across)
     for row, block in zip(panels, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
             patches = [_patch_at(point, layout.grid) for point in points[column]]
-            picture = _shown(images[column])
+            picture = _shown(images[column], model)
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
         row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
@@ -85,6 +84,12 @@ def _panels(blocks: int, images: int, side: float, across: bool) -> tuple[Figure
         rows, columns, figsize=(side * columns + 0.3, side * rows + 0.9), squeeze=False, layout="constrained"
     )
     return figure, axes.T if across else axes
+
+
+def check_blocks(blocks: Sequence[int], count: int) -> None:
+    """Raise a ValueError if one of the numbers names none of so many blocks."""
+    if any(not -count <= block < count for block in blocks):
+        raise ValueError(f"blocks must lie in -{count} .. {count - 1}, got {tuple(blocks)}")
 
 
 def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
@@ -105,8 +110,8 @@ def _patch_at(point: Point, grid: tuple[int, int] | None) -> tuple[int, int]:
     return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 
-def _shown(image: Tensor) -> Tensor:
-    picture = (image + 1) / 2
+def _shown(image: Tensor, model: VisionGNN) -> Tensor:
+    picture = pixels_of(image, model)
     return 1 - picture if image.size(0) == 1 else picture
 
 

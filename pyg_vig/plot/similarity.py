@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyg_vig.explore.picture import pixels_of
 from pyg_vig.models import VisionGNN, similarity_maps
-from pyg_vig.plot.blocks import contrasting_points
+from pyg_vig.plot.blocks import check_blocks, contrasting_points
 from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
 
 Point = tuple[float, float]
@@ -66,7 +67,7 @@ def plot_similarities(
 
     Args:
         model: a network with ``conv="cross_attention"``; runs in evaluation mode.
-        image: what the network takes, ``(C, H, W)``, normalised to [-1, 1].
+        image: what the network takes, ``(C, H, W)``.
         points: places of the patches, as shares of height and width in [0, 1); by default a bright one and a dark one.
         blocks: which of the Graphers; negative numbers count from the end. All by default.
         title: what is written above all; say there how the network was trained.
@@ -87,13 +88,12 @@ def plot_similarities(
     points = contrasting_points(image) if points is None else points
     maps = similarity_maps(model, image, points)
     blocks = range(len(maps)) if blocks is None else blocks
-    if any(not -len(maps) <= block < len(maps) for block in blocks):
-        raise ValueError(f"blocks must lie in -{len(maps)} .. {len(maps) - 1}, got {tuple(blocks)}")
+    check_blocks(blocks, len(maps))
     figure, panels = _panels(len(points), len(blocks), panel)
     for turn, (row, point) in enumerate(zip(panels, points, strict=True)):
         for ax, block in zip(row, blocks, strict=True):
             weights = maps[block][turn]
-            plot_similarity((image + 1) / 2, weights, point, color=COLORS[turn % len(COLORS)], ax=ax)
+            plot_similarity(pixels_of(image, model), weights, point, color=COLORS[turn % len(COLORS)], ax=ax)
             if turn == 0:
                 size = f"{weights.size(0)} x {weights.size(1)}"
                 ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)

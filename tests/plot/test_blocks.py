@@ -6,6 +6,7 @@ import torch
 import pyg_vig
 from pyg_vig.plot import plot_blocks
 from pyg_vig.plot.blocks import contrasting_points
+from pyg_vig.plot.style import VEIL
 
 
 def test_rows_are_blocks_and_columns_images() -> None:
@@ -24,6 +25,15 @@ def test_blocks_run_across_for_one_image() -> None:
     assert [ax.get_title() for ax in figure.axes] == ["block 1 of 3", "block 2 of 3", "block 3 of 3"]
     stars = [(float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])) for ax in figure.axes]
     assert stars == [(18, 34), (20, 36), (20, 36)]  # the same place on grids of 16 and 8 patches
+
+
+def test_pixels_are_shown_as_they_were_before_they_were_normalised() -> None:
+    """The hybrids take ImageNet's mean, the others 0.5."""
+    model, pixels = pyg_vig.create_model("mobilevig_ti"), torch.rand(3, 64, 64)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.config.mean, model.config.std))
+    figure = plot_blocks(model, ((pixels - mean) / std)[None], blocks=(0,))
+    shown = torch.tensor(figure.axes[0].images[0].get_array())
+    torch.testing.assert_close(shown, VEIL + (1 - VEIL) * pixels.permute(1, 2, 0), rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_that_do_not_exist() -> None:
