@@ -22,6 +22,7 @@ _PRODUCTS = {
     aten.baddbmm.default,
     aten.convolution.default,
     aten.convolution_backward.default,
+    torch.ops.mkldnn._linear_pointwise.default,
 }
 
 

@@ -1,7 +1,7 @@
 """From a network to a file, by way of :func:`torch.export.export`.
 
 Every format gets the fused network in evaluation, for images of one size in batches of any size. While it is traced,
-the library's own operators (selection of neighbours, sparse reductions, packed layers) make way for plain ones, see
+the library's own operators (selection of neighbours, sparse reductions, products) make way for plain ones, see
 :func:`pyg_vig.graph.nearest.smallest` and :func:`pyg_vig.graph.reduce.gathers`: the file needs no pyg_vig to run.
 """
 

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.packed_linear import pack
 
 
 class Head(nn.Module):
@@ -26,7 +25,7 @@ class Head(nn.Module):
         self, in_channels: int, hidden_channels: int, num_classes: int, act: str, drop_rate: float, distilled: bool
     ) -> None:
         super().__init__()
-        self.fc: nn.Module = LinearNorm(in_channels, hidden_channels)
+        self.fc = LinearNorm(in_channels, hidden_channels)
         self.act = activation_resolver(act)
         self.dropout = nn.Dropout(drop_rate)
         self.hidden_channels = hidden_channels
@@ -38,13 +37,9 @@ class Head(nn.Module):
         self.classifier = self._new_classifier(num_classes)
         self.distillation_classifier = self._new_classifier(num_classes) if self.distilled else None
 
-    def fold_norm(self) -> None:
-        """Prepare for inference, for good: norms folded, linear layers packed."""
-        self.fc, self.act = pack(self.fc, self.act)
-
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Pooled features ``(B, C)`` to scores ``(B, num_classes)``."""
-        x = self.dropout(self.act(self.fc(x)))
+        x = self.dropout(self.fc(x, self.act))
         if pre_logits:
             return x
         scores = self.classifier(x)

@@ -163,12 +163,9 @@ class VisionGNN(nn.Module):
         return set()
 
     def fuse(self) -> VisionGNN:
-        """A copy for inference: batch norms folded into the layers before them, no gradients; the same outputs.
-
-        On a CPU in float32, linear layers also have their weights in oneDNN's order.
-        """
+        """A copy for inference: batch norms folded into the layers before them, no gradients; the same outputs."""
         fused = copy.deepcopy(self).eval()
-        for module in list(fused.modules()):  # parents first; they may replace their parts
+        for module in list(fused.modules()):  # a list: norms are replaced
             fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)
             if fold_norm is not None:
                 fold_norm()

@@ -9,7 +9,6 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.packed_linear import pack
 
 
 class FFN(nn.Module):
@@ -48,18 +47,13 @@ class FFN(nn.Module):
     ) -> None:
         super().__init__()
         hidden_channels = hidden_channels or 4 * channels
-        self.fc1: nn.Module = LinearNorm(channels, hidden_channels)
+        self.fc1 = LinearNorm(channels, hidden_channels)
         self.act = activation_resolver(act)
-        self.fc2: nn.Module = LinearNorm(hidden_channels, channels)
+        self.fc2 = LinearNorm(hidden_channels, channels)
         self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        return x + self.drop_path(self.layer_scale(self.fc2(self.act(self.fc1(x)))), layout)
-
-    def fold_norm(self) -> None:
-        """Prepare for inference, for good: norms folded, linear layers packed."""
-        self.fc1, self.act = pack(self.fc1, self.act)
-        self.fc2, _ = pack(self.fc2)
+        return x + self.drop_path(self.layer_scale(self.fc2(self.fc1(x, self.act))), layout)

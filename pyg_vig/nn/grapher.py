@@ -14,7 +14,6 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.packed_linear import pack
 
 
 class Grapher(nn.Module):
@@ -121,11 +120,6 @@ class Grapher(nn.Module):
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
         x = self.fc2(self.conv(nodes, adjacency, **edges))
         return shortcut + self.drop_path(self.layer_scale(x), layout)
-
-    def fold_norm(self) -> None:
-        """Prepare for inference, for good: norms folded, linear layers packed."""
-        self.fc1, _ = pack(self.fc1)
-        self.fc2, _ = pack(self.fc2)
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""

@@ -11,7 +11,6 @@ from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
-from pyg_vig.nn.packed_linear import pack
 
 
 class ConvNorm(nn.Module):
@@ -144,9 +143,9 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         hidden = expansion * channels
-        self.expand: nn.Module = LinearNorm(channels, hidden)
+        self.expand = LinearNorm(channels, hidden)
         self.depthwise = ConvNorm(hidden, hidden, groups=hidden)
-        self.project: nn.Module = LinearNorm(hidden, channels)
+        self.project = LinearNorm(hidden, channels)
         self.act1 = activation_resolver(act)
         self.act2 = activation_resolver(act)
         self.layer_scale = LayerScale(channels, layer_scale)
@@ -154,11 +153,6 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Apply the block."""
-        hidden = to_map(self.act1(self.expand(x)), layout)
+        hidden = to_map(self.expand(x, self.act1), layout)
         hidden, _ = to_nodes(self.act2(self.depthwise(hidden)))
         return x + self.drop_path(self.layer_scale(self.project(hidden)), layout)
-
-    def fold_norm(self) -> None:
-        """Prepare for inference, for good: norms folded, linear layers packed."""
-        self.expand, self.act1 = pack(self.expand, self.act1)
-        self.project, _ = pack(self.project)

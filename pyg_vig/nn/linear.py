@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
+from pyg_vig.nn.product import has_onednn, product
 
 
 class GroupedLinear(nn.Linear):
@@ -54,21 +54,40 @@ class GroupedLinear(nn.Linear):
         return grouped_linear(x, self.weight, self.bias, self.groups)
 
 
-def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """One batched product over the groups, ``(N, in) -> (N, out)``."""
+def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, act: nn.Module | None = None) -> Tensor:
+    """Linear layer in groups, and the activation that follows.
+
+    Args:
+        x: rows ``(N, in_channels)``, or the groups of their channels apart, ``(groups, N, in_channels / groups)``.
+        weight: ``(out_channels, in_channels / groups)``.
+        bias: ``(out_channels,)``.
+        groups: number of groups.
+        act: activation.
+    """
     if groups == 1:
-        return F.linear(x, weight, bias)
-    rows = x.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N, in / G)
-    weight = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
-    out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weight)
-    return out.transpose(0, 1).flatten(1)
+        return product(x.squeeze(0) if x.dim() == 3 else x, weight, bias, act)
+    rows = x if x.dim() == 3 else apart(x, groups)
+    parts, weights = rows.unbind(), weight.view(groups, -1, weight.size(1))
+    if has_onednn(parts[0], weight):
+        biases = [None] * groups if bias is None else bias.chunk(groups)
+        return torch.cat([product(*part, act) for part in zip(parts, weights, biases, strict=True)], dim=1)
+    weights = weights.mT  # (G, in / G, out / G)
+    out = torch.bmm(rows, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weights)
+    out = out.transpose(0, 1).flatten(1)
+    return out if act is None else act(out)
+
+
+def apart(x: Tensor, groups: int) -> Tensor:
+    """The channels of every group on their own, ``(N, C) -> (groups, N, C / groups)``."""
+    return x.unflatten(1, (groups, -1)).transpose(0, 1)
 
 
 class LinearNorm(nn.Module):
     """A (grouped) linear layer and its normalisation: the 1x1 convolution and batch norm of the published code.
 
     In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows. (A forward hook
-    on :attr:`norm` therefore fires in training only.)
+    on :attr:`norm` therefore fires in training only.) An activation that follows can be handed to the call, which
+    saves another where no gradients are recorded.
 
     Args:
         in_channels: width of the input rows.
@@ -91,15 +110,18 @@ class LinearNorm(nn.Module):
         self.linear = GroupedLinear(in_channels, out_channels, groups, bias)
         self.norm = norm_resolver(norm, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both."""
-        return self._apply_with(x, self.linear.weight)
+    def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
+        """Apply both, and the activation."""
+        return self._apply_with(x, self.linear.weight, act)
 
-    def _apply_with(self, x: Tensor, weight: Tensor) -> Tensor:
-        bias, groups = self.linear.bias, self.linear.groups
-        if is_foldable(self.norm) and _pays_off(x, weight):
-            return grouped_linear(x, *fold(weight, bias, self.norm), groups)
-        return self.norm(grouped_linear(x, weight, bias, groups))
+    def _apply_with(self, x: Tensor, weight: Tensor, act: nn.Module | None) -> Tensor:
+        bias, groups, norm = self.linear.bias, self.linear.groups, self.norm
+        if is_foldable(norm) and _pays_off(x, weight):
+            return grouped_linear(x, *fold(weight, bias, norm), groups, act)
+        if isinstance(norm, nn.Identity):
+            return grouped_linear(x, weight, bias, groups, act)
+        out = norm(grouped_linear(x, weight, bias, groups))
+        return out if act is None else act(out)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -118,7 +140,7 @@ class LinearNorm(nn.Module):
 
 def _pays_off(x: Tensor, weight: Tensor) -> bool:
     """Whether there are more rows than weights. A compiled region must not ask, or it would serve some batches only."""
-    return torch.compiler.is_compiling() or x.size(0) > weight.size(1)
+    return torch.compiler.is_compiling() or x.size(-2) > weight.size(1)
 
 
 class NodeUpdate(LinearNorm):
@@ -152,9 +174,9 @@ class NodeUpdate(LinearNorm):
         super().__init__(in_channels, out_channels, groups=groups, norm=norm, bias=bias)
         self.act = activation_resolver(act)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Apply all three."""
-        return self.act(super().forward(x))
+        return super().forward(x, self.act)
 
 
 class PairUpdate(NodeUpdate):
@@ -175,9 +197,8 @@ class PairUpdate(NodeUpdate):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Join the two and apply linear layer, norm and activation."""
-        linear = self.linear
-        if 2 * x.size(1) // linear.groups % 2:  # a group of odd width shares no pair evenly
-            return self.act(self._apply_with(torch.stack([x, y], dim=-1).flatten(1), linear.weight))
-        pairs = torch.stack([part.unflatten(1, (linear.groups, -1)) for part in (x, y)], dim=2)  # (N, G, 2, C / G)
-        weight = linear.weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
-        return self.act(self._apply_with(pairs.flatten(1), weight))
+        groups, weight = self.linear.groups, self.linear.weight
+        if weight.size(1) % 2:  # a group of odd width shares no pair evenly
+            return self._apply_with(torch.stack([x, y], dim=-1).flatten(1), weight, self.act)
+        pairs = torch.cat([apart(x, groups), apart(y, groups)], dim=2)
+        return self._apply_with(pairs, weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1), self.act)

@@ -14,7 +14,7 @@ from torch_geometric.utils import softmax
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, check_rows, source_and_destination
-from pyg_vig.nn.linear import PairUpdate
+from pyg_vig.nn.linear import GroupedLinear, PairUpdate
 
 _EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
 _INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of cosine and beta
@@ -93,9 +93,9 @@ class CrossAttentionConv(NeighborConv):
         self.out_channels = out_channels
         self.heads = heads
         self.affinity = affinity
-        self.query = nn.Linear(in_channels, in_channels, bias)
-        self.key = nn.Linear(in_channels, in_channels, bias)
-        self.value = nn.Linear(in_channels, in_channels, bias)
+        self.query = GroupedLinear(in_channels, in_channels, bias=bias)
+        self.key = GroupedLinear(in_channels, in_channels, bias=bias)
+        self.value = GroupedLinear(in_channels, in_channels, bias=bias)
         self.log_beta = nn.Parameter(torch.zeros(heads))
         self.nn = PairUpdate(in_channels, out_channels, groups=update_heads, norm=norm, act=act, bias=bias)
 

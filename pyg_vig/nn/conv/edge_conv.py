@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
@@ -21,6 +20,7 @@ from pyg_vig.nn.norm import (
     training_affine,
     weighted_statistics,
 )
+from pyg_vig.nn.product import product
 
 
 class EdgeConv(NeighborConv):
@@ -115,7 +115,7 @@ class EdgeConv(NeighborConv):
         if linear.groups % 2:  # some group sees both halves of the input
             weight = torch.block_diag(*weight.chunk(linear.groups))
             node, neighbor = weight.chunk(2, dim=1)
-            return x[1][:, :0], F.linear(x[1], node - neighbor, bias), F.linear(x[0], neighbor)
+            return x[1][:, :0], product(x[1], node - neighbor, bias), product(x[0], neighbor)
         (node, neighbor), groups = weight.chunk(2), linear.groups // 2
         bias_node, bias_edge = (None, None) if bias is None else bias.chunk(2)
         b = grouped_linear(x[0], neighbor, None, groups)

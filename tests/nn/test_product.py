@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pyg_vig.nn import LinearNorm
+from pyg_vig.nn.product import has_onednn, product
+
+ACTIVATIONS = [
+    None,
+    nn.Identity(),
+    nn.ReLU(),
+    nn.GELU(),
+    nn.GELU("tanh"),
+    nn.SiLU(),
+    nn.Hardswish(),
+    nn.PReLU(),
+    nn.Mish(),
+]
+
+
+@pytest.fixture
+def parts() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(*shape, generator=generator) for shape in ((30, 24), (40, 24), (40,)))
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_is_the_linear_layer_and_its_activation(parts, act, bias, tracked):
+    x, weight, offset = parts
+    offset = offset if bias else None
+    with torch.set_grad_enabled(tracked):
+        out = product(x.requires_grad_(tracked), weight, offset, act)
+        expected = F.linear(x, weight, offset)
+        torch.testing.assert_close(out, expected if act is None else act(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [(1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_gradients_of_first_and_second_order(parts, wanted):
+    x, weight, bias = (part.requires_grad_(bool(flag)) for part, flag in zip(parts, wanted, strict=True))
+    leaves = [part for part in (x, weight, bias) if part.requires_grad]
+
+    def gradients(function):
+        first = torch.autograd.grad(function(x, weight, bias).pow(3).sum() / 1e3, leaves, create_graph=True)
+        return *first, *torch.autograd.grad(sum(part.square().sum() for part in first) / 1e3, leaves)
+
+    assert has_onednn(x, weight)
+    for ours, torchs in zip(gradients(product), gradients(F.linear), strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_hook_on_the_activation_sees_its_output(parts):
+    act, seen = nn.GELU(), []
+    act.register_forward_hook(lambda module, args, out: seen.append(out))
+    with torch.no_grad():
+        assert product(*parts, act) is seen[0]
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # from flags, which sets that one too
+def test_other_numbers_and_other_modes_are_left_to_torch(parts):
+    x, weight, _ = parts
+    assert has_onednn(x, weight)
+    assert not has_onednn(x.double(), weight.double())
+    assert not has_onednn(x, weight.double())
+    assert not has_onednn(x.to("meta"), weight.to("meta"))
+    assert not has_onednn(x[:0], weight)
+    assert not has_onednn(x[0], weight)
+    with torch.autocast("cpu"):
+        assert not has_onednn(x, weight)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not has_onednn(x, weight)
+
+
+def test_function_transforms(parts):
+    x, weight, bias = parts
+    mapped = torch.func.vmap(lambda row: product(row.unsqueeze(0), weight, bias).squeeze(0))(x)
+    torch.testing.assert_close(mapped, F.linear(x, weight, bias))
+    _, tangent = torch.func.jvp(lambda rows: product(rows, weight, bias), (x,), (torch.ones_like(x),))
+    torch.testing.assert_close(tangent, F.linear(torch.ones_like(x), weight))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        tangent = torch.autograd.forward_ad.unpack_dual(product(dual, weight, bias)).tangent
+    torch.testing.assert_close(tangent, F.linear(torch.ones_like(x), weight))
+
+
+def test_products_are_counted(parts):
+    x, weight, bias = parts
+    counters = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    for counter, function in zip(counters, (product, F.linear), strict=True):
+        with counter:
+            function(x, weight, bias)
+    assert counters[0].get_total_flops() == counters[1].get_total_flops() == 2 * 30 * 24 * 40
+
+
+def test_wrong_width_is_torchs_error(parts):
+    x, weight, bias = parts
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        product(x[:, 1:], weight, bias)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("fused", [True, False])
+def test_layers_in_float32_are_what_they_are_in_float64(groups, fused):
+    """The one goes through oneDNN, the other does not."""
+    torch.manual_seed(0)
+    layer = LinearNorm(24, 40, groups=groups)
+    layer(torch.randn(50, 24))
+    precise = copy.deepcopy(layer).double().eval()
+    layer.eval()
+    if fused:
+        layer.fold_norm()
+    x, act = torch.randn(60, 24), nn.GELU()
+    expected = act(precise.norm(precise.linear(x.double())))
+    for tracked in (True, False):
+        with torch.set_grad_enabled(tracked):
+            torch.testing.assert_close(layer(x, act).double(), expected, rtol=1e-5, atol=1e-5)
