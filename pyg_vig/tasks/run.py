@@ -13,19 +13,18 @@ from pyg_vig.checkpoint import WEIGHTS, save_model
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.module import TaskModule
-from pyg_vig.train.evaluation import quiet
 from pyg_vig.train.folder import (
     CONFIG,
     CURVES,
     METRICS,
-    STATE,
     check_free,
     is_first,
     new_folder,
     read_options,
+    state_to_resume,
     write_result,
 )
-from pyg_vig.train.trainer import folder_trainer
+from pyg_vig.train.trainer import folder_trainer, quiet
 
 
 class TaskRun:
@@ -49,7 +48,6 @@ class TaskRun:
 
     def fit(self) -> dict[str, float]:
         """Train from the last whole epoch on, save the network, draw the curves; the figures of the last evaluation."""
-        state = self.folder / STATE
         config = self.module.config
         with quiet():
             trainer = folder_trainer(
@@ -59,7 +57,7 @@ class TaskRun:
                 check_val_every_n_epoch=config.evaluate_every,
                 logger=False,
             )
-            trainer.fit(self.module, self.data, ckpt_path=state if state.exists() else None, weights_only=True)
+            trainer.fit(self.module, self.data, ckpt_path=state_to_resume(self.folder), weights_only=True)
             figures = dict(trainer.validate(self.module, self.data, verbose=False)[0])
         if trainer.is_global_zero:
             save_model(self.module.model.cpu().eval(), self.weights)

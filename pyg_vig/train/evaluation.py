@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +14,7 @@ from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.folder import CONFIG
-from pyg_vig.train.trainer import evaluation_trainer
+from pyg_vig.train.trainer import evaluation_trainer, quiet
 
 _ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
 
@@ -93,20 +89,3 @@ def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Resul
     metrics = trainer.test(module, data, verbose=False)[0]
     count = len(data.splits.test) - (data.skipped - skipped)  # type: ignore[arg-type]
     return Result(metrics["test_accuracy"], metrics["test_loss"], count, module.config.data)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's notes on the machine and on what was chosen on purpose (folder, loader workers)."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*", UserWarning)
-        warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -20,7 +20,6 @@ LOGS = "logs"  # folder of the loggers
 PICTURE = "neighbors.png"  # its graphs
 CURVES = "curves.png"  # of the metrics
 
-
 _CHOSEN = "PYG_VIG_RUN"  # environment variable by which the first process tells those that it starts its folder
 
 
@@ -88,6 +87,11 @@ def read_options(folder: Path, kind: type[Options]) -> Options:
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
     return kind.load(folder / CONFIG)
+
+
+def state_to_resume(folder: Path) -> Path | None:
+    """The checkpoint of the last whole epoch, if there is one yet."""
+    return folder / STATE if (folder / STATE).exists() else None
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:

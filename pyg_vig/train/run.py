@@ -14,10 +14,20 @@ from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.evaluation import Result, quiet, tested
-from pyg_vig.train.folder import CONFIG, PICTURE, STATE, check_free, is_first, new_folder, read_options, write_result
+from pyg_vig.train.evaluation import Result, tested
+from pyg_vig.train.folder import (
+    CONFIG,
+    PICTURE,
+    STATE,
+    check_free,
+    is_first,
+    new_folder,
+    read_options,
+    state_to_resume,
+    write_result,
+)
 from pyg_vig.train.teacher import Teacher
-from pyg_vig.train.trainer import training_trainer
+from pyg_vig.train.trainer import quiet, training_trainer
 
 _PICTURED = 6  # images in the picture
 
@@ -78,7 +88,7 @@ class Run:
         """
         folder = Path(folder)
         config = read_options(folder, RunConfig)
-        begun = (folder / STATE).exists()
+        begun = state_to_resume(folder) is not None
         return cls(config, folder, *_build(replace(config, weights=None) if begun else config))
 
     @property
@@ -93,12 +103,11 @@ class Run:
 
     def fit(self) -> Result:
         """Train, save the network, evaluate it on the held-out images."""
-        state = self.folder / STATE
         module = Classification(self.model, self.config, self._teacher())
-        resumed = state if state.exists() and not self.config.fast_dev_run else None
+        state = None if self.config.fast_dev_run else state_to_resume(self.folder)
         with quiet():
             trainer = training_trainer(self.config, self.folder)
-            trainer.fit(module, datamodule=self.data, ckpt_path=resumed, weights_only=True)
+            trainer.fit(module, datamodule=self.data, ckpt_path=state, weights_only=True)
             result = tested(trainer, module, self.data)
         if self.writes:
             self._save(result)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,6 +95,23 @@ def evaluation_trainer(config: RunConfig) -> L.Trainer:
     )
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's notes on the machine and on what was chosen on purpose (folder, loader workers)."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*", UserWarning)
+        warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
 def _strategy(config: RunConfig) -> Any:
     if config.strategy != "fsdp":
         return config.strategy
@@ -101,8 +121,10 @@ def _strategy(config: RunConfig) -> Any:
 def _keepers(folder: Path | None) -> list[Callback]:
     if folder is None:
         return []
-    state = {"filename": Path(STATE).stem, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    return [ModelCheckpoint(folder, **state), MetricsFile(folder / METRICS)]  # type: ignore[arg-type]
+    checkpoints = ModelCheckpoint(
+        folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [checkpoints, MetricsFile(folder / METRICS)]
 
 
 def _logger(name: str, config: RunConfig, folder: Path) -> Logger:
