@@ -49,7 +49,7 @@ def test_a_detector_learns_what_it_is_shown(coco_folder: Path, tmp_path: Path) -
     files = {"config.yaml", "curves.png", "last.ckpt", "metrics.csv", "model.safetensors", "result.json"}
     assert {file.name for file in run.folder.iterdir()} == files
     rows = read_metrics(run.folder / "metrics.csv")
-    assert {"train_loss", "train_loss_mask", "lr"} <= set(rows[0])
+    assert {"train_loss", "train_loss_mask", "lr", "images_per_second"} <= set(rows[0])
     assert [i for i, row in enumerate(rows) if "val_mask_map" in row] == [11, 23]
     assert list(load_model(run.weights).config.classes) == ["red", "blue"]
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["anchor_size"] == 8
@@ -139,6 +139,9 @@ def test_taken_names_and_folders_without_a_run_are_told(coco_folder: Path, tmp_p
     with pytest.raises(ValueError, match="exists: choose another --name"):
         detection.start(options)
     with pytest.raises(ValueError, match="holds no run"):
+        detection.resume(tmp_path)
+    (tmp_path / "config.yaml").write_text("data: coco\nsegmenter: fpn\n")
+    with pytest.raises(ValueError, match="unknown field segmenter"):
         detection.resume(tmp_path)
 
 

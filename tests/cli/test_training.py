@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyg_vig.cli.training import begin, resumable
+from pyg_vig.train import RunConfig
+from pyg_vig.train.config import GROUPS
+
+
+class Recorder:
+    """Keeps what it is asked for."""
+
+    def start(self, config: Any) -> Any:
+        return config
+
+    def resume(self, folder: str) -> Any:
+        return f"resumed {folder}"
+
+
+def begun(words: str) -> Any:
+    return begin("train", "Train.", words.split(), Recorder(), RunConfig, GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", {}),
+        ("--batch-size 8 --sync-norms=false", {"batch_size": 8, "sync_norms": False}),
+        ("--options.drop-path-rate=0.1 --options.k 4", {"options": {"drop_path_rate": 0.1, "k": 4}}),
+        ("--download --name a-b-c", {"download": True, "name": "a-b-c"}),
+        ("--name=x=y-z --compile", {"compile": True, "name": "x=y-z"}),
+    ],
+)
+def test_words_become_options(words: str, expected: dict[str, Any]) -> None:
+    assert begun(words) == RunConfig(**expected)
+
+
+@pytest.mark.parametrize("words", ["--recipe vig_b --epochs 5", "--epochs 5 --recipe=vig_b"])
+def test_options_take_precedence_over_the_recipe_wherever_it_stands(words: str) -> None:
+    config = begun(words)
+    assert (config.model, config.epochs, config.batch_size) == ("vig_b", 5, 1024)
+
+
+@pytest.mark.parametrize("words", ["--resume runs/a-b", "--resume=runs/a-b"])
+def test_resuming_takes_the_folder_alone(words: str) -> None:
+    assert begun(words) == "resumed runs/a-b"
+    for more in ("--lr 1", "--recipe vig_b"):
+        with pytest.raises(ValueError, match=f"goes on with the options of runs/a-b: drop {more}"):
+            begun(f"{words} {more}")
+
+
+def test_an_interruption_tells_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), resumable("train-detector", Path("runs/mine")):
+        raise KeyboardInterrupt
+    assert "go on with: pyg-vig train-detector --resume runs/mine" in capsys.readouterr().err
