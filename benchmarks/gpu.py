@@ -33,7 +33,8 @@ from benchmarks.networks import OFFICIAL, TIMM
 from benchmarks.reference import NETWORKS
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provenance, table, write
 from pyg_vig.benchmark.memory import MIB
-from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, infer, training_step
+from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
+from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph.triton_kernels import triton_kernels
 
@@ -156,18 +157,14 @@ def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool) -
         except Exception as error:  # one subject of many: the others are measured
             ready.pop(name, None)
             rows.append({"subject": name, "error": _message(error)})
-    ready[PRODUCTS] = products = MODES[mode](case, [], networks.build)[PRODUCTS]
+    ready[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
     return rows + _timed(ready, case, rounds, peaks, products.flops, rate)
 
 
 def _warmed_up(case: Case, mode: str, name: str) -> tuple[Subject, float | None]:
     """A subject that has run, and its peak memory (not where CUDA graphs have set theirs aside)."""
-    network, images = build(case, name, mode == "training"), case.images()
-    if mode == "inference":
-        subject = partial(infer, network, images.to(case.torch_dtype))
-    else:
-        labels = torch.randint(10, (case.batch,), device=case.device)
-        subject = partial(training_step, network, images, labels, case.torch_dtype)
+    network = build(case, name, mode == "training")
+    subject = call(network, mode, case.images(), case.torch_dtype)
     for _ in range(_WARMUP):
         subject()
     network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
@@ -181,12 +178,7 @@ def _timed(
     ours = [name for name in (EAGER, PLAIN, FUSED, COMPILED, GRAPHS, PRODUCTS) if name in ready]
     return [
         {
-            "subject": name,
-            "seconds": [round(value, 6) for value in timings.seconds[name]],
-            "median": timings.median(name),
-            "images_per_second": case.batch / timings.median(name),
-            "speedup": timings.speedup(name, OFFICIAL),
-            "share_of_products": timings.speedup(name, PRODUCTS),
+            **speed_row(timings, name, case, OFFICIAL),
             "share_of_product_rate": flops / timings.median(name) / rate if name in ours else None,
             "product_rate_tflops": rate / 1e12,
             "peak_mib": peaks.get(name),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pyg_vig.benchmark.case import Case
-from pyg_vig.benchmark.networks import COMPILED, Build, build, infer, training_step
+from pyg_vig.benchmark.networks import COMPILED, Build, build, call
 from pyg_vig.benchmark.process import in_fresh_process
 
 Row = dict[str, Any]
@@ -44,11 +44,7 @@ def _measure(case: Case, mode: str, subject: str, build: Build) -> float:
     network = build(case, subject, mode == "training")
 
     def run(batch: int) -> None:
-        images = case.images(batch)
-        if mode == "inference":
-            infer(network, images.to(case.torch_dtype))
-        else:
-            training_step(network, images, torch.zeros(batch, dtype=torch.int64, device=case.device), case.torch_dtype)
+        call(network, mode, case.images(batch), case.torch_dtype)()
 
     def peak() -> float:
         network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model

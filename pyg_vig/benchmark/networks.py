@@ -16,6 +16,7 @@ from pyg_vig.models import build_model, get_config
 from pyg_vig.nn import Grapher
 
 EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
+MODES = ("inference", "training")
 
 Build = Callable[[Case, str, bool], nn.Module]  # case, subject, whether it is to be trained
 
@@ -45,34 +46,24 @@ def prepare(network: nn.Module, case: Case, training: bool) -> nn.Module:
     return network.train() if training else network.eval().to(case.torch_dtype)
 
 
-def inference(case: Case, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
-    """Forward passes without gradients, and last the network's bare products."""
-    images = case.images().to(case.torch_dtype)
-    networks = {name: build(case, name, False) for name in names}
-    subjects: dict[str, Subject] = {name: partial(infer, network, images) for name, network in networks.items()}
-    fused = build(case, FUSED, False)
-    tracked = images.clone().requires_grad_()  # linear layers then run as the plain products, not in packed form
-    subjects[PRODUCTS] = record_products(lambda: fused(tracked), fused.parameters(), graph_builders(fused))
-    return subjects
+def comparison(case: Case, mode: str, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
+    """One call of every network in a mode of :data:`MODES`, and last the bare products of ours."""
+    images, training = case.images(), mode == "training"
+    calls = {name: call(build(case, name, training), mode, images, case.torch_dtype) for name in names}
+    ours = build(case, EAGER if training else FUSED, training)
+    if training:
+        run = call(ours, mode, images, case.torch_dtype)
+    else:  # on an input with a gradient, the products of linear layers leave the activation to others
+        run = partial(ours, images.to(case.torch_dtype, copy=True).requires_grad_())
+    return {**calls, PRODUCTS: record_products(run, ours.parameters(), graph_builders(ours))}
 
 
-def training(case: Case, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
-    """Training steps (forward, cross-entropy, backward), and last the bare products of ours."""
-    images = case.images()
-    labels = torch.randint(10, (case.batch,), device=case.device)  # every network has so many classes
-    subjects: dict[str, Subject] = {
-        name: partial(training_step, build(case, name, True), images, labels, case.torch_dtype) for name in names
-    }
-    ours = build(case, EAGER, True)
-    step = partial(training_step, ours, images, labels, case.torch_dtype)
-    subjects[PRODUCTS] = record_products(step, ours.parameters(), graph_builders(ours))
-    return subjects
-
-
-MODES: dict[str, Callable[[Case, Sequence[str], Build], dict[str, Subject]]] = {
-    "inference": inference,
-    "training": training,
-}
+def call(network: nn.Module, mode: str, images: Tensor, dtype: torch.dtype) -> Subject:
+    """A forward pass without gradients, or a training step (forward, cross-entropy, backward)."""
+    if mode == "inference":
+        return partial(infer, network, images.to(dtype))
+    labels = torch.randint(10, (len(images),), device=images.device)  # every network has so many classes
+    return partial(training_step, network, images, labels, dtype)
 
 
 @torch.inference_mode()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_vig.benchmark.case import Case
-from pyg_vig.benchmark.networks import EAGER, MODES, PRODUCTS, Build, build
+from pyg_vig.benchmark.networks import EAGER, PRODUCTS, Build, build, comparison
 from pyg_vig.benchmark.process import in_fresh_process
-from pyg_vig.benchmark.timing import interleave
+from pyg_vig.benchmark.timing import Timings, interleave
 
 Row = dict[str, Any]
 
@@ -47,18 +47,19 @@ def measure_speed(
 
 def _measure(case: Case, mode: str, names: Sequence[str], rounds: int, baseline: str, build: Build) -> list[Row]:
     case.start()
-    subjects = MODES[mode](case, names, build)
-    timings = interleave(subjects, rounds)
-    products = subjects[PRODUCTS]
-    return [
-        {
-            "subject": name,
-            "seconds": [round(value, 6) for value in timings.seconds[name]],
-            "median": timings.median(name),
-            "images_per_second": case.batch / timings.median(name),
-            "speedup": timings.speedup(name, baseline),
-            "share_of_products": timings.speedup(name, PRODUCTS),
-            "gflops": products.flops / 1e9 if name == PRODUCTS else None,  # type: ignore[attr-defined]
-        }
-        for name in timings.seconds
-    ]
+    measured = comparison(case, mode, names, build)
+    timings = interleave(measured, rounds)
+    gflops = {PRODUCTS: measured[PRODUCTS].flops / 1e9}  # type: ignore[attr-defined]
+    return [{**speed_row(timings, name, case, baseline), "gflops": gflops.get(name)} for name in measured]
+
+
+def speed_row(timings: Timings, name: str, case: Case, baseline: str) -> Row:
+    """What the timings say of one subject, beside the baseline and the bare products."""
+    return {
+        "subject": name,
+        "seconds": [round(value, 6) for value in timings.seconds[name]],
+        "median": timings.median(name),
+        "images_per_second": case.batch / timings.median(name),
+        "speedup": timings.speedup(name, baseline),
+        "share_of_products": timings.speedup(name, PRODUCTS),
+    }

@@ -15,7 +15,7 @@ from pyg_vig.benchmark import (
     peak_beyond,
 )
 from pyg_vig.benchmark.memory import MIB
-from pyg_vig.benchmark.networks import build, inference, training
+from pyg_vig.benchmark.networks import build, comparison
 
 NANO = Case("vig_nano", batch=2, size=32, threads=1)
 
@@ -45,17 +45,17 @@ def test_peak_is_what_the_run_holds_at_once() -> None:
 
 
 def test_subjects_of_a_network_run() -> None:
-    forward = inference(NANO, ["eager", "fused"])
+    forward = comparison(NANO, "inference", ["eager", "fused"])
     for name in ("eager", "fused"):
         scores = forward[name]()
         assert scores.shape == (2, 10) and not scores.requires_grad
-    step = training(NANO, ["eager"])
+    step = comparison(NANO, "training", ["eager"])
     step["eager"]()
     assert step["products"].flops > 2.9 * forward["products"].flops  # backward has two products for one
 
 
 def test_networks_with_two_classifiers_are_trained() -> None:
-    training(Case("mobilevig_ti", batch=2, size=64, threads=1), ["eager"])["eager"]()
+    comparison(Case("mobilevig_ti", batch=2, size=64, threads=1), "training", ["eager"])["eager"]()
 
 
 @pytest.mark.parametrize(
