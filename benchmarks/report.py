@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.networks import OFFICIAL
 from pyg_vig.benchmark.networks import PRODUCTS
+from pyg_vig.benchmark.profiling import profile_table
 from pyg_vig.benchmark.report import table
 
 Row = dict[str, Any]
@@ -46,16 +47,6 @@ def scaling_table(rows: Sequence[Row]) -> str:
     measured = ([row["median"], row["cpu_seconds"], row["peak_mib"]] for row in rows)
     columns = ("seconds", "CPU seconds", "peak MiB")
     return _keyed_table(rows, ("curve", "nodes", "k", "channels", "subject"), columns, measured)
-
-
-def profile_table(rows: Sequence[Row]) -> str:
-    """Milliseconds a batch, and shares of the categories."""
-    totals = [sum(row["milliseconds"].values()) for row in rows]
-    measured = (
-        [total, *(f"{value:.1f} ({value / total:.0%})" for value in row["milliseconds"].values())]
-        for row, total in zip(rows, totals, strict=True)
-    )
-    return _keyed_table(rows, ("model", "batch", "subject"), ("ms", *rows[0]["milliseconds"]), measured)
 
 
 def agreement_table(rows: Sequence[Row]) -> str:

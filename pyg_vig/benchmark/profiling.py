@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.networks import FUSED, Build, build, graphers, infer
 from pyg_vig.benchmark.process import in_fresh_process
+from pyg_vig.benchmark.report import table
 
 Row = dict[str, Any]
 
@@ -45,6 +46,16 @@ def measure_profile(
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler speaks of every start and stop
     totals = in_fresh_process(_measure, "default", case, subject, rounds, build, parts)
     return {**case.describe(), "subject": subject, "milliseconds": totals}
+
+
+def profile_table(rows: Sequence[Row]) -> str:
+    """Rows of :func:`measure_profile` as Markdown: milliseconds a batch, and shares of the categories."""
+    keys, lines = ("model", "batch", "size", "dtype", "subject"), []
+    for row in rows:
+        total = sum(row["milliseconds"].values())
+        shares = [f"{part:.1f} ({part / total:.0%})" for part in row["milliseconds"].values()]
+        lines.append([*(row[key] for key in keys), f"{total:.1f}", *shares])
+    return table([*keys, "ms", *CATEGORIES], lines)
 
 
 def _measure(case: Case, subject: str, rounds: int, build: Build, parts: Parts) -> dict[str, float]:

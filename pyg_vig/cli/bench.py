@@ -14,6 +14,7 @@ import torch
 
 from pyg_vig.benchmark import Case, measure_memory, measure_profile, measure_speed, provenance, table, write
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, PRODUCTS
+from pyg_vig.benchmark.profiling import profile_table
 from pyg_vig.cli.errors import user_errors
 from pyg_vig.models import build_model, get_config
 
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     with user_errors("bench"):
         _check(options)
         cases = list(_cases(options))
-    measure, show = (_profile, _profile_table) if options.profile else (_speed, _speed_table)
+    measure, show = (_profile, profile_table) if options.profile else (_speed, _speed_table)
     results = provenance(vars(options))
     results["profile" if options.profile else "speed"] = rows = []
     for row in measure(cases, options):
@@ -107,28 +108,12 @@ def _profile(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[Row
 
 
 def _speed_table(rows: Sequence[Row]) -> str:
-    columns = ("ms", "images/s", f"of {PRODUCTS}' speed", "peak MiB")
-    return table(
-        [*_LOAD, *columns],
-        (
-            [
-                *(row[key] for key in _LOAD),
-                *(f"{1e3 * row['median']:.1f}", f"{row['images_per_second']:.0f}", f"{row['share_of_products']:.0%}"),
-                None if row["peak_mib"] is None else f"{row['peak_mib']:.0f}",
-            ]
-            for row in rows
-        ),
-    )
-
-
-def _profile_table(rows: Sequence[Row]) -> str:
-    keys = [key for key in _LOAD if key != "mode"]
-    lines = []
+    columns, lines = ("ms", "images/s", f"of {PRODUCTS}' speed", "peak MiB"), []
     for row in rows:
-        parts = row["milliseconds"].values()
-        shares = [f"{part:.1f} ({part / sum(parts):.0%})" for part in parts]
-        lines.append([*(row[key] for key in keys), f"{sum(parts):.1f}", *shares])
-    return table([*keys, "ms", *rows[0]["milliseconds"]], lines)
+        peak = None if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+        measured = (f"{1e3 * row['median']:.1f}", f"{row['images_per_second']:.0f}", f"{row['share_of_products']:.0%}")
+        lines.append([*(row[key] for key in _LOAD), *measured, peak])
+    return table([*_LOAD, *columns], lines)
 
 
 def _progress(text: str) -> None:
