@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import lightning as L
 
 from pyg_vig.checkpoint import weights_file
-from pyg_vig.models import VisionGNN, load_model
+from pyg_vig.models import load_model
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
@@ -74,13 +74,10 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) != model.num_classes:
         raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
-    return held_out_result(model, ImageData(splits, model.config, config), config)
-
-
-def held_out_result(model: VisionGNN, data: ImageData, config: RunConfig) -> Result:
-    """Accuracy of a network on the held-out images."""
     with quiet():
-        return tested(evaluation_trainer(config), Classification(model, config), data)
+        return tested(
+            evaluation_trainer(config), Classification(model, config), ImageData(splits, model.config, config)
+        )
 
 
 def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
