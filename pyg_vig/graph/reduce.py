@@ -2,14 +2,14 @@
 
 ``neighbor_max``, ``neighbor_sum`` and ``neighbor_dot`` are sparse products in disguise. On a CPU they run as
 ``torch.sparse.mm(adjacency, x, "amax")``, as an embedding bag and as ``torch.sparse.sampled_addmm``, all fused.
-On a GPU they are Triton kernels (:mod:`pyg_vig.graph.operators`). Where there is no Triton, and inside a compiled
-region on a CPU (where the gather fuses with its consumer), they are written as gather and reduce. Maximum and sum over
-a graph of cliques need none of this.
+On a GPU they are Triton kernels (:mod:`pyg_vig.graph.operators`). Where there is no Triton, in exported files, and
+inside a compiled region on a CPU (save for the maximum), they are written as gather and reduce. Maximum and sum over a
+graph of cliques need none of this.
 """
 
 from __future__ import annotations
 
-import warnings
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,11 +26,8 @@ from pyg_vig.graph.criss_cross import (
     largest_neighbor_with_grad,
     sum_of_neighbors,
 )
+from pyg_vig.graph.sparse_max import TrackedMax, csr_tensor, sparse_max, tracked_max
 from pyg_vig.graph.triton_kernels import serves
-
-with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
-    warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
 
 
 def is_grouped(adjacency: Adjacency) -> bool:
@@ -101,14 +98,17 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         return largest_neighbor_with_grad(x.contiguous(), adjacency)
     if serves(x):
         return operators.largest_neighbor(x, *_edges(adjacency))[0]
-    if isinstance(adjacency, NeighborTable) and gathers(x):
+    exact = tracks and x.dtype == torch.float64
+    if isinstance(adjacency, NeighborTable) and gathers(x, opaque=not exact):
         return _gather(x, adjacency).amax(1)
     if x.device.type != "cpu":
         ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
-    if tracks and x.dtype != torch.float64:
-        return _TrackedMax.apply(x, adjacency)
-    return _largest(x, adjacency)
+    if not tracks or exact:
+        return _largest(x, adjacency)
+    if torch.compiler.is_compiling():
+        return tracked_max(x, *to_csr(adjacency))[0]
+    return TrackedMax.apply(x, partial(_largest, adjacency=adjacency), isolated(adjacency))
 
 
 def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) -> Tensor:
@@ -179,9 +179,16 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     return _NeighborDot.apply(x_dst, x_src, adjacency)
 
 
-def gathers(x: Tensor) -> bool:
-    """Whether reductions of ``x`` are written as plain tensor operations: on accelerators and while compiling."""
-    return x.device.type != "cpu" or torch.compiler.is_compiling()
+def gathers(x: Tensor, *, opaque: bool = False) -> bool:
+    """Whether reductions of ``x`` are written as plain tensor operations: on accelerators and while compiling.
+
+    Args:
+        x: what is to be reduced.
+        opaque: whether the faster path is an operator that compilers, though not files, can hold.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_exporting():
+        return True
+    return torch.compiler.is_compiling() and not opaque
 
 
 def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
@@ -226,12 +233,7 @@ def _largest(x: Tensor, adjacency: Adjacency) -> Tensor:
     """The maximum on a CPU; autograd follows the sparse product only."""
     if isinstance(adjacency, CrissCross):
         return largest_neighbor(x.contiguous(), adjacency)
-    ptr, src = to_csr(adjacency)
-    return torch.sparse.mm(_csr(ptr, src, x.new_ones(src.numel()), x.size(0)), x, "amax")
-
-
-def _csr(ptr: Tensor, src: Tensor, weight: Tensor, num_src: int) -> Tensor:
-    return torch.sparse_csr_tensor(ptr, src, weight, (ptr.numel() - 1, num_src), check_invariants=False)
+    return sparse_max(x, *to_csr(adjacency))
 
 
 def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
@@ -277,7 +279,7 @@ class _NeighborDot(torch.autograd.Function):
         ctx.save_for_backward(x_dst, x_src)
         ctx.adjacency = adjacency
         ptr, src = to_csr(adjacency)
-        pattern = _csr(ptr, src, x_dst.new_zeros(src.numel()), x_src.size(0))
+        pattern = csr_tensor(ptr, src, x_dst.new_zeros(src.numel()), x_src.size(0))
         return torch.sparse.sampled_addmm(pattern, x_dst, x_src.t(), beta=0.0).values()
 
     @staticmethod
@@ -286,35 +288,3 @@ class _NeighborDot(torch.autograd.Function):
         grad_dst = neighbor_sum(x_src, ctx.adjacency, grad) if wants_dst else None
         grad_src = _sum_back(x_dst, ctx.adjacency, grad, x_src.size(0)) if wants_src else None
         return grad_dst, grad_src, None
-
-
-class _TrackedMax(torch.autograd.Function):
-    """Maximum over neighbours that remembers, per entry, the row it came from.
-
-    A float32 fits a float64 with 29 mantissa bits to spare. The source row is written into them, so that one float64
-    reduction yields the maximum and its argument together, both exactly: ten times faster on a CPU than a reduction
-    that tracks indices.
-    """
-
-    ROW_BITS = (1 << 29) - 1
-    INFINITY = 2.0**1000  # rounds to float32's infinity
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, adjacency: Adjacency) -> Tensor:
-        keys = x.double().clamp_(-_TrackedMax.INFINITY, _TrackedMax.INFINITY)  # an infinity has no bits to spare
-        rows = torch.arange(x.size(0)).unsqueeze(1)
-        keys.view(torch.int64).bitwise_or_(rows)
-        best = _largest(keys, adjacency).view(torch.int64)
-        source = best.bitwise_and(_TrackedMax.ROW_BITS).clamp_max_(x.size(0) - 1)  # a NaN may come from any row
-        ctx.save_for_backward(source.int(), isolated(adjacency))
-        ctx.num_src = x.size(0)
-        return best.bitwise_and_(~_TrackedMax.ROW_BITS).view(torch.float64).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        rows, alone = ctx.saved_tensors
-        channels = grad.size(1)
-        grad = grad if alone is None else grad.masked_fill(alone, 0)  # no neighbours: a constant zero
-        target = rows.long().mul_(channels).add_(torch.arange(channels))
-        out = grad.new_zeros(ctx.num_src * channels).scatter_add_(0, target.view(-1), grad.reshape(-1))
-        return out.view(ctx.num_src, channels), None

@@ -121,3 +121,20 @@ def test_layers_in_float32_are_what_they_are_in_float64(groups, fused):
     for tracked in (True, False):
         with torch.set_grad_enabled(tracked):
             torch.testing.assert_close(layer(x, act).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("act", [None, nn.GELU(), nn.PReLU()], ids=str)
+@pytest.mark.parametrize("train", [True, False])
+def test_inside_a_compiled_region(parts, act, train):
+    x, weight, bias = (part.requires_grad_(train) for part in parts)
+    compiled = torch.compile(product, fullgraph=True, backend="aot_eager")
+    out, expected = compiled(x, weight, bias, act), product(x, weight, bias, act)
+    torch.testing.assert_close(out, expected)
+    if train:
+        gradients = (torch.autograd.grad(part.square().sum(), (x, weight, bias)) for part in (out, expected))
+        torch.testing.assert_close(*gradients)
+
+
+def test_the_operator_keeps_its_promises(parts):
+    torch.library.opcheck(torch.ops.pyg_vig.linear, (*parts, "gelu", [], "none"))
+    assert torch.ops.pyg_vig.linear(parts[0][:0], *parts[1:], "none", [], "none").shape == (0, 40)
