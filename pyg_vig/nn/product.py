@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+_AVAILABLE = torch.backends.mkldnn.is_available()
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
 
@@ -44,19 +45,17 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
 
 
 def has_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN multiplies these, right now: plain matrices of float32 on a CPU, and nobody traces the call."""
+    """Whether oneDNN multiplies these, right now: matrices of float32 on a CPU, and nobody needs to look inside."""
+    fits = x.dim() == 2 and x.size(1) == weight.size(1) and x.dtype == weight.dtype == torch.float32
+    if not (fits and _AVAILABLE and x.device.type == "cpu") or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting()
     return (
-        not torch.compiler.is_compiling()  # first: compilers do not look at what follows
-        and type(x) is Tensor
+        type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and x.dim() == 2
-        and x.size(1) == weight.size(1)
         and x.numel() > 0
-        and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
-        and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
@@ -64,7 +63,21 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, act: str = "none", approximate: str = "none") -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, act, [], approximate)
+    multiply = _opaque if torch.compiler.is_compiling() else torch.ops.mkldnn._linear_pointwise
+    return multiply(x, weight, bias, act, [], approximate)
+
+
+@torch.library.custom_op("pyg_vig::linear", mutates_args=())
+def _opaque(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: list[float], approximate: str) -> Tensor:
+    """The same for compilers, which ask more of PyTorch's own operator than that the product be taken."""
+    if not x.numel():
+        return x.new_zeros(x.size(0), weight.size(0))
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, act, scalars, approximate)
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: list[float], approximate: str) -> Tensor:
+    return x.new_empty(x.size(0), weight.size(0))
 
 
 class _OneDNNProduct(torch.autograd.Function):

@@ -11,8 +11,8 @@ import lightning as L
 
 from pyg_vig.checkpoint import WEIGHTS, save_model
 from pyg_vig.tasks.config import TaskConfig
-from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.module import TaskModule
+from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.folder import (
     CONFIG,
     CURVES,

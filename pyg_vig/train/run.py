@@ -12,11 +12,14 @@ from pyg_vig.checkpoint import WEIGHTS
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
+from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, tested
 from pyg_vig.train.folder import (
     CONFIG,
+    CURVES,
+    METRICS,
     PICTURE,
     STATE,
     check_free,
@@ -38,7 +41,8 @@ class Run:
     Start one with :meth:`start`, or go on with one that was interrupted with :meth:`resume`. Its folder holds
     ``config.yaml`` (the options), ``metrics.csv`` (one line an epoch), ``logs`` (of the steps), ``last.ckpt`` (to
     resume from), ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out
-    accuracy) and ``neighbors.png`` (the learned graphs). A run of several processes is started in each of them.
+    accuracy), ``curves.png`` and ``neighbors.png`` (the learned graphs). A run of several processes is started in each
+    of them.
 
     Args:
         config: the options.
@@ -127,7 +131,7 @@ class Run:
 
     @torch.no_grad()
     def draw(self) -> Path:
-        """Draw neighbours in held-out images, in the first and the last block; the path of the picture."""
+        """Draw the curves, and neighbours in held-out images in the first and the last block; this picture's path."""
         from matplotlib import pyplot as plt
 
         from pyg_vig.plot import plot_blocks
@@ -146,6 +150,7 @@ class Run:
         figure = plot_blocks(model, images, labels=labels, title=title)
         figure.savefig(self.folder / PICTURE, dpi=150)
         plt.close(figure)
+        plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
         return self.folder / PICTURE
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from pyg_vig.configs import list_recipes, recipe
 from pyg_vig.tasks import detection, load_model, segmentation
-from pyg_vig.tasks.curves import plot_curves
 from pyg_vig.tasks.schedule import rate
 from pyg_vig.train.callbacks import read_metrics
+from pyg_vig.train.curves import plot_curves
 
 TINY: dict[str, Any] = {
     "backbone": "pvig_ti",

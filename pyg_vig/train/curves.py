@@ -35,6 +35,7 @@ def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
 
 
 _CURVES = {
+    "val_accuracy": "accuracy",
     "val_box_map": "box mAP",
     "val_box_map50": "box AP50",
     "val_mask_map": "mask mAP",
