@@ -49,7 +49,8 @@ def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch
 def test_a_run_leaves_its_files(finished: Run) -> None:
     assert finished.draw() == finished.folder / "neighbors.png"
     assert sorted(path.name for path in finished.folder.iterdir()) == [
-        "config.yaml", "curves.png", "last.ckpt", "logs", "metrics.csv", "model.safetensors", "neighbors.png", "result.json",
+        "config.yaml", "curves.png", "last.ckpt", "logs", "metrics.csv",
+        "model.safetensors", "neighbors.png", "result.json",
     ]  # fmt: skip
     with Image.open(finished.folder / "neighbors.png") as picture:
         assert min(picture.size) > 500
