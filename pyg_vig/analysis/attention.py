@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
 from pyg_vig.models import record_graphs
-from pyg_vig.nn import ExternalConv, Grapher
+from pyg_vig.models.record import Call, record_calls
 
 
 class BlockAttention(NamedTuple):
@@ -76,31 +74,6 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
             "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
         )
     return found
-
-
-class Call(NamedTuple):
-    """A conv, ours or PyG's own, and what it was called on."""
-
-    conv: nn.Module
-    arguments: tuple[Any, ...]
-
-
-@contextmanager
-def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
-    """The last call of every conv, by the name of its Grapher."""
-    calls: dict[str, Call] = {}
-
-    def keep(name: str) -> Any:
-        return lambda conv, arguments: calls.update({name: Call(conv, arguments)})
-
-    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
-    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
-    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs.items()]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def has_weights(conv: nn.Module) -> bool:

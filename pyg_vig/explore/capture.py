@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig.analysis.attention import Call, has_weights, record_calls
+from pyg_vig.analysis.attention import has_weights
 from pyg_vig.models import record_graphs
+from pyg_vig.models.record import Call, record_calls
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 

@@ -1,15 +1,15 @@
-"""The graph of every block, without a change to the network."""
+"""The graph of every block, and what its conv was called on, without a change to the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
-from pyg_vig.nn import Grapher
+from pyg_vig.nn import ExternalConv, Grapher
 
 
 class RecordedGraphs(list[Tensor]):
@@ -80,6 +80,31 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
         yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Call(NamedTuple):
+    """A conv, ours or PyG's own, and what it was called on."""
+
+    conv: nn.Module
+    arguments: tuple[Any, ...]
+
+
+@contextmanager
+def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
+    """The last call of every conv, by the name of its Grapher."""
+    calls: dict[str, Call] = {}
+
+    def keep(name: str) -> Any:
+        return lambda conv, arguments: calls.update({name: Call(conv, arguments)})
+
+    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
+    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
+    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs.items()]
+    try:
+        yield calls
     finally:
         for handle in handles:
             handle.remove()

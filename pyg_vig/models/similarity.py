@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, NeighborTable
-from pyg_vig.models.record import record_graphs
-from pyg_vig.nn import CrossAttentionConv, Grapher
+from pyg_vig.models.record import Call, record_calls, record_graphs
+from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
 Point = tuple[float, float]
-Nodes = tuple[Tensor, Tensor]  # sources, destinations
 
 
 @torch.no_grad()
@@ -48,47 +46,31 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
     """
     if not points or any(not (0 <= share < 1) for point in points for share in point):
         raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
+    if not any(isinstance(module, CrossAttentionConv) for module in model.modules()):
+        raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
     was_training = model.training
     try:
-        with record_graphs(model.eval()) as graphs, _nodes_of_convs(model) as nodes:
+        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
             model(image.unsqueeze(0))
         blocks = zip(graphs.names, graphs.source_layouts, graphs.layouts, strict=True)
-        return [_weights(*nodes[name], layouts, points) for name, *layouts in blocks if name in nodes]
+        return [
+            _weights(calls[name], layouts, points)
+            for name, *layouts in blocks
+            if isinstance(calls[name].conv, CrossAttentionConv)
+        ]
     finally:
         model.train(was_training)
 
 
-@contextmanager
-def _nodes_of_convs(model: nn.Module) -> Iterator[dict[str, tuple[CrossAttentionConv, Nodes]]]:
-    """Every cross-attention conv with what it was called on, by the name of its Grapher."""
-    convs = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
-    convs = {name: conv for name, conv in convs.items() if isinstance(conv, CrossAttentionConv)}
-    if not convs:
-        raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
-    nodes: dict[str, tuple[CrossAttentionConv, Nodes]] = {}
-
-    def keep(name: str, conv: CrossAttentionConv, x: Tensor | Nodes) -> None:
-        nodes[name] = (conv, source_and_destination(x))
-
-    handles = [
-        conv.register_forward_pre_hook(lambda conv, args, name=name: keep(name, conv, args[0]))
-        for name, conv in convs.items()
-    ]
-    try:
-        yield nodes
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _weights(conv: CrossAttentionConv, nodes: Nodes, layouts: Sequence[Layout], points: Sequence[Point]) -> Tensor:
+def _weights(call: Call, layouts: Sequence[Layout], points: Sequence[Point]) -> Tensor:
     """The conv's weights of all sources for the chosen destinations, ``(P, H, W)``."""
     source, destination = layouts
+    nodes, queries = source_and_destination(call.arguments[0])
     if source.grid is None or destination.grid is None:
         raise ValueError("these nodes lie on no grid, so there is no map of them")
     height, width = destination.grid
     chosen = [int(y * height) * width + int(x * width) for y, x in points]
-    everyone = torch.arange(source.num_nodes, device=nodes[0].device).expand(len(chosen), -1)
-    pair = (nodes[0], nodes[1][chosen])
-    _, (_, alpha) = conv(pair, NeighborTable(everyone, source.num_nodes), return_attention_weights=True)
+    everyone = torch.arange(source.num_nodes, device=nodes.device).expand(len(chosen), -1)
+    graph = NeighborTable(everyone, source.num_nodes)
+    _, (_, alpha) = call.conv((nodes, queries[chosen]), graph, return_attention_weights=True)
     return alpha.mean(-1).view(len(chosen), *source.grid)
