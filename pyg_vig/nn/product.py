@@ -63,6 +63,8 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, act: str = "none", approximate: str = "none") -> Tensor:
+    if not (weight.is_contiguous() or weight.mT.is_contiguous()):
+        weight = weight.contiguous()  # of strided weights oneDNN has no fast kernel: a thousand times the time
     multiply = _opaque if torch.compiler.is_compiling() else torch.ops.mkldnn._linear_pointwise
     return multiply(x, weight, bias, act, [], approximate)
 

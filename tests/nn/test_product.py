@@ -99,6 +99,22 @@ def test_products_are_counted(parts):
     assert counters[0].get_total_flops() == counters[1].get_total_flops() == 2 * 30 * 24 * 40
 
 
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("strided", [lambda weight: weight, lambda weight: weight[:, :12], lambda weight: weight[::2]])
+def test_no_layout_of_weights_falls_back_to_the_reference_kernel(parts, strided, train, capfd):
+    x, weight, _ = parts
+    weight = strided(weight).requires_grad_(train)
+    x = x[:, : weight.size(1)].requires_grad_(train)
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        out = product(x, weight)
+        if train:
+            out.sum().backward()
+    calls = [line for line in capfd.readouterr().out.splitlines() if "exec,cpu" in line]
+    assert len(calls) == 1 + train
+    assert not [line for line in calls if "ref" in line.split(",")[6]]
+    torch.testing.assert_close(out, F.linear(x, weight))
+
+
 def test_wrong_width_is_torchs_error(parts):
     x, weight, bias = parts
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
