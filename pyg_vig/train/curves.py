@@ -21,12 +21,15 @@ def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     loss, score = figure.subplots(1, 2)
     loss.plot([row["epoch"] + 1 for row in rows], [row["train_loss"] for row in rows])
-    loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    loss.set(ylabel="training loss", yscale="log")
     for name, label in _CURVES.items():
         points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]  # not every epoch is evaluated
         if points:
             score.plot(*zip(*points, strict=True), marker=".", label=label)
-    score.set(xlabel="epoch", ylim=(0, 1))
+    score.set(ylim=(0, 1.02))
+    for part in (loss, score):
+        part.set_xlabel("epoch")
+        part.xaxis.get_major_locator().set_params(integer=True)
     score.grid(alpha=0.3)
     if score.lines:
         score.legend()
