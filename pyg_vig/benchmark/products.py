@@ -22,8 +22,9 @@ _PRODUCTS = {
     aten.baddbmm.default,
     aten.convolution.default,
     aten.convolution_backward.default,
-    torch.ops.mkldnn._linear_pointwise.default,
 }
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # not in all builds of PyTorch
+    _PRODUCTS.add(torch.ops.mkldnn._linear_pointwise.default)
 
 
 class Products:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-_AVAILABLE = torch.backends.mkldnn.is_available()
+_AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)  # not in all builds
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
 
@@ -18,7 +20,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
 
     ``F.linear`` asks the BLAS library for float32 on CPUs. oneDNN, which PyTorch also carries, takes a tenth to a third
     less time where that library is MKL and the processor AMD's, and applies the activation in the same pass where no
-    gradient needs what is in between. All other cases (devices, types, compilers, function transforms) are
+    gradient needs what is in between. All other cases (devices, types, exported files, function transforms) are
     ``F.linear``; so is this one inside ``torch.backends.mkldnn.flags(enabled=False)``.
 
     Args:
@@ -101,7 +103,7 @@ class _OneDNNProduct(torch.autograd.Function):
         )
 
 
-if torch.ops.mkldnn._linear_pointwise not in flop_registry:
+if _AVAILABLE and torch.ops.mkldnn._linear_pointwise not in flop_registry:
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _flops(x_shape: Any, weight_shape: Any, *_: Any, **__: Any) -> int:
