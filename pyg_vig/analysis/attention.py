@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
 from pyg_vig.models import record_graphs
-from pyg_vig.models.record import Call, record_calls
+from pyg_vig.models.record import Call, convs_of, record_calls
 
 
 class BlockAttention(NamedTuple):
@@ -56,24 +56,23 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
         >>> first.edge_index.shape, first.alpha.shape
         (torch.Size([2, 384]), torch.Size([384, 1]))
     """
+    if not any(has_weights(conv) for conv in convs_of(model).values()):
+        raise ValueError(
+            f"the convs of this {type(model).__name__} have no attention weights: "
+            "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
+        )
     was_training = model.training
     try:
         with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
             model(images)
         blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
-        found = [
+        return [
             _weights(calls[name], layout, source_layout, name)
             for name, layout, source_layout in blocks
             if has_weights(calls[name].conv)
         ]
     finally:
         model.train(was_training)
-    if not found:
-        raise ValueError(
-            f"the convs of this {type(model).__name__} have no attention weights: "
-            "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
-        )
-    return found
 
 
 def has_weights(conv: nn.Module) -> bool:

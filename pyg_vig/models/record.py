@@ -92,6 +92,12 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...]
 
 
+def convs_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The conv of every block, ours or PyG's own, by the name of its Grapher."""
+    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
+    return {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
+
+
 @contextmanager
 def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
     """The last call of every conv, by the name of its Grapher."""
@@ -100,9 +106,7 @@ def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
     def keep(name: str) -> Any:
         return lambda conv, arguments: calls.update({name: Call(conv, arguments)})
 
-    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
-    convs = {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
-    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs.items()]
+    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs_of(model).items()]
     try:
         yield calls
     finally:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, NeighborTable
-from pyg_vig.models.record import Call, record_calls, record_graphs
+from pyg_vig.models.record import Call, convs_of, record_calls, record_graphs
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -46,7 +46,7 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
     """
     if not points or any(not (0 <= share < 1) for point in points for share in point):
         raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
-    if not any(isinstance(module, CrossAttentionConv) for module in model.modules()):
+    if not any(isinstance(conv, CrossAttentionConv) for conv in convs_of(model).values()):
         raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
     was_training = model.training
     try:
