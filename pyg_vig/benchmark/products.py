@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from pyg_vig.nn.product import ONEDNN
+
 aten = torch.ops.aten
 _PRODUCTS = {
     aten.mm.default,
@@ -23,8 +25,8 @@ _PRODUCTS = {
     aten.convolution.default,
     aten.convolution_backward.default,
 }
-if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # not in all builds of PyTorch
-    _PRODUCTS.add(torch.ops.mkldnn._linear_pointwise.default)
+if ONEDNN is not None:
+    _PRODUCTS.add(ONEDNN.default)
 
 
 class Products:

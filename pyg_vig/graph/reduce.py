@@ -94,11 +94,11 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
     if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
         return x.new_zeros(adjacency.num_dst, x.size(1))
     tracks = x.requires_grad and torch.is_grad_enabled()
-    if isinstance(adjacency, CrissCross) and (gathers(x) or (tracks and x.dtype == torch.float64)):
+    exact = tracks and x.dtype == torch.float64
+    if isinstance(adjacency, CrissCross) and (gathers(x) or exact):
         return largest_neighbor_with_grad(x.contiguous(), adjacency)
     if serves(x):
         return operators.largest_neighbor(x, *_edges(adjacency))[0]
-    exact = tracks and x.dtype == torch.float64
     if isinstance(adjacency, NeighborTable) and gathers(x, opaque=not exact):
         return _gather(x, adjacency).amax(1)
     if x.device.type != "cpu":

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-_AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(
-    torch.ops.mkldnn, "_linear_pointwise"
-)  # not in all builds
+# PyTorch's operator, where the build has it.
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_IDENTITY = nn.Identity()
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
 
@@ -36,7 +36,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
         tensor([[4., 4., 4.],
                 [4., 4., 4.]])
     """
-    act = nn.Identity() if act is None else act
+    act = _IDENTITY if act is None else act
     if not has_onednn(x, weight):
         return act(F.linear(x, weight, bias))
     if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias)):
@@ -49,7 +49,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
 def has_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN multiplies these, right now: matrices of float32 on a CPU, and nobody needs to look inside."""
     fits = x.dim() == 2 and x.size(1) == weight.size(1) and x.dtype == weight.dtype == torch.float32
-    if not (fits and _AVAILABLE and x.device.type == "cpu") or torch.is_autocast_enabled("cpu"):
+    if not (fits and ONEDNN is not None and x.device.type == "cpu") or torch.is_autocast_enabled("cpu"):
         return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
@@ -67,7 +67,7 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, act: str = "none", approximate: str = "none") -> Tensor:
     if not (weight.is_contiguous() or weight.mT.is_contiguous()):
         weight = weight.contiguous()  # of strided weights oneDNN has no fast kernel: a thousand times the time
-    multiply = _opaque if torch.compiler.is_compiling() else torch.ops.mkldnn._linear_pointwise
+    multiply = _opaque if torch.compiler.is_compiling() else ONEDNN
     return multiply(x, weight, bias, act, [], approximate)
 
 
@@ -76,7 +76,7 @@ def _opaque(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: l
     """The same for compilers, which ask more of PyTorch's own operator than that the product be taken."""
     if not x.numel():
         return x.new_zeros(x.size(0), weight.size(0))
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, act, scalars, approximate)
+    return ONEDNN(x, weight, bias, act, scalars, approximate)
 
 
 @_opaque.register_fake
@@ -103,9 +103,9 @@ class _OneDNNProduct(torch.autograd.Function):
         )
 
 
-if _AVAILABLE and torch.ops.mkldnn._linear_pointwise not in flop_registry:
+if ONEDNN is not None and ONEDNN not in flop_registry:
 
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    @register_flop_formula(ONEDNN)
     def _flops(x_shape: Any, weight_shape: Any, *_: Any, **__: Any) -> int:
         """Two for a multiply-add, as all formulas of :mod:`torch.utils.flop_counter`."""
         return 2 * x_shape.numel() * weight_shape[0]
