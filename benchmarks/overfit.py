@@ -11,7 +11,6 @@ images. Figures and curves go to ``benchmarks/results``.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,8 @@ from torchvision.utils import make_grid
 
 from pyg_vig.benchmark import provenance, write
 from pyg_vig.models import count_parameters
+from pyg_vig.train.callbacks import read_metrics
+from pyg_vig.train.folder import CURVES, METRICS
 
 SPLIT = "train2017"
 RESULTS = Path(__file__).parent / "results"
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     print(results["figures"])
     target = options.results / f"overfit_{options.task}"
     write(target.with_suffix(".json"), results)
-    shutil.copy(run.folder / "metrics.csv", target.with_suffix(".csv"))
-    shutil.copy(run.folder / "curves.png", target.with_suffix(".png"))
+    shutil.copy(run.folder / METRICS, target.with_suffix(".csv"))
+    shutil.copy(run.folder / CURVES, target.with_suffix(".png"))
     if options.picture is not None:
         v2.functional.to_pil_image(picture(options.task, run)).save(options.picture)
     return results
@@ -77,8 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def measure(run: Any) -> dict[str, Any]:
     """Train; what it was about, how long it took, and the figures of the last evaluation."""
     figures = run.fit()
-    with open(run.folder / "metrics.csv", newline="") as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    seconds = sum(row["seconds"] for row in read_metrics(run.folder / METRICS))
     sizes = {"images": len(run.data.val_images), "parameters": count_parameters(run.module, trainable_only=False)}
     return {**sizes, "seconds": round(seconds), "figures": figures}
 

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pyg_vig.checkpoint import load_model, read_config, weights_file
+from pyg_vig.checkpoint import load_model, weights_file
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
@@ -74,8 +74,8 @@ class Predictor:
 
     def __init__(self, checkpoint: str | Path, *, threshold: float = 0.5, size: int | None = None) -> None:
         path = weights_file(checkpoint)
-        self.task = read_config(path)["class"]
-        self.model = load_model(path)
+        self.model: Any = load_model(path)
+        self.task = type(self.model.config).__name__
         self.threshold = threshold
         self.size = size or _options_beside(path).get("size", 512)
 
