@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_vig.models import VisionGNN
+from pyg_vig.models.pixels import pixels_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,13 +44,6 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
         for side in (size, detail * size)
     )
     return image, pixels_of(detailed, model)
-
-
-def pixels_of(image: Tensor, model: nn.Module) -> Tensor:
-    """The pixels in [0, 1] of a normalised image; mean and deviation are 0.5 where nothing else is known."""
-    config = model.config if isinstance(model, VisionGNN) and image.size(0) == 3 else None
-    mean, std = ((0.5,), (0.5,)) if config is None else (config.mean, config.std)
-    return image.detach().float().cpu() * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
 def as_address(picture: Tensor | Image) -> str:

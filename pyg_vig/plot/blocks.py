@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyg_vig.explore.picture import pixels_of
 from pyg_vig.models import VisionGNN, record_graphs
+from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
 
 Point = tuple[float, float]

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyg_vig.explore.picture import pixels_of
 from pyg_vig.models import VisionGNN, similarity_maps
+from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.blocks import check_blocks, contrasting_points
 from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
 
