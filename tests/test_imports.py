@@ -14,7 +14,7 @@ import pyg_vig
 ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CORE = {"graph", "nn", "models", "transforms", "analysis"}
+CORE = {"native", "graph", "nn", "models", "transforms", "analysis"}
 TOOLS = {"benchmark", "checkpoint", "export"}  # made of networks alone, each without the others
 EDGE = {  # what users start from; nothing in the core knows of it
     "train",
@@ -26,9 +26,10 @@ EDGE = {  # what users start from; nothing in the core knows of it
     "cli",
 }
 ALLOWED = {
-    "graph": set(),
+    "native": set(),
+    "graph": {"native"},
     "transforms": {"graph"},
-    "nn": {"graph"},
+    "nn": {"native", "graph"},
     "models": {"graph", "nn"},
     "analysis": {"graph", "nn", "models"},
     "": {"models"},  # pyg_vig/__init__.py

@@ -53,10 +53,10 @@ def dense(
     if not cosine:  # |x_i - x_j|^2 without |x_i|^2, the same along a row; centred, lest large numbers cancel
         center = sources.sum(1, keepdim=True) / (sources.size(1) if sizes is None else sizes.clamp(min=1))
         sources, targets = sources - center, targets - center
-        base = sources.square().sum(2).unsqueeze(1)  # (B, 1, m)
+        base = sources.square().sum(2)  # (B, m)
     if real is not None:  # padding is infinitely far
-        base = (0 if base is None else base) + torch.where(real, 0, torch.inf).to(src.dtype).unsqueeze(1)
-    index = _nearest(sources, targets * -2, base, bias, count, self_loops)  # (B, n, count)
+        base = (0 if base is None else base) + torch.where(real, 0, torch.inf).to(src.dtype)
+    index = _nearest(sources, targets, base, bias, count, self_loops)  # (B, n, count)
     if sizes is None:
         index = index + torch.arange(sources.size(0), device=src.device).view(-1, 1, 1) * sources.size(1)
     else:
@@ -99,15 +99,21 @@ def _stack(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
 def _nearest(
     sources: Tensor, targets: Tensor, base: Tensor | None, bias: Tensor | None, count: int, self_loops: bool | None
 ) -> Tensor:
-    """Columns of the smallest ``targets @ sources^T + base + bias``, a chunk of graphs (or of their rows) at a time."""
+    """Columns of the smallest ``base + bias - 2 targets @ sources^T``, a chunk of graphs (or of rows) at a time."""
+    own = torch.nan
+    if self_loops is False or (self_loops and bias is None):  # a bias ranks the node itself, as published
+        own = -torch.inf if self_loops else torch.inf
 
     def search(graphs: slice, rows: slice, out: Tensor | None = None) -> Tensor:
-        start = _add(None if base is None else base[graphs], None if bias is None else bias[rows])
-        left, right = targets[graphs, rows], sources[graphs].mT
-        distance = torch.bmm(left, right, out=out) if start is None else torch.baddbmm(start, left, right, out=out)
-        if self_loops is False or (self_loops and bias is None):  # a bias ranks the node itself, as published
-            distance = _fill_diagonal(distance, rows.start or 0, -torch.inf if self_loops else torch.inf)
-        return smallest(distance, count)
+        return smallest(
+            torch.bmm(targets[graphs, rows], sources[graphs].mT, out=out),
+            count,
+            factor=-2.0,
+            base=None if base is None else base[graphs],
+            bias=None if bias is None else bias[rows],
+            diagonal=rows.start or 0,
+            own=own,
+        )
 
     (graphs, n), m = targets.shape[:2], sources.size(1)
     if torch.compiler.is_compiling() or graphs * n * m <= CHUNK:
@@ -122,26 +128,11 @@ def _nearest(
     return index
 
 
-def _fill_diagonal(distance: Tensor, first: int, value: float) -> Tensor:
-    """Set the distance of every node to itself, in column ``first`` of the first row and one further in each row."""
-    if not torch.compiler.is_exporting():
-        distance.diagonal(first, 1, 2).fill_(value)
-        return distance
-    row, column = (torch.arange(size, device=distance.device) for size in distance.shape[1:])
-    return distance.masked_fill(row.unsqueeze(1) + first == column, value)  # ONNX knows no writing through a view
-
-
 def _chunks(graphs: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
     graph_step, row_step = max(1, CHUNK // (n * m)), max(1, CHUNK // m)
     for graph in range(0, graphs, graph_step):
         for row in range(0, n, row_step):
             yield slice(graph, graph + graph_step), slice(row, row + row_step)
-
-
-def _add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
 
 
 def tree(

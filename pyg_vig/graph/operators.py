@@ -2,10 +2,10 @@
 
 A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
 destination begin; without ``ptr`` every destination has ``E / num_dst`` edges. Each operator is a Triton kernel where
-:func:`~pyg_vig.graph.triton_kernels.serves` says so, and its plain definition elsewhere. Sums, reversed sums and inner
-products are each other's derivatives, to any order.
+:func:`pyg_vig.graph.triton_kernels.serves` says so, and its plain definition elsewhere; the maximum is a kernel in C on
+CPUs (:func:`pyg_vig.native.serves`). Sums, reversed sums and inner products are each other's derivatives, to any order.
 
-These are the parts that :mod:`pyg_vig.graph.reduce` uses on GPUs; on CPUs it has faster ones.
+These are the parts that :mod:`pyg_vig.graph.reduce` uses on GPUs; on CPUs it has faster sums and products.
 """
 
 from __future__ import annotations
@@ -15,19 +15,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_vig import native
 from pyg_vig.graph.triton_kernels import serves
 
 
 @torch.library.custom_op("pyg_vig::largest_neighbor", mutates_args=())
-def largest_neighbor(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
+def largest_neighbor(
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
+) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
 
-    Of equals the first neighbour wins.
+    Of equals the first neighbour wins. Without ``winners`` no rows are told, and no gradient flows.
     """
-    if serves(x):
-        from pyg_vig.graph.triton_kernels.reduce import largest
+    return largest(x, src, ptr, num_dst, winners)
 
-        return largest(x.contiguous(), src.contiguous(), ptr, num_dst)
+
+def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
+    """:func:`largest_neighbor` without the operator's own cost, and without autograd."""
+    if serves(x):
+        from pyg_vig.graph.triton_kernels import reduce as kernels
+
+        best, rows = kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst)
+        return best, rows[: num_dst if winners else 0]
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    if native.serves(wide):
+        best, rows = native.largest(wide, src, ptr, num_dst, winners)
+        return best.to(x.dtype), rows
     dst = destinations(src, ptr, num_dst)
     rows, place = x.index_select(0, src), dst.unsqueeze(1).expand(-1, x.size(1))
     best = x.new_zeros(num_dst, x.size(1)).scatter_reduce(0, place, rows, "amax", include_self=False)
@@ -35,11 +48,26 @@ def largest_neighbor(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -
     wins = (rows == best.index_select(0, dst)) | rows.isnan()
     none = torch.full_like(best, src.numel(), dtype=torch.int64)
     first = none.scatter_reduce(0, place, torch.where(wins, edges, src.numel()), "amin")
-    return best, torch.cat([src, src.new_full((1,), -1)])[first].int()
+    return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].int()
+
+
+class LargestNeighbor(torch.autograd.Function):
+    """:func:`largest_neighbor` outside of compiled regions, which for the way back keeps winners and no edges."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
+        best, winner = largest(x, src, ptr, num_dst)
+        ctx.save_for_backward(winner)
+        ctx.num_src = x.size(0)
+        return best
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return scatter_winners(grad, ctx.saved_tensors[0], None, None, ctx.num_src), None, None, None
 
 
 @torch.library.custom_op("pyg_vig::scatter_winners", mutates_args=())
-def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor, ptr: Tensor | None, num_src: int) -> Tensor:
+def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
     """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the way back of the maximum.
 
     On GPUs by atomic additions, whose order and so rounding varies; in a fixed order, several times the work, where
@@ -48,11 +76,14 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor, ptr: Tensor | Non
     if serves(grad):
         from pyg_vig.graph.triton_kernels import reduce as kernels
 
-        if not torch.are_deterministic_algorithms_enabled():
+        if src is None or not torch.are_deterministic_algorithms_enabled():
             return kernels.scatter_winners(grad.contiguous(), winner, num_src)
         dst, reversed_ptr, _ = by_source(src, ptr, grad.size(0), num_src)
         return kernels.gather_winners(grad.contiguous(), winner, dst, reversed_ptr)
-    wide = grad.to(torch.promote_types(grad.dtype, torch.float32)).masked_fill(winner < 0, 0)
+    wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+    if native.serves(wide):
+        return native.scatter_winners(wide, winner, num_src).to(grad.dtype)
+    wide = wide.masked_fill(winner < 0, 0)
     out = wide.new_zeros(num_src, grad.size(1))
     return out.scatter_add(0, winner.long().clamp(min=0), wide).to(grad.dtype) if num_src else out.to(grad.dtype)
 
@@ -114,12 +145,12 @@ def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Te
 
 
 @largest_neighbor.register_fake
-def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
-    return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst, x.size(1), dtype=torch.int32)
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
+    return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
 
 
 @scatter_winners.register_fake
-def _(grad: Tensor, winner: Tensor, src: Tensor, ptr: Tensor | None, num_src: int) -> Tensor:
+def _(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
     return grad.new_empty(num_src, grad.size(1))
 
 
@@ -139,14 +170,14 @@ def _(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tens
 
 
 def _keep_winners(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, src, ptr, _ = inputs
+    x, src, ptr, *_ = inputs
     ctx.save_for_backward(output[1], src, ptr)
     ctx.num_src = x.size(0)
 
 
-def _largest_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None]:
+def _largest_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     winner, src, ptr = ctx.saved_tensors
-    return scatter_winners(grad, winner, src, ptr, ctx.num_src), None, None, None
+    return scatter_winners(grad, winner, src, ptr, ctx.num_src), None, None, None, None
 
 
 def _keep_winner(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,15 +1,15 @@
 """Reduce node rows over neighbours without ever holding a row per edge.
 
-``neighbor_max``, ``neighbor_sum`` and ``neighbor_dot`` are sparse products in disguise. On a CPU they run as
-``torch.sparse.mm(adjacency, x, "amax")``, as an embedding bag and as ``torch.sparse.sampled_addmm``, all fused.
-On a GPU they are Triton kernels (:mod:`pyg_vig.graph.operators`). Where there is no Triton, in exported files, and
-inside a compiled region on a CPU (save for the maximum), they are written as gather and reduce. Maximum and sum over a
-graph of cliques need none of this.
+On a CPU ``neighbor_max`` is a kernel in C (:mod:`pyg_vig.native`), and ``neighbor_sum`` and ``neighbor_dot`` run as an
+embedding bag and as ``torch.sparse.sampled_addmm``, all fused. On a GPU they are Triton kernels
+(:mod:`pyg_vig.graph.operators`). Where there is no Triton, in exported files, and (save for the maximum) inside a
+compiled region on a CPU, they are written as gather and reduce. Maximum and sum over a graph of cliques need none of
+this.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import warnings
 from typing import Any
 
 import torch
@@ -26,8 +26,11 @@ from pyg_vig.graph.criss_cross import (
     largest_neighbor_with_grad,
     sum_of_neighbors,
 )
-from pyg_vig.graph.sparse_max import TrackedMax, csr_tensor, sparse_max, tracked_max
 from pyg_vig.graph.triton_kernels import serves
+
+with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
 
 
 def is_grouped(adjacency: Adjacency) -> bool:
@@ -94,21 +97,20 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
     if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
         return x.new_zeros(adjacency.num_dst, x.size(1))
     tracks = x.requires_grad and torch.is_grad_enabled()
-    exact = tracks and x.dtype == torch.float64
-    if isinstance(adjacency, CrissCross) and (gathers(x) or exact):
+    if isinstance(adjacency, CrissCross) and gathers(x):
         return largest_neighbor_with_grad(x.contiguous(), adjacency)
-    if serves(x):
-        return operators.largest_neighbor(x, *_edges(adjacency))[0]
-    if isinstance(adjacency, NeighborTable) and gathers(x, opaque=not exact):
-        return _gather(x, adjacency).amax(1)
-    if x.device.type != "cpu":
+    if isinstance(adjacency, CrissCross) and not tracks:
+        return largest_neighbor(x.contiguous(), adjacency)
+    if gathers(x, opaque=True) and not serves(x):
+        if isinstance(adjacency, NeighborTable):
+            return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
-    if not tracks or exact:
-        return _largest(x, adjacency)
-    if torch.compiler.is_compiling():
-        return tracked_max(x, *to_csr(adjacency))[0]
-    return TrackedMax.apply(x, partial(_largest, adjacency=adjacency), isolated(adjacency))
+    if torch.compiler.is_compiling() or serves(x):
+        return operators.largest_neighbor(x, *_edges(adjacency), winners=tracks)[0]
+    if tracks:
+        return operators.LargestNeighbor.apply(x, *_edges(adjacency))
+    return operators.largest(x, *_edges(adjacency), winners=False)[0]
 
 
 def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) -> Tensor:
@@ -229,13 +231,6 @@ def _has_sparse_products(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
-def _largest(x: Tensor, adjacency: Adjacency) -> Tensor:
-    """The maximum on a CPU; autograd follows the sparse product only."""
-    if isinstance(adjacency, CrissCross):
-        return largest_neighbor(x.contiguous(), adjacency)
-    return sparse_max(x, *to_csr(adjacency))
-
-
 def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
     if isinstance(adjacency, NeighborTable):
         weight = None if weight is None else weight.view_as(adjacency.index)
@@ -279,7 +274,8 @@ class _NeighborDot(torch.autograd.Function):
         ctx.save_for_backward(x_dst, x_src)
         ctx.adjacency = adjacency
         ptr, src = to_csr(adjacency)
-        pattern = csr_tensor(ptr, src, x_dst.new_zeros(src.numel()), x_src.size(0))
+        size = (ptr.numel() - 1, x_src.size(0))
+        pattern = torch.sparse_csr_tensor(ptr, src, x_dst.new_zeros(src.numel()), size, check_invariants=False)
         return torch.sparse.sampled_addmm(pattern, x_dst, x_src.t(), beta=0.0).values()
 
     @staticmethod

@@ -48,7 +48,7 @@ class ConvStem(nn.Module):
         _check_images(images, self.in_channels, "convolutional")
         x = images.contiguous(memory_format=torch.channels_last)
         for conv, act in zip_longest(self.convs, self.acts):
-            x = conv(x) if act is None else act(conv(x))
+            x = conv(x, act)
         return to_nodes(x)
 
 

@@ -7,14 +7,18 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
+from pyg_vig.nn.product import convolve
 
 
 class ConvNorm(nn.Module):
     """A convolution and its batch norm, on maps; folded on the way in evaluation.
+
+    An activation that follows can be handed to the call, which saves passes over the maps.
 
     Args:
         in_channels: channels of the input map.
@@ -37,12 +41,17 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply both."""
-        if is_foldable(self.norm):
-            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
-            return self.conv._conv_forward(x, weight, bias)
-        return self.norm(self.conv(x))
+    def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
+        """Apply both, and the activation."""
+        conv, norm, act = self.conv, self.norm, nn.Identity() if act is None else act
+        if is_foldable(norm):
+            return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
+        if fuses(norm, act, x):
+            rows, layout = to_nodes(conv._conv_forward(x, conv.weight, None))
+            return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
+        if isinstance(norm, nn.Identity):
+            return convolve(x, conv, conv.weight, conv.bias, act)
+        return act(norm(conv(x)))
 
     @torch.no_grad()
     def fold_norm(self) -> None:
@@ -154,5 +163,5 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Apply the block."""
         hidden = to_map(self.expand(x, self.act1), layout)
-        hidden, _ = to_nodes(self.act2(self.depthwise(hidden)))
+        hidden, _ = to_nodes(self.depthwise(hidden, self.act2))
         return x + self.drop_path(self.layer_scale(self.project(hidden)), layout)

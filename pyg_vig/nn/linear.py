@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
+from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
 from pyg_vig.nn.product import has_onednn, product
 
@@ -120,8 +121,10 @@ class LinearNorm(nn.Module):
             return grouped_linear(x, *fold(weight, bias, norm), groups, act)
         if isinstance(norm, nn.Identity):
             return grouped_linear(x, weight, bias, groups, act)
-        out = norm(grouped_linear(x, weight, bias, groups))
-        return out if act is None else act(out)
+        act = nn.Identity() if act is None else act
+        if fuses(norm, act, x):
+            return normalize(grouped_linear(x, weight, None, groups), norm, act, offset=bias)
+        return act(norm(grouped_linear(x, weight, bias, groups)))
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""

@@ -1,4 +1,4 @@
-"""The product of every linear layer, by the quickest of PyTorch's kernels for it."""
+"""The product of every linear layer, and convolutions with what follows, by the quickest of PyTorch's kernels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-# PyTorch's operator, where the build has it.
-ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_MKLDNN: Any = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
+# PyTorch's operators, where the build has them.
+ONEDNN: Any = getattr(_MKLDNN, "_linear_pointwise", None)
+_CONVOLUTION: Any = getattr(_MKLDNN, "_convolution_pointwise", None)
 _IDENTITY = nn.Identity()
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
@@ -39,17 +41,60 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
     act = _IDENTITY if act is None else act
     if not has_onednn(x, weight):
         return act(F.linear(x, weight, bias))
-    if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias)):
+    if _records(x, weight, bias):
         return act(_OneDNNProduct.apply(x, weight, bias))
-    if type(act) not in _ONEDNN_NAMES or act._forward_hooks or act._forward_pre_hooks:
+    if not _joins(act):
         return act(_onednn(x, weight, bias))
     return _onednn(x, weight, bias, _ONEDNN_NAMES[type(act)], getattr(act, "approximate", "none"))
 
 
+def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, act: nn.Module | None = None) -> Tensor:
+    """A convolution with the settings of ``conv`` but other weights, and the activation, in one pass where that can be.
+
+    Args:
+        x: maps ``(B, C, H, W)``.
+        conv: the layer whose stride, padding and groups hold (its padding being zeros).
+        weight: as that of ``conv``.
+        bias: ``(out_channels,)``.
+        act: activation that follows.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn.product import convolve
+        >>> conv = torch.nn.Conv2d(1, 1, 1)
+        >>> convolve(torch.ones(1, 1, 1, 1), conv, -torch.ones(1, 1, 1, 1), None, torch.nn.ReLU()).item()
+        0.0
+    """
+    act = _IDENTITY if act is None else act
+    fuses = _joins(act) and not isinstance(act, nn.Identity) and not isinstance(conv.padding, str)
+    serves = _CONVOLUTION is not None and not torch.compiler.is_compiling() and _onednn_serves(x, weight)
+    if not (fuses and serves) or _records(x, weight, bias):
+        return act(conv._conv_forward(x, weight, bias))
+    options = conv.padding, conv.stride, conv.dilation, conv.groups
+    return _CONVOLUTION(x, weight, bias, *options, _ONEDNN_NAMES[type(act)], [], getattr(act, "approximate", "none"))
+
+
+def _records(*parts: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in parts)
+
+
+def _joins(act: nn.Module) -> bool:
+    """Whether oneDNN can apply the activation, and nobody watches it."""
+    return type(act) in _ONEDNN_NAMES and not act._forward_hooks and not act._forward_pre_hooks
+
+
 def has_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN multiplies these, right now: matrices of float32 on a CPU, and nobody needs to look inside."""
-    fits = x.dim() == 2 and x.size(1) == weight.size(1) and x.dtype == weight.dtype == torch.float32
-    if not (fits and ONEDNN is not None and x.device.type == "cpu") or torch.is_autocast_enabled("cpu"):
+    return x.dim() == 2 and x.size(1) == weight.size(1) and ONEDNN is not None and _onednn_serves(x, weight)
+
+
+def _onednn_serves(x: Tensor, weight: Tensor) -> bool:
+    return bool(torch.backends.mkldnn.enabled) and is_plain(x, weight)
+
+
+def is_plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether these are ordinary tensors of float32 on a CPU, and nothing transforms what happens to them."""
+    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
@@ -57,7 +102,6 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
         type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)
         and x.numel() > 0
-        and bool(torch.backends.mkldnn.enabled)
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
@@ -67,19 +111,25 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, act: str = "none", approximate: str = "none") -> Tensor:
     if not (weight.is_contiguous() or weight.mT.is_contiguous()):
         weight = weight.contiguous()  # of strided weights oneDNN has no fast kernel: a thousand times the time
-    multiply = _opaque if torch.compiler.is_compiling() else ONEDNN
+    multiply = torch.ops.pyg_vig.linear if torch.compiler.is_compiling() else ONEDNN
     return multiply(x, weight, bias, act, [], approximate)
 
 
-@torch.library.custom_op("pyg_vig::linear", mutates_args=())
-def _opaque(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: list[float], approximate: str) -> Tensor:
-    """The same for compilers, which ask more of PyTorch's own operator than that the product be taken."""
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: list[float], approximate: str) -> Tensor:
     if not x.numel():
         return x.new_zeros(x.size(0), weight.size(0))
     return ONEDNN(x, weight, bias, act, scalars, approximate)
 
 
-@_opaque.register_fake
+# The same for compilers, which ask more of PyTorch's own operator than that the product be taken. (By hand, since
+# `custom_op` adds tens of microseconds to a call.)
+torch.library.define(
+    "pyg_vig::linear", "(Tensor x, Tensor weight, Tensor? bias, str act, Scalar?[] scalars, str approximate) -> Tensor"
+)
+torch.library.impl("pyg_vig::linear", "CPU", _linear)
+
+
+@torch.library.register_fake("pyg_vig::linear")
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, act: str, scalars: list[float], approximate: str) -> Tensor:
     return x.new_empty(x.size(0), weight.size(0))
 
@@ -101,6 +151,13 @@ class _OneDNNProduct(torch.autograd.Function):
             grad.t() @ x if wanted[1] else None,
             grad.sum(0) if wanted[2] else None,
         )
+
+
+if _CONVOLUTION is not None and _CONVOLUTION not in flop_registry:
+
+    @register_flop_formula(_CONVOLUTION)
+    def _convolution_flops(x_shape: Any, weight_shape: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+        return 2 * out_shape[0] * out_shape[2:].numel() * weight_shape.numel()
 
 
 if ONEDNN is not None and ONEDNN not in flop_registry:

@@ -92,7 +92,7 @@ def test_images_that_sway_the_network_itself_do_not_tell() -> None:
 
 
 def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("no neighbours")
 
     Path("network.pt2").write_text("before")

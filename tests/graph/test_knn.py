@@ -177,7 +177,7 @@ class TestBatches:
     def test_ragged_search_pads_no_more_than_it_must(self, sizes, monkeypatch):
         held: list[int] = []
         search = knn_backends.smallest
-        monkeypatch.setattr(knn_backends, "smallest", lambda d, k: held.append(d.numel()) or search(d, k))
+        monkeypatch.setattr(knn_backends, "smallest", lambda d, k, **how: held.append(d.numel()) or search(d, k, **how))
         batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         x = torch.randn(len(batch), 16, dtype=torch.float64)
         table = knn_table(x, 3, Layout.from_batch(batch))

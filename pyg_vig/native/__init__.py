@@ -1,0 +1,190 @@
+"""Kernels in C for CPUs, and the one place that decides where they run.
+
+The compiler of the machine (``$CC``, ``cc``, ``gcc`` or ``clang``) builds them for its processor when one is first
+wanted, which takes about two seconds, and the result is kept for all later processes (:mod:`pyg_vig.native.build`).
+Where there is no compiler, the paths in plain PyTorch do the same, slower. The environment variable
+``PYG_VIG_NATIVE=0`` switches the kernels off, and so does ``with native_kernels(False):``.
+
+They share PyTorch's threads, and give the same result with any number of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from pyg_vig.native.build import library
+
+_enabled = os.environ.get("PYG_VIG_NATIVE") != "0"
+_SUFFIX = {torch.float32: "float32", torch.float64: "float64"}
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}  # in kernels.c by number
+_SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the kernels run on ``x``, building them if they are not built yet. (Not to be asked by compilers.)
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.native import serves
+        >>> serves(torch.rand(3, device="meta"))
+        False
+    """
+    return _enabled and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
+
+
+@contextmanager
+def native_kernels(enabled: bool) -> Iterator[None]:
+    """Switch the kernels on or off for a while.
+
+    Args:
+        enabled: ``False`` for the paths in plain PyTorch.
+
+    Example:
+        >>> from pyg_vig.native import native_kernels
+        >>> with native_kernels(False):
+        ...     pass  # nothing here runs in C
+    """
+    global _enabled
+    before, _enabled = _enabled, enabled
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def smallest(
+    product: Tensor, k: int, factor: float, base: Tensor | None, bias: Tensor | None, diagonal: int, own: float
+) -> Tensor:
+    """:func:`pyg_vig.graph.nearest.smallest` of float32; ``own`` is NaN where the diagonal is like all else."""
+    graphs, rows, columns = product.shape
+    product = product.contiguous()
+    base = None if base is None else _as(base.expand(graphs, columns), torch.float32)
+    bias = None if bias is None else _as(bias.expand(rows, columns), torch.float32)
+    index = torch.empty(graphs, rows, k, dtype=torch.int64)
+    failed = _kernel("smallest")(
+        _at(product),
+        _at(base),
+        _at(bias),
+        ctypes.c_float(factor),
+        *_sizes(graphs, rows, columns, k),
+        int(own == own),
+        ctypes.c_int64(diagonal),
+        ctypes.c_float(own),
+        _at(index),
+        _threads(product.numel()),
+    )
+    if failed:
+        raise MemoryError(f"no memory to choose {k} of {columns} neighbours")
+    return index
+
+
+def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool) -> tuple[Tensor, Tensor]:
+    """:func:`pyg_vig.graph.operators.largest_neighbor`; of the rows it came from none is told without ``winners``.
+
+    Raises:
+        IndexError: where an edge names a row that is not there.
+    """
+    x, src = x.contiguous(), _as(src, torch.int64)
+    ptr = None if ptr is None else _as(ptr, torch.int64)
+    if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
+        raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
+    best = x.new_empty(num_dst, x.size(1))
+    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
+    lost = _kernel(f"largest_{_SUFFIX[x.dtype]}")(
+        _at(x),
+        *_sizes(x.size(0), x.size(1)),
+        _at(src),
+        _at(ptr),
+        *_sizes(src.numel() // max(num_dst, 1), num_dst),
+        _at(best),
+        _at(winner if winners else None),
+        _threads(src.numel() * x.size(1)),
+    )
+    if lost:
+        raise IndexError(f"{lost} of {src.numel()} edges name none of the {x.size(0)} source nodes")
+    return best, winner
+
+
+def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
+    """:func:`pyg_vig.graph.operators.scatter_winners`."""
+    grad, winner = grad.contiguous(), _as(winner, torch.int32)
+    out = grad.new_zeros(num_src, grad.size(1))
+    sizes = _sizes(grad.size(0), grad.size(1))
+    _kernel(f"scatter_winners_{_SUFFIX[grad.dtype]}")(_at(grad), _at(winner), *sizes, _at(out), _threads(grad.numel()))
+    return out
+
+
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+    """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``.
+
+    Args:
+        x: ``(N, C)``, float32.
+        weight: scale after the norm, ``(C,)``.
+        bias: shift after the norm, ``(C,)``.
+        eps: added to the variance.
+        act: one of :data:`ACTIVATIONS`.
+    """
+    x, out, coefficients = x.contiguous(), x.new_empty(x.shape), x.new_empty(4, x.size(1))
+    affine = [_as(part, torch.float32) for part in (weight, bias)]
+    failed = _kernel("batch_norm")(
+        _at(x),
+        *_sizes(*x.shape),
+        *map(_at, affine),
+        ctypes.c_float(eps),
+        ACTIVATIONS[act],
+        _at(coefficients),
+        _at(out),
+        _threads(x.numel()),
+    )
+    if failed:
+        raise MemoryError(f"no memory to normalise {x.size(0)} rows of {x.size(1)} channels")
+    return out, coefficients
+
+
+def batch_norm_backward(
+    x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight and bias of :func:`batch_norm`."""
+    x, grad = x.contiguous(), _as(grad, torch.float32)
+    gradients = torch.empty_like(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
+    failed = _kernel("batch_norm_backward")(
+        _at(x),
+        _at(grad),
+        *_sizes(*x.shape),
+        _at(coefficients),
+        ctypes.c_float(eps),
+        ACTIVATIONS[act],
+        *map(_at, gradients),
+        _threads(x.numel()),
+    )
+    if failed:
+        raise MemoryError(f"no memory for the gradients of {x.size(0)} rows of {x.size(1)} channels")
+    return gradients
+
+
+def _kernel(name: str) -> Callable[..., int]:
+    return cast("Callable[..., int]", getattr(library(), name))
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the kernels read: whole, in order, and of the type that they take it for."""
+    return x.to(dtype).contiguous()
+
+
+def _at(x: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
+def _sizes(*sizes: int) -> tuple[ctypes.c_int64, ...]:
+    return tuple(map(ctypes.c_int64, sizes))
+
+
+def _threads(entries: int) -> int:
+    return torch.get_num_threads() if entries > _SMALL else 1

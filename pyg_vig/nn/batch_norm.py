@@ -1,0 +1,159 @@
+"""Batch norm of a training step on a CPU, with the activation that follows, in two passes over the rows."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyg_vig import native
+from pyg_vig.nn.product import is_plain
+
+BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
+_ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu"}
+
+
+def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
+    """Whether :func:`normalize` serves what a layer makes of ``x``: ``norm``, taking statistics, then ``act``.
+
+    Both must be PyTorch's own, without hooks, which would see nothing; ``act`` none, ReLU or (exact) GELU.
+    """
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or type(act) not in _ACTIVATIONS:
+        return False
+    watched = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in (norm, act))
+    weight: Any = norm.weight
+    if watched or getattr(act, "approximate", "none") != "none" or weight is None:
+        return False
+    return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
+
+
+def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
+    r"""Normalise the rows by their own statistics and activate them, :math:`\sigma(\mathrm{BN}(X + o))`.
+
+    An offset, the bias of the layer before, is lost on the output: it moves the running mean and nothing else, and its
+    gradient is zero. So it need not be added. Between the two nothing is kept for the way back: the activation's slope
+    is computed once more from ``x``.
+
+    Args:
+        x: rows ``(N, C)``, float32 on a CPU.
+        norm: the batch norm, whose running statistics move as in its own call.
+        act: the activation; see :func:`fuses`.
+        offset: :math:`o`, ``(C,)``.
+
+    Raises:
+        ValueError: for less than two rows, which have no variance.
+    """
+    if x.size(0) < 2:
+        raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
+    run = _opaque if torch.compiler.is_compiling() else _Normalize.apply
+    out, coefficients = run(x, norm.weight, norm.bias, norm.eps, _ACTIVATIONS[type(act)])
+    _move(norm, coefficients.detach(), offset, x.size(0))
+    return out if offset is None else _WithZeroGradient.apply(out, offset)
+
+
+@torch.no_grad()
+def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: int) -> None:
+    """Running statistics, as the layer itself moves them."""
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked.add_(1)
+    share: Any = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    mean, var = coefficients[:2]
+    norm.running_mean.lerp_(mean if offset is None else mean + offset, share)
+    norm.running_var.lerp_(var * (count / (count - 1)), share)
+
+
+@torch.library.custom_op("pyg_vig::batch_norm", mutates_args=())
+def _opaque(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+    """Output and coefficients for compilers, whose own batch norms on CPUs take longer."""
+    return _forward(x, weight, bias, eps, act)
+
+
+@torch.library.custom_op("pyg_vig::batch_norm_backward", mutates_args=())
+def _opaque_backward(
+    x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _backward(x, weight, bias, coefficients, grad, eps, act)
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(4, x.size(1))
+
+
+@_opaque_backward.register_fake
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(bias)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3], output[1])
+    ctx.options = inputs[3:]
+
+
+def _opaque_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return *_opaque_backward(*ctx.saved_tensors, grad, *ctx.options), None, None
+
+
+_opaque.register_autograd(_opaque_gradients, setup_context=_keep)
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+    if native.serves(x):
+        return native.batch_norm(x, weight, bias, eps, act)
+    var, mean = torch.var_mean(x, 0, correction=0)
+    return _plainly(x, weight, bias, eps, act), torch.stack([mean, var, weight * torch.rsqrt(var + eps), bias])
+
+
+def _backward(
+    x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    if torch.is_grad_enabled() or not native.serves(x):  # a gradient of gradients is asked for, or there is no kernel
+        return _differentiably(x, weight, bias, grad, eps, act)
+    return native.batch_norm_backward(x, grad, coefficients, eps, act)
+
+
+def _differentiably(
+    x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [part if part.requires_grad else part.detach().requires_grad_() for part in (x, weight, bias)]
+        return torch.autograd.grad(_plainly(*inputs, eps, act), inputs, grad, create_graph=again)  # type: ignore
+
+
+def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
+    out = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    return out if act == "none" else getattr(F, act)(out)
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+        out, coefficients = _forward(x, weight, bias, eps, act)
+        ctx.save_for_backward(x, weight, bias, coefficients)
+        ctx.options = eps, act
+        ctx.mark_non_differentiable(coefficients)
+        return out, coefficients
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight, bias, coefficients = ctx.saved_tensors
+        return *_backward(x, weight, bias, coefficients, grad, *ctx.options), None, None
+
+
+class _WithZeroGradient(torch.autograd.Function):
+    """The output, and a gradient of zero to what has no influence on it: optimisers decay what has a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, idle: Tensor) -> Tensor:
+        ctx.save_for_backward(idle)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return grad, torch.zeros_like(ctx.saved_tensors[0])
