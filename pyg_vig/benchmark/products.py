@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from pyg_vig.nn.product import ONEDNN
+from pyg_vig.nn.product import ONEDNN, ONEDNN_CONVOLUTION
 
 aten = torch.ops.aten
 _PRODUCTS = {
@@ -25,8 +25,7 @@ _PRODUCTS = {
     aten.convolution.default,
     aten.convolution_backward.default,
 }
-if ONEDNN is not None:
-    _PRODUCTS.add(ONEDNN.default)
+_PRODUCTS |= {operator.default for operator in (ONEDNN, ONEDNN_CONVOLUTION) if operator is not None}
 
 
 class Products:

@@ -19,25 +19,18 @@ from pyg_vig import native
 from pyg_vig.graph.triton_kernels import serves
 
 
-@torch.library.custom_op("pyg_vig::largest_neighbor", mutates_args=())
-def largest_neighbor(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
-) -> tuple[Tensor, Tensor]:
+def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
 
-    Of equals the first neighbour wins. Without ``winners`` no rows are told, and no gradient flows.
+    Of equals the first neighbour wins. Without ``winners`` no rows are told. For gradients and compilers there is the
+    operator :func:`largest_neighbor`.
     """
-    return largest(x, src, ptr, num_dst, winners)
-
-
-def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
-    """:func:`largest_neighbor` without the operator's own cost, and without autograd."""
     if serves(x):
         from pyg_vig.graph.triton_kernels import reduce as kernels
 
         best, rows = kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst)
         return best, rows[: num_dst if winners else 0]
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32)) if x.device.type == "cpu" else x
     if native.serves(wide):
         best, rows = native.largest(wide, src, ptr, num_dst, winners)
         return best.to(x.dtype), rows
@@ -49,6 +42,15 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
     none = torch.full_like(best, src.numel(), dtype=torch.int64)
     first = none.scatter_reduce(0, place, torch.where(wins, edges, src.numel()), "amin")
     return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].int()
+
+
+# By hand, since `custom_op` adds tens of microseconds to a call.
+torch.library.define(
+    "pyg_vig::largest_neighbor",
+    "(Tensor x, Tensor src, Tensor? ptr, SymInt num_dst, bool winners=True) -> (Tensor, Tensor)",
+)
+torch.library.impl("pyg_vig::largest_neighbor", "CompositeExplicitAutograd", largest)
+largest_neighbor = torch.ops.pyg_vig.largest_neighbor
 
 
 class LargestNeighbor(torch.autograd.Function):
@@ -144,7 +146,7 @@ def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Te
     return wide.new_zeros(size, rows.size(1)).index_add(0, place, wide).to(rows.dtype)
 
 
-@largest_neighbor.register_fake
+@torch.library.register_fake("pyg_vig::largest_neighbor")
 def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
     return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
 
@@ -222,7 +224,7 @@ def _dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_y, grad_x, None, None, None
 
 
-largest_neighbor.register_autograd(_largest_backward, setup_context=_keep_winners)
+torch.library.register_autograd("pyg_vig::largest_neighbor", _largest_backward, setup_context=_keep_winners)
 scatter_winners.register_autograd(_scatter_backward, setup_context=_keep_winner)
 neighbor_sum.register_autograd(_sum_backward, setup_context=_keep_factors)
 reversed_sum.register_autograd(_reversed_sum_backward, setup_context=_keep_factors)

@@ -14,6 +14,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import cast
 
 import torch
@@ -23,6 +24,15 @@ from pyg_vig.native.build import library
 
 _enabled = os.environ.get("PYG_VIG_NATIVE") != "0"
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64"}
+# Arguments of the functions in C.
+_AT, _SIZE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+_SIGNATURES: dict[str, tuple[type, ...]] = {
+    "smallest": (_AT, _AT, _AT, _REAL, _SIZE, _SIZE, _SIZE, _SIZE, _INT, _SIZE, _REAL, _AT, _INT),
+    "largest": (_AT, _SIZE, _SIZE, _AT, _AT, _SIZE, _SIZE, _AT, _AT, _INT),
+    "scatter_winners": (_AT, _AT, _SIZE, _SIZE, _AT, _INT),
+    "batch_norm": (_AT, _SIZE, _SIZE, _AT, _AT, _REAL, _INT, _AT, _AT, _INT),
+    "batch_norm_backward": (_AT, _AT, _SIZE, _SIZE, _AT, _REAL, _INT, _AT, _AT, _AT, _INT),
+}
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}  # in kernels.c by number
 _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
 
@@ -72,11 +82,14 @@ def smallest(
         _at(product),
         _at(base),
         _at(bias),
-        ctypes.c_float(factor),
-        *_sizes(graphs, rows, columns, k),
+        factor,
+        graphs,
+        rows,
+        columns,
+        k,
         int(own == own),
-        ctypes.c_int64(diagonal),
-        ctypes.c_float(own),
+        diagonal,
+        own,
         _at(index),
         _threads(product.numel()),
     )
@@ -97,12 +110,13 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
         raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
     best = x.new_empty(num_dst, x.size(1))
     winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
-    lost = _kernel(f"largest_{_SUFFIX[x.dtype]}")(
+    lost = _kernel("largest", x.dtype)(
         _at(x),
-        *_sizes(x.size(0), x.size(1)),
+        *x.shape,
         _at(src),
         _at(ptr),
-        *_sizes(src.numel() // max(num_dst, 1), num_dst),
+        src.numel() // max(num_dst, 1),
+        num_dst,
         _at(best),
         _at(winner if winners else None),
         _threads(src.numel() * x.size(1)),
@@ -116,8 +130,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     """:func:`pyg_vig.graph.operators.scatter_winners`."""
     grad, winner = grad.contiguous(), _as(winner, torch.int32)
     out = grad.new_zeros(num_src, grad.size(1))
-    sizes = _sizes(grad.size(0), grad.size(1))
-    _kernel(f"scatter_winners_{_SUFFIX[grad.dtype]}")(_at(grad), _at(winner), *sizes, _at(out), _threads(grad.numel()))
+    _kernel("scatter_winners", grad.dtype)(_at(grad), _at(winner), *grad.shape, _at(out), _threads(grad.numel()))
     return out
 
 
@@ -135,9 +148,9 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
     affine = [_as(part, torch.float32) for part in (weight, bias)]
     failed = _kernel("batch_norm")(
         _at(x),
-        *_sizes(*x.shape),
+        *x.shape,
         *map(_at, affine),
-        ctypes.c_float(eps),
+        eps,
         ACTIVATIONS[act],
         _at(coefficients),
         _at(out),
@@ -157,9 +170,9 @@ def batch_norm_backward(
     failed = _kernel("batch_norm_backward")(
         _at(x),
         _at(grad),
-        *_sizes(*x.shape),
+        *x.shape,
         _at(coefficients),
-        ctypes.c_float(eps),
+        eps,
         ACTIVATIONS[act],
         *map(_at, gradients),
         _threads(x.numel()),
@@ -169,8 +182,12 @@ def batch_norm_backward(
     return gradients
 
 
-def _kernel(name: str) -> Callable[..., int]:
-    return cast("Callable[..., int]", getattr(library(), name))
+@cache
+def _kernel(name: str, dtype: torch.dtype | None = None) -> Callable[..., int]:
+    """The function in C, of rows of that type where there are several."""
+    function = getattr(library(), name if dtype is None else f"{name}_{_SUFFIX[dtype]}")
+    function.argtypes = _SIGNATURES[name]
+    return cast("Callable[..., int]", function)
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -178,12 +195,8 @@ def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype).contiguous()
 
 
-def _at(x: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
-
-
-def _sizes(*sizes: int) -> tuple[ctypes.c_int64, ...]:
-    return tuple(map(ctypes.c_int64, sizes))
+def _at(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
 
 
 def _threads(entries: int) -> int:

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 _MKLDNN: Any = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
 # PyTorch's operators, where the build has them.
 ONEDNN: Any = getattr(_MKLDNN, "_linear_pointwise", None)
-_CONVOLUTION: Any = getattr(_MKLDNN, "_convolution_pointwise", None)
+ONEDNN_CONVOLUTION: Any = getattr(_MKLDNN, "_convolution_pointwise", None)
 _IDENTITY = nn.Identity()
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
@@ -67,11 +67,13 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
     """
     act = _IDENTITY if act is None else act
     fuses = _joins(act) and not isinstance(act, nn.Identity) and not isinstance(conv.padding, str)
-    serves = _CONVOLUTION is not None and not torch.compiler.is_compiling() and _onednn_serves(x, weight)
+    serves = ONEDNN_CONVOLUTION is not None and not torch.compiler.is_compiling() and _onednn_serves(x, weight)
     if not (fuses and serves) or _records(x, weight, bias):
         return act(conv._conv_forward(x, weight, bias))
     options = conv.padding, conv.stride, conv.dilation, conv.groups
-    return _CONVOLUTION(x, weight, bias, *options, _ONEDNN_NAMES[type(act)], [], getattr(act, "approximate", "none"))
+    return ONEDNN_CONVOLUTION(
+        x, weight, bias, *options, _ONEDNN_NAMES[type(act)], [], getattr(act, "approximate", "none")
+    )
 
 
 def _records(*parts: Tensor | None) -> bool:
@@ -153,9 +155,9 @@ class _OneDNNProduct(torch.autograd.Function):
         )
 
 
-if _CONVOLUTION is not None and _CONVOLUTION not in flop_registry:
+if ONEDNN_CONVOLUTION is not None and ONEDNN_CONVOLUTION not in flop_registry:
 
-    @register_flop_formula(_CONVOLUTION)
+    @register_flop_formula(ONEDNN_CONVOLUTION)
     def _convolution_flops(x_shape: Any, weight_shape: Any, *_: Any, out_shape: Any, **__: Any) -> int:
         return 2 * out_shape[0] * out_shape[2:].numel() * weight_shape.numel()
 
