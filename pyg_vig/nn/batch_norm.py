@@ -132,6 +132,8 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
+    """Output and coefficients, outside of compiled regions."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
         out, coefficients = _forward(x, weight, bias, eps, act)

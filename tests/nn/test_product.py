@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyg_vig.nn import LinearNorm
-from pyg_vig.nn.product import has_onednn, product
+from pyg_vig.nn.product import convolve, has_onednn, product
 
 ACTIVATIONS = [
     None,
@@ -154,3 +154,34 @@ def test_inside_a_compiled_region(parts, act, train):
 def test_the_operator_keeps_its_promises(parts):
     torch.library.opcheck(torch.ops.pyg_vig.linear, (*parts, "gelu", [], "none"))
     assert torch.ops.pyg_vig.linear(parts[0][:0], *parts[1:], "none", [], "none").shape == (0, 40)
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_convolution_and_its_activation(act, groups, tracked):
+    conv = nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=groups)
+    x = torch.randn(2, 8, 9, 7).contiguous(memory_format=torch.channels_last)
+    with torch.set_grad_enabled(tracked):
+        out = convolve(x, conv, conv.weight * 2, conv.bias, act)
+    expected = F.conv2d(x, conv.weight * 2, conv.bias, 2, 1, groups=groups)
+    torch.testing.assert_close(out, expected if act is None else act(expected), rtol=1e-5, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.requires_grad == tracked
+
+
+def test_convolutions_are_counted():
+    conv, x = nn.Conv2d(8, 12, 3, groups=2), torch.randn(2, 8, 9, 7)
+    with torch.inference_mode(), FlopCounterMode(display=False) as fused:
+        convolve(x, conv, conv.weight, conv.bias, nn.GELU())
+    with torch.inference_mode(), FlopCounterMode(display=False) as plain:
+        conv(x)
+    assert fused.get_total_flops() == plain.get_total_flops() > 0
+
+
+def test_a_hook_on_an_activation_after_a_convolution_sees_its_output():
+    conv, act, seen = nn.Conv2d(3, 4, 1), nn.GELU(), []
+    act.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        out = convolve(torch.randn(1, 3, 5, 5), conv, conv.weight, conv.bias, act)
+    assert seen[0] is out
