@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.nn.product import is_plain
 
+aten = torch.ops.aten
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 _ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu"}
 
@@ -112,18 +113,17 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> t
 def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if torch.is_grad_enabled() or not native.serves(x):  # a gradient of gradients is asked for, or there is no kernel
-        return _differentiably(x, weight, bias, grad, eps, act)
-    return native.batch_norm_backward(x, grad, coefficients, eps, act)
-
-
-def _differentiably(
-    x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor, eps: float, act: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        inputs = [part if part.requires_grad else part.detach().requires_grad_() for part in (x, weight, bias)]
-        return torch.autograd.grad(_plainly(*inputs, eps, act), inputs, grad, create_graph=again)  # type: ignore
+    if native.serves(x) and not torch.is_grad_enabled():
+        return native.batch_norm_backward(x, grad, coefficients, eps, act)
+    # In operators that have derivatives of their own, for gradients of gradients; they need no recorded graph, which
+    # there is none of inside an operator.
+    if act != "none":
+        normalized = _plainly(x, weight, bias, eps, "none")
+        grad = aten.gelu_backward(grad, normalized) if act == "gelu" else aten.threshold_backward(grad, normalized, 0)
+    mean, var = coefficients[:2]
+    precision = torch.rsqrt(var + eps)
+    wanted = [True, True, True]
+    return aten.native_batch_norm_backward(grad, x, weight, None, None, mean, precision, True, eps, wanted)
 
 
 def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
