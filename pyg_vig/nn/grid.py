@@ -12,7 +12,7 @@ from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
-from pyg_vig.nn.product import convolve
+from pyg_vig.nn.product import IDENTITY, convolve
 
 
 class ConvNorm(nn.Module):
@@ -43,7 +43,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply both, and the activation."""
-        conv, norm, act = self.conv, self.norm, nn.Identity() if act is None else act
+        conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):

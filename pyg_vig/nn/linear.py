@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
-from pyg_vig.nn.product import has_onednn, product
+from pyg_vig.nn.product import IDENTITY, has_onednn, product
 
 
 class GroupedLinear(nn.Linear):
@@ -121,7 +121,7 @@ class LinearNorm(nn.Module):
             return grouped_linear(x, *fold(weight, bias, norm), groups, act)
         if isinstance(norm, nn.Identity):
             return grouped_linear(x, weight, bias, groups, act)
-        act = nn.Identity() if act is None else act
+        act = IDENTITY if act is None else act
         if fuses(norm, act, x):
             return normalize(grouped_linear(x, weight, None, groups), norm, act, offset=bias)
         return act(norm(grouped_linear(x, weight, bias, groups)))

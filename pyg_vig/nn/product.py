@@ -13,7 +13,7 @@ _MKLDNN: Any = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else Non
 # PyTorch's operators, where the build has them.
 ONEDNN: Any = getattr(_MKLDNN, "_linear_pointwise", None)
 ONEDNN_CONVOLUTION: Any = getattr(_MKLDNN, "_convolution_pointwise", None)
-_IDENTITY = nn.Identity()
+IDENTITY = nn.Identity()  # one for all layers without an activation
 _ONEDNN_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
 
 
@@ -38,7 +38,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
         tensor([[4., 4., 4.],
                 [4., 4., 4.]])
     """
-    act = _IDENTITY if act is None else act
+    act = IDENTITY if act is None else act
     if not has_onednn(x, weight):
         return act(F.linear(x, weight, bias))
     if _records(x, weight, bias):
@@ -65,7 +65,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
         >>> convolve(torch.ones(1, 1, 1, 1), conv, -torch.ones(1, 1, 1, 1), None, torch.nn.ReLU()).item()
         0.0
     """
-    act = _IDENTITY if act is None else act
+    act = IDENTITY if act is None else act
     fuses = _joins(act) and not isinstance(act, nn.Identity) and not isinstance(conv.padding, str)
     serves = ONEDNN_CONVOLUTION is not None and not torch.compiler.is_compiling() and _onednn_serves(x, weight)
     if not (fuses and serves) or _records(x, weight, bias):
