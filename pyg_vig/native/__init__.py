@@ -11,9 +11,7 @@ They share PyTorch's threads, and give the same result with any number of them.
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import cast
 
@@ -21,8 +19,9 @@ import torch
 from torch import Tensor
 
 from pyg_vig.native.build import library
+from pyg_vig.native.switch import Switch
 
-_enabled = os.environ.get("PYG_VIG_NATIVE") != "0"
+native_kernels = Switch("PYG_VIG_NATIVE")
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64"}
 # Arguments of the functions in C.
 _AT, _SIZE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
@@ -46,27 +45,7 @@ def serves(x: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    return _enabled and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
-
-
-@contextmanager
-def native_kernels(enabled: bool) -> Iterator[None]:
-    """Switch the kernels on or off for a while.
-
-    Args:
-        enabled: ``False`` for the paths in plain PyTorch.
-
-    Example:
-        >>> from pyg_vig.native import native_kernels
-        >>> with native_kernels(False):
-        ...     pass  # nothing here runs in C
-    """
-    global _enabled
-    before, _enabled = _enabled, enabled
-    try:
-        yield
-    finally:
-        _enabled = before
+    return native_kernels.on and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
 
 
 def smallest(

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from pyg_vig.native.switch import Switch
+
 Result = TypeVar("Result")
 
 _INSTALLED = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_enabled = os.environ.get("PYG_VIG_TRITON") != "0"
+triton_kernels = Switch("PYG_VIG_TRITON")
 
 
 def serves(x: Tensor) -> bool:
@@ -37,29 +38,9 @@ def serves(x: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    if not (_INSTALLED and _enabled) or torch.compiler.is_exporting():
+    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting():
         return False
     return x.device.type == "cuda" or (_INTERPRETED and x.device.type == "cpu")
-
-
-@contextmanager
-def triton_kernels(enabled: bool) -> Iterator[None]:
-    """Switch the kernels on or off for a while.
-
-    Args:
-        enabled: ``False`` for the paths in plain PyTorch.
-
-    Example:
-        >>> from pyg_vig.graph.triton_kernels import triton_kernels
-        >>> with triton_kernels(False):
-        ...     pass  # nothing here runs in Triton
-    """
-    global _enabled
-    before, _enabled = _enabled, enabled
-    try:
-        yield
-    finally:
-        _enabled = before
 
 
 def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
