@@ -53,8 +53,8 @@ def comparison(case: Case, mode: str, names: Sequence[str], build: Build = build
     ours = build(case, EAGER if training else FUSED, training)
     if training:
         run = call(ours, mode, images, case.torch_dtype)
-    else:  # on an input with a gradient, the products of linear layers leave the activation to others
-        run = partial(ours, images.to(case.torch_dtype, copy=True).requires_grad_())
+    else:  # not in inference mode, where recorders see layers instead of their products
+        run = partial(torch.no_grad()(ours), images.to(case.torch_dtype))
     return {**calls, PRODUCTS: record_products(run, ours.parameters(), graph_builders(ours))}
 
 

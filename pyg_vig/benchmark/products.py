@@ -1,6 +1,6 @@
 """The bare matrix products of a network: its linear layers and convolutions with nothing between them.
 
-No code for the network can be faster than these as long as it calls the same kernels, so they are the mark.
+They are PyTorch's own, one call a layer: what the layers would cost if all else were free. That is the mark.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from pyg_vig.nn.product import ONEDNN, ONEDNN_CONVOLUTION
-
 aten = torch.ops.aten
 _PRODUCTS = {
     aten.mm.default,
@@ -25,7 +23,6 @@ _PRODUCTS = {
     aten.convolution.default,
     aten.convolution_backward.default,
 }
-_PRODUCTS |= {operator.default for operator in (ONEDNN, ONEDNN_CONVOLUTION) if operator is not None}
 
 
 class Products:

@@ -163,7 +163,7 @@ class VisionGNN(nn.Module):
         return set()
 
     def fuse(self) -> VisionGNN:
-        """A copy for inference: batch norms folded into the layers before them, no gradients; the same outputs."""
+        """A copy for inference: norms and scales folded into the layers before them, no gradients; the same outputs."""
         fused = copy.deepcopy(self).eval()
         for module in list(fused.modules()):  # a list: norms are replaced
             fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)

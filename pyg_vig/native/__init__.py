@@ -29,11 +29,15 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "smallest": (_AT, _AT, _AT, _REAL, _SIZE, _SIZE, _SIZE, _SIZE, _INT, _SIZE, _REAL, _AT, _INT),
     "largest": (_AT, _SIZE, _SIZE, _AT, _AT, _SIZE, _SIZE, _AT, _AT, _INT),
     "scatter_winners": (_AT, _AT, _SIZE, _SIZE, _AT, _INT),
+    "linear": (_AT, _SIZE, _AT, _SIZE, _SIZE, _AT, _AT, _AT, _SIZE, _SIZE, _SIZE, _INT, _AT, _AT, _INT),
+    "activate_all": (_AT, _SIZE, _INT, _INT),
     "batch_norm": (_AT, _SIZE, _SIZE, _AT, _AT, _REAL, _INT, _AT, _AT, _INT),
     "batch_norm_backward": (_AT, _AT, _SIZE, _SIZE, _AT, _REAL, _INT, _AT, _AT, _AT, _INT),
 }
-ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}  # in kernels.c by number
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in C by number
+DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
 _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
+_SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 
 
 def serves(x: Tensor) -> bool:
@@ -113,6 +117,56 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     return out
 
 
+def linear(
+    x: Tensor,
+    y: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    groups: int,
+    act: str,
+    shortcut: Tensor | None,
+) -> Tensor:
+    r"""Rows times weights and what stands around it, :math:`\sigma(s \odot (W x) + b) + r`, in float32.
+
+    Args:
+        x: rows ``(N, C)``, of any stride between them.
+        y: rows of a second source whose channels alternate with those of ``x`` in the columns of ``weight``.
+        weight: ``(out_channels, in_channels / groups)``, where a second source doubles ``in_channels``.
+        bias: ``(out_channels,)``.
+        scale: of every output, ``(out_channels,)``.
+        groups: number of groups of channels.
+        act: one of :data:`ACTIVATIONS`.
+        shortcut: what is added after the activation, ``(N, out_channels)``.
+    """
+    rows = [part if part is None or part.stride(1) == 1 else part.contiguous() for part in (x, y)]
+    weight, out = weight.contiguous(), x.new_empty(x.size(0), weight.size(0))
+    affine = [None if part is None else _as(part, torch.float32) for part in (scale, bias)]
+    shortcut = None if shortcut is None else _as(shortcut, torch.float32)
+    failed = _kernel("linear")(
+        *(entry for part in rows for entry in (_at(part), 0 if part is None else part.stride(0))),
+        x.size(0),
+        _at(weight),
+        *map(_at, affine),
+        groups,
+        x.size(1) // groups,
+        weight.size(0) // groups,
+        ACTIVATIONS[act],
+        _at(shortcut),
+        _at(out),
+        _threads(x.size(0) * weight.numel(), _SMALL_PRODUCT),
+    )
+    if failed:
+        raise MemoryError(f"no memory to lay out {weight.numel()} weights")
+    return out
+
+
+def activate_(x: Tensor, act: str) -> Tensor:
+    """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
+    _kernel("activate_all")(_at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
+    return x
+
+
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``.
 
@@ -121,7 +175,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
         weight: scale after the norm, ``(C,)``.
         bias: shift after the norm, ``(C,)``.
         eps: added to the variance.
-        act: one of :data:`ACTIVATIONS`.
+        act: one of :data:`DIFFERENTIABLE`.
     """
     x, out, coefficients = x.contiguous(), x.new_empty(x.shape), x.new_empty(4, x.size(1))
     affine = [_as(part, torch.float32) for part in (weight, bias)]
@@ -178,5 +232,5 @@ def _at(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
-def _threads(entries: int) -> int:
-    return torch.get_num_threads() if entries > _SMALL else 1
+def _threads(work: int, small: int = _SMALL) -> int:
+    return torch.get_num_threads() if work > small else 1

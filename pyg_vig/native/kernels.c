@@ -8,7 +8,9 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline)) /* constants among the arguments then unroll */
 
+#include "activation.h"
 #include "norm.h"
+#include "product.h"
 #include "selection.h"
 
 #define T float

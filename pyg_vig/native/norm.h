@@ -6,60 +6,6 @@
 
 enum { ROWS = 64 }; /* of a block: few enough for float sums, and for the cache */
 
-typedef enum { NONE, RELU, GELU } Activation;
-
-/* e^x for x <= 0: a power of two times a polynomial on half of ln 2 around zero. Relative error below 2e-7. */
-ALWAYS_INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    const float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23 rounds to an integer, in the last bits */
-    const float whole = shifted - 12582912.0f;
-    const float rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-    float power = 1.0f / 5040;
-    power = power * rest + 1.0f / 720;
-    power = power * rest + 1.0f / 120;
-    power = power * rest + 1.0f / 24;
-    power = power * rest + 1.0f / 6;
-    power = power * rest + 0.5f;
-    power = power * rest + 1.0f;
-    power = power * rest + 1.0f;
-    int32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (int32_t)((uint32_t)bits << 23);
-    int32_t scaled;
-    memcpy(&scaled, &power, sizeof scaled);
-    scaled += bits;
-    memcpy(&power, &scaled, sizeof power);
-    return power;
-}
-
-/* The normal distribution function, and e^(-z^2 / 2) with it: Abramowitz and Stegun 7.1.26, error below 1.5e-7. */
-ALWAYS_INLINE float normal(float z, float *bell) {
-    const float size = fabsf(z) * 0.707106781f;
-    const float t = 1.0f / (1.0f + 0.3275911f * size);
-    *bell = exponential(-size * size);
-    float tail = 1.061405429f;
-    tail = tail * t - 1.453152027f;
-    tail = tail * t + 1.421413741f;
-    tail = tail * t - 0.284496736f;
-    tail = tail * t + 0.254829592f;
-    tail = 0.5f * tail * t * *bell;
-    return z < 0 ? tail : 1.0f - tail;
-}
-
-ALWAYS_INLINE float activate(float z, Activation act) {
-    float bell;
-    return act == GELU ? z * normal(z, &bell) : act == RELU ? (z < 0 ? 0.0f : z) : z;
-}
-
-ALWAYS_INLINE float slope(float z, Activation act) {
-    float bell;
-    if (act == GELU) {
-        const float share = normal(z, &bell);
-        return share + z * bell * 0.398942280f;
-    }
-    return act == RELU ? (float)(z > 0) : 1.0f;
-}
-
 /* Sums of every channel over blocks, added up in order: parts (blocks, 2, channels) to total (2, channels). */
 static void add_up(const float *parts, int64_t blocks, int64_t channels, double *total) {
     for (int64_t c = 0; c < 2 * channels; c++) total[c] = 0;

@@ -6,7 +6,7 @@
  * undercuts the limit so far is kept.
  */
 
-enum { BLOCK = 1024, GLANCE = 64, GUESSES = 12, LANES = 16 };
+enum { BLOCK = 1024, GLANCE = 64, GUESSES = 12, GROUP = 16 };
 
 static const int32_t OUT = INT32_MAX, FARTHEST = INT32_MAX - 1; /* not a key; a NaN's */
 
@@ -25,17 +25,17 @@ static float value_of(int32_t key) {
     return value;
 }
 
-/* Keys come in whole groups of LANES; behind the last one, the group is filled with keys that are out. */
+/* Keys come in whole groups of GROUP; behind the last one, the group is filled with keys that are out. */
 static int64_t fill_group(int32_t *key, int64_t n) {
-    for (; n % LANES; n++) key[n] = OUT;
+    for (; n % GROUP; n++) key[n] = OUT;
     return n;
 }
 
 static int64_t count_up_to(const int32_t *key, int64_t n, int32_t limit) {
-    int32_t count[LANES] = {0}, total = 0;
-    for (int64_t i = 0; i < n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) count[lane] += key[i + lane] <= limit;
-    for (int lane = 0; lane < LANES; lane++) total += count[lane];
+    int32_t count[GROUP] = {0}, total = 0;
+    for (int64_t i = 0; i < n; i += GROUP)
+        for (int lane = 0; lane < GROUP; lane++) count[lane] += key[i + lane] <= limit;
+    for (int lane = 0; lane < GROUP; lane++) total += count[lane];
     return total;
 }
 
@@ -47,7 +47,7 @@ static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most
         low = key[i] < low ? key[i] : low;
         high = key[i] > high ? key[i] : high;
     }
-    const int64_t padded = (n + LANES - 1) / LANES * LANES;
+    const int64_t padded = (n + GROUP - 1) / GROUP * GROUP;
     int64_t below = 0; /* keys under low, as `within` counts those up to high */
     *within = n;
     for (int turn = 0; low < high && *within > most; turn++) {
@@ -81,9 +81,9 @@ static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k
             key[i] = OUT;
             within--;
         }
-    for (int64_t first = 0; first < padded; first += LANES) {
-        if (!count_up_to(key + first, LANES, *limit)) continue;
-        for (int64_t i = first; i < first + LANES; i++) {
+    for (int64_t first = 0; first < padded; first += GROUP) {
+        if (!count_up_to(key + first, GROUP, *limit)) continue;
+        for (int64_t i = first; i < first + GROUP; i++) {
             const int32_t candidate = key[i];
             key[kept] = candidate;
             column[kept] = column[i];

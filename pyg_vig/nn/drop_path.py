@@ -35,9 +35,14 @@ class DropPath(nn.Module):
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
+    @property
+    def drops(self) -> bool:
+        """Whether it drops anything, right now."""
+        return self.training and self.p > 0
+
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Scale every graph's rows by 0 or ``1 / (1 - p)``."""
-        if self.p == 0 or not self.training:
+        if not self.drops:
             return x
         keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
         return x * layout.expand(keep.to(x.dtype) / (1 - self.p))

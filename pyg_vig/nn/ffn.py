@@ -9,6 +9,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.residual import add_branch, fold_layer_scale
 
 
 class FFN(nn.Module):
@@ -50,10 +51,14 @@ class FFN(nn.Module):
         self.fc1 = LinearNorm(channels, hidden_channels)
         self.act = activation_resolver(act)
         self.fc2 = LinearNorm(hidden_channels, channels)
-        self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
+        self.layer_scale: nn.Module = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        return x + self.drop_path(self.layer_scale(self.fc2(self.fc1(x, self.act))), layout)
+        return add_branch(x, self.fc1(x, self.act), self.fc2, self.layer_scale, self.drop_path, layout)
+
+    def fold_norm(self) -> None:
+        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
+        self.layer_scale = fold_layer_scale(self.fc2, self.layer_scale)

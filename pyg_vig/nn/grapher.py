@@ -14,6 +14,7 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.residual import add_branch, fold_layer_scale
 
 
 class Grapher(nn.Module):
@@ -105,7 +106,7 @@ class Grapher(nn.Module):
             conv_kwargs=conv_kwargs,
         )
         self.fc2: nn.Module = LinearNorm(inner, channels) if fc else nn.Identity()
-        self.layer_scale = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
+        self.layer_scale: nn.Module = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
@@ -118,8 +119,12 @@ class Grapher(nn.Module):
         nodes, layouts = self._neighbors(x, layout)
         adjacency = self.graph(nodes, layouts)
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
-        x = self.fc2(self.conv(nodes, adjacency, **edges))
-        return shortcut + self.drop_path(self.layer_scale(x), layout)
+        x = self.conv(nodes, adjacency, **edges)
+        return add_branch(shortcut, x, self.fc2, self.layer_scale, self.drop_path, layout)
+
+    def fold_norm(self) -> None:
+        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
+        self.layer_scale = fold_layer_scale(self.fc2, self.layer_scale)
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""

@@ -13,6 +13,7 @@ from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
+from pyg_vig.nn.residual import add_branch, fold_layer_scale
 
 
 class ConvNorm(nn.Module):
@@ -157,11 +158,15 @@ class InvertedResidual(nn.Module):
         self.project = LinearNorm(hidden, channels)
         self.act1 = activation_resolver(act)
         self.act2 = activation_resolver(act)
-        self.layer_scale = LayerScale(channels, layer_scale)
+        self.layer_scale: nn.Module = LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Apply the block."""
         hidden = to_map(self.expand(x, self.act1), layout)
         hidden, _ = to_nodes(self.depthwise(hidden, self.act2))
-        return x + self.drop_path(self.layer_scale(self.project(hidden)), layout)
+        return add_branch(x, hidden, self.project, self.layer_scale, self.drop_path, layout)
+
+    def fold_norm(self) -> None:
+        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
+        self.layer_scale = fold_layer_scale(self.project, self.layer_scale)

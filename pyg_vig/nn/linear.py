@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
-from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
-from pyg_vig.nn.product import IDENTITY, has_onednn, product
+from pyg_vig.nn.norm import fold, folded, is_foldable, norm_resolver
+from pyg_vig.nn.product import IDENTITY, product
 
 
 class GroupedLinear(nn.Linear):
@@ -52,43 +52,15 @@ class GroupedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
-        return grouped_linear(x, self.weight, self.bias, self.groups)
-
-
-def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, act: nn.Module | None = None) -> Tensor:
-    """Linear layer in groups, and the activation that follows.
-
-    Args:
-        x: rows ``(N, in_channels)``, or the groups of their channels apart, ``(groups, N, in_channels / groups)``.
-        weight: ``(out_channels, in_channels / groups)``.
-        bias: ``(out_channels,)``.
-        groups: number of groups.
-        act: activation.
-    """
-    if groups == 1:
-        return product(x.squeeze(0) if x.dim() == 3 else x, weight, bias, act)
-    rows = x if x.dim() == 3 else apart(x, groups)
-    parts, weights = rows.unbind(), weight.view(groups, -1, weight.size(1))
-    if has_onednn(parts[0], weight):
-        biases = [None] * groups if bias is None else bias.chunk(groups)
-        return torch.cat([product(*part, act) for part in zip(parts, weights, biases, strict=True)], dim=1)
-    weights = weights.mT  # (G, in / G, out / G)
-    out = torch.bmm(rows, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weights)
-    out = out.transpose(0, 1).flatten(1)
-    return out if act is None else act(out)
-
-
-def apart(x: Tensor, groups: int) -> Tensor:
-    """The channels of every group on their own, ``(N, C) -> (groups, N, C / groups)``."""
-    return x.unflatten(1, (groups, -1)).transpose(0, 1)
+        return product(x, self.weight, self.bias, groups=self.groups)
 
 
 class LinearNorm(nn.Module):
     """A (grouped) linear layer and its normalisation: the 1x1 convolution and batch norm of the published code.
 
     In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows. (A forward hook
-    on :attr:`norm` therefore fires in training only.) An activation that follows can be handed to the call, which
-    saves another where no gradients are recorded.
+    on :attr:`norm` therefore fires in training only.) An activation that follows, and what is added after it, can be
+    handed to the call, which saves others where no gradients are recorded.
 
     Args:
         in_channels: width of the input rows.
@@ -111,20 +83,26 @@ class LinearNorm(nn.Module):
         self.linear = GroupedLinear(in_channels, out_channels, groups, bias)
         self.norm = norm_resolver(norm, out_channels)
 
-    def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
-        """Apply both, and the activation."""
-        return self._apply_with(x, self.linear.weight, act)
+    def forward(self, x: Tensor, act: nn.Module | None = None, shortcut: Tensor | None = None) -> Tensor:
+        """Apply both and the activation, and add the shortcut."""
+        return self._apply_to(x, act, shortcut)
 
-    def _apply_with(self, x: Tensor, weight: Tensor, act: nn.Module | None) -> Tensor:
-        bias, groups, norm = self.linear.bias, self.linear.groups, self.norm
-        if is_foldable(norm) and _pays_off(x, weight):
-            return grouped_linear(x, *fold(weight, bias, norm), groups, act)
-        if isinstance(norm, nn.Identity):
-            return grouped_linear(x, weight, bias, groups, act)
+    def _apply_to(
+        self, x: Tensor | tuple[Tensor, Tensor], act: nn.Module | None = None, shortcut: Tensor | None = None
+    ) -> Tensor:
+        """Of rows, or of a pair of them whose channels alternate."""
+        weight, bias, groups, norm = self.linear.weight, self.linear.bias, self.linear.groups, self.norm
         act = IDENTITY if act is None else act
-        if fuses(norm, act, x):
-            return normalize(grouped_linear(x, weight, None, groups), norm, act, offset=bias)
-        return act(norm(grouped_linear(x, weight, bias, groups)))
+        if is_foldable(norm):
+            scale, shift = folded(norm, bias)
+            return product(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
+        if isinstance(norm, nn.Identity):
+            return product(x, weight, bias, act, groups=groups, shortcut=shortcut)
+        if fuses(norm, act, x[0] if isinstance(x, tuple) else x):
+            out = normalize(product(x, weight, groups=groups), norm, act, offset=bias)
+        else:
+            out = act(norm(product(x, weight, bias, groups=groups)))
+        return out if shortcut is None else shortcut + out
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -140,10 +118,15 @@ class LinearNorm(nn.Module):
             self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.norm = nn.Identity()
 
-
-def _pays_off(x: Tensor, weight: Tensor) -> bool:
-    """Whether there are more rows than weights. A compiled region must not ask, or it would serve some batches only."""
-    return torch.compiler.is_compiling() or x.size(-2) > weight.size(1)
+    @torch.no_grad()
+    def fold_scale(self, scale: Tensor) -> bool:
+        """Scale the outputs, for good, by scaling the weights; ``False`` where a norm stands between."""
+        self.fold_norm()
+        if isinstance(self.norm, nn.Identity):
+            self.linear.weight.mul_(scale.unsqueeze(1))
+            if self.linear.bias is not None:
+                self.linear.bias.mul_(scale)
+        return isinstance(self.norm, nn.Identity)
 
 
 class NodeUpdate(LinearNorm):
@@ -186,8 +169,7 @@ class PairUpdate(NodeUpdate):
     r"""A :class:`NodeUpdate` of two node matrices of one width, :math:`\sigma(W [x \Vert y])`, as ViG lays them out.
 
     The weight is that of the published code, whose input channels alternate: :math:`x_0, y_0, x_1, y_1, \ldots`, so
-    that every group sees its share of both. Interleaving the rows is slow, so the columns of the weight are reordered
-    instead, and the rows joined in blocks.
+    that every group sees its share of both.
 
     Args:
         channels: width of each of the two.
@@ -200,8 +182,4 @@ class PairUpdate(NodeUpdate):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Join the two and apply linear layer, norm and activation."""
-        groups, weight = self.linear.groups, self.linear.weight
-        if weight.size(1) % 2:  # a group of odd width shares no pair evenly
-            return self._apply_with(torch.stack([x, y], dim=-1).flatten(1), weight, self.act)
-        pairs = torch.cat([apart(x, groups), apart(y, groups)], dim=2)
-        return self._apply_with(pairs, weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1), self.act)
+        return self._apply_to((x, y), self.act)

@@ -78,9 +78,14 @@ def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
 
 def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
-    scale, shift = _affine(norm, norm.running_mean, norm.running_var)
-    shift = shift if bias is None else torch.addcmul(shift, bias, scale)
+    scale, shift = folded(norm, bias)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
+
+
+def folded(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scale of the outputs, and shift with the bias in it, of a layer followed by the batch norm."""
+    scale, shift = _affine(norm, norm.running_mean, norm.running_var)
+    return scale, shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
 def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
 from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.linear import NodeUpdate, grouped_linear
+from pyg_vig.nn.linear import NodeUpdate
 from pyg_vig.nn.norm import (
     BatchNorm,
     apply_affine,
@@ -118,9 +118,9 @@ class EdgeConv(NeighborConv):
             return x[1][:, :0], product(x[1], node - neighbor, bias), product(x[0], neighbor)
         (node, neighbor), groups = weight.chunk(2), linear.groups // 2
         bias_node, bias_edge = (None, None) if bias is None else bias.chunk(2)
-        b = grouped_linear(x[0], neighbor, None, groups)
-        a = b if x[0] is x[1] else grouped_linear(x[1], neighbor, None, groups)
-        return grouped_linear(x[1], node, bias_node, groups), -a if bias_edge is None else bias_edge - a, b
+        b = product(x[0], neighbor, groups=groups)
+        a = b if x[0] is x[1] else product(x[1], neighbor, groups=groups)
+        return product(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
 
 
 def _training_affine(

@@ -1,0 +1,210 @@
+/* Rows times weights, with all that stands around it in a network, in one pass.
+ *
+ * A tile of TILE_ROWS rows by PANEL outputs is summed up in registers, over all channels. Weights are laid out for that
+ * first, in panels: of every channel the weights of PANEL outputs, side by side. As many panels as stay in the cache of
+ * a core (a strip) go over all rows before the next. Every sum runs in one order, whatever the threads.
+ */
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, TILE_ROWS = 12 }; /* 24 sums, in 32 registers */
+#elif defined(__AVX__)
+enum { VECTOR_BYTES = 32, TILE_ROWS = 6 }; /* 12, in 16 */
+#else
+enum { VECTOR_BYTES = 16, TILE_ROWS = 6 };
+#endif
+enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 48 << 10 /* floats */ };
+
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+typedef int32_t Picks __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (Picks){i, j, k, l})
+#endif
+
+/* Room of the calling thread, kept for its next call: fresh pages would cost more than the work done in them. */
+static float *scratch(int64_t floats) {
+    static _Thread_local float *room = NULL;
+    static _Thread_local int64_t size = 0;
+    if (size < floats) {
+        free(room);
+        room = aligned_alloc(64, (floats * sizeof *room + 63) / 64 * 64);
+        size = room ? floats : 0;
+    }
+    return room;
+}
+
+ALWAYS_INLINE Quad four_columns(const float *weight, int64_t column, int64_t step, int64_t source) {
+    if (step == 1) return *(const Quad *)(weight + column);
+    const Quad low = *(const Quad *)(weight + 2 * column), high = *(const Quad *)(weight + 2 * column + 4);
+    return source ? SHUFFLE(low, high, 1, 3, 5, 7) : SHUFFLE(low, high, 0, 2, 4, 6);
+}
+
+/* Channels `begin` to `end` of four outputs, from number `output` on; behind the last one come zeros. */
+ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t output, int64_t outputs, int64_t step,
+                             int64_t depth, int64_t begin, int64_t end, float *panel) {
+    const float *row[4];
+    float factor[4];
+    for (int r = 0; r < 4; r++) {
+        const int64_t mine = output + r < outputs ? output + r : outputs - 1;
+        row[r] = weight + mine * step * depth;
+        factor[r] = output + r >= outputs ? 0.0f : scale ? scale[mine] : 1.0f;
+    }
+    for (int64_t source = 0; source < step; source++) {
+        float *to = panel + source * depth * PANEL;
+        int64_t c = begin;
+        for (; c + 4 <= end; c += 4) {
+            const Quad p = four_columns(row[0], c, step, source) * factor[0];
+            const Quad q = four_columns(row[1], c, step, source) * factor[1];
+            const Quad r = four_columns(row[2], c, step, source) * factor[2];
+            const Quad s = four_columns(row[3], c, step, source) * factor[3];
+            const Quad pq_low = SHUFFLE(p, q, 0, 4, 1, 5), pq_high = SHUFFLE(p, q, 2, 6, 3, 7);
+            const Quad rs_low = SHUFFLE(r, s, 0, 4, 1, 5), rs_high = SHUFFLE(r, s, 2, 6, 3, 7);
+            *(Quad *)(to + (c + 0) * PANEL) = SHUFFLE(pq_low, rs_low, 0, 1, 4, 5);
+            *(Quad *)(to + (c + 1) * PANEL) = SHUFFLE(pq_low, rs_low, 2, 3, 6, 7);
+            *(Quad *)(to + (c + 2) * PANEL) = SHUFFLE(pq_high, rs_high, 0, 1, 4, 5);
+            *(Quad *)(to + (c + 3) * PANEL) = SHUFFLE(pq_high, rs_high, 2, 3, 6, 7);
+        }
+        for (; c < end; c++)
+            for (int r = 0; r < 4; r++) to[c * PANEL + r] = row[r][c * step + source] * factor[r];
+    }
+}
+
+/* Of up to PANEL outputs a panel: their biases, then their weights, (outputs, step * depth), each output scaled. The
+ * columns of `step` sources alternate; in the panel one source follows the other. */
+ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const float *bias, int64_t outputs, int64_t step,
+                              int64_t depth, float *panel) {
+    for (int64_t j = 0; j < PANEL; j++) panel[j] = bias && j < outputs ? bias[j] : 0.0f;
+    panel += PANEL;
+    for (int64_t begin = 0; begin < depth; begin += 64) { /* in the nearest cache while all of the panel is written */
+        const int64_t end = begin + 64 < depth ? begin + 64 : depth;
+        for (int64_t j = 0; j < PANEL; j += 4) pack_four(weight, scale, j, outputs, step, depth, begin, end, panel + j);
+    }
+}
+
+/* Adds to the sums of a tile the products of its rows, of `depth` channels, with a panel. */
+ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, const float *panel, int64_t depth,
+                              Vector sum[TILE_ROWS][2]) {
+    const float *row[TILE_ROWS];
+    #pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) row[r] = x + (r < rows ? r : rows - 1) * stride; /* sums of copies are not used */
+    for (int64_t c = 0; c < depth; c++) {
+        const Vector low = *(const Vector *)(panel + c * PANEL), high = *(const Vector *)(panel + c * PANEL + LANES);
+        #pragma GCC unroll 16
+        for (int r = 0; r < TILE_ROWS; r++) {
+            const float entry = row[r][c];
+            sum[r][0] += entry * low;
+            sum[r][1] += entry * high;
+        }
+    }
+}
+
+typedef struct {
+    const float *x, *y;         /* rows of one or two sources, (n, groups * depth); the second may be NULL */
+    int64_t stride_x, stride_y; /* from row to row */
+    int64_t n, depth, outputs;  /* rows; channels and outputs of a group */
+    const float *shortcut;      /* (n, groups * outputs), or NULL */
+    Activation act;
+    float *out; /* (n, groups * outputs) */
+    int64_t stride_out;
+} Product;
+
+ALWAYS_INLINE void activate_tile(float *sum, Activation act) {
+    #pragma omp simd
+    for (int i = 0; i < TILE_ROWS * PANEL; i++) sum[i] = activate(sum[i], act);
+}
+
+ALWAYS_INLINE void put_row(const float *sum, const float *shortcut, int64_t width, float *out) {
+    #pragma omp simd
+    for (int64_t j = 0; j < width; j++) out[j] = shortcut ? sum[j] + shortcut[j] : sum[j];
+}
+
+/* Rows `first` to first + `rows`, outputs `output` (of all groups) to output + `width`. */
+static void tile(const Product *p, const float *panel, int64_t group, int64_t first, int64_t rows, int64_t output,
+                 int64_t width) {
+    Vector sum[TILE_ROWS][2];
+    #pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) {
+        sum[r][0] = *(const Vector *)panel;
+        sum[r][1] = *(const Vector *)(panel + LANES);
+    }
+    panel += PANEL;
+    accumulate(p->x + first * p->stride_x + group * p->depth, p->stride_x, rows, panel, p->depth, sum);
+    if (p->y)
+        accumulate(p->y + first * p->stride_y + group * p->depth, p->stride_y, rows, panel + p->depth * PANEL, p->depth,
+                   sum);
+    float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
+    #pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) {
+        *(Vector *)(sums + r * PANEL) = sum[r][0];
+        *(Vector *)(sums + r * PANEL + LANES) = sum[r][1];
+    }
+    switch (p->act) {
+        case RELU: activate_tile(sums, RELU); break;
+        case GELU: activate_tile(sums, GELU); break;
+        case SILU: activate_tile(sums, SILU); break;
+        case HARDSWISH: activate_tile(sums, HARDSWISH); break;
+        default: break;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t at = (first + r) * p->stride_out + output;
+        if (width == PANEL && p->shortcut) put_row(sums + r * PANEL, p->shortcut + at, PANEL, p->out + at);
+        else if (width == PANEL) put_row(sums + r * PANEL, NULL, PANEL, p->out + at);
+        else put_row(sums + r * PANEL, p->shortcut ? p->shortcut + at : NULL, width, p->out + at);
+    }
+}
+
+/* out = act(scale * (weight [x, y]) + bias) + shortcut, in groups of channels.
+ *
+ * weight is (groups * outputs, depth), or, of two sources, (groups * outputs, 2 * depth) with columns for x and y in
+ * turn; scale (groups * outputs) or NULL. Returns 1 where memory is short. */
+int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, int64_t n, const float *weight,
+           const float *scale, const float *bias, int64_t groups, int64_t depth, int64_t outputs, int act,
+           const float *shortcut, float *out, int threads) {
+    const Product product = {x,    y,        stride_x,        stride_y,       n, depth, outputs, shortcut,
+                             (Activation)act, out, groups * outputs};
+    const int64_t step = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL, size = (1 + step * depth) * PANEL;
+    const int64_t in_strip = size < STRIP ? STRIP / size : 1, strips = (panels + in_strip - 1) / in_strip;
+    const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    float *packed = scratch(groups * panels * size);
+    if (!packed) return 1;
+    #pragma omp parallel num_threads(threads)
+    {
+        #pragma omp for schedule(static)
+        for (int64_t i = 0; i < groups * panels; i++) {
+            const int64_t output = i / panels * outputs + i % panels * PANEL, left = outputs - i % panels * PANEL;
+            const int64_t width = left < PANEL ? left : PANEL;
+            const float *from = weight + output * step * depth, *factor = scale ? scale + output : NULL;
+            const float *offset = bias ? bias + output : NULL;
+            if (y) pack_panel(from, factor, offset, width, 2, depth, packed + i * size);
+            else pack_panel(from, factor, offset, width, 1, depth, packed + i * size);
+        }
+        #pragma omp for collapse(2) schedule(static)
+        for (int64_t strip = 0; strip < groups * strips; strip++)
+            for (int64_t t = 0; t < tiles; t++) {
+                const int64_t group = strip / strips, begin = strip % strips * in_strip;
+                const int64_t end = begin + in_strip < panels ? begin + in_strip : panels;
+                const int64_t first = t * TILE_ROWS, rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
+                for (int64_t i = begin; i < end; i++) {
+                    const int64_t left = outputs - i * PANEL;
+                    tile(&product, packed + (group * panels + i) * size, group, first, rows, group * outputs + i * PANEL,
+                         left < PANEL ? left : PANEL);
+                }
+            }
+    }
+    return 0;
+}
+
+/* The same activation for all entries, in place. */
+void activate_all(float *x, int64_t n, int act, int threads) {
+    #pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t first = 0; first < n; first += 1024) {
+        const int64_t last = n - first < 1024 ? n : first + 1024;
+        if (act == RELU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], RELU);
+        else if (act == GELU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], GELU);
+        else if (act == SILU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], SILU);
+        else if (act == HARDSWISH) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], HARDSWISH);
+    }
+}
