@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.graph.layout import Layout
+from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.triton_kernels import serves
 
 MAX_COUNT = 256  # neighbours that the kernel keeps in registers
@@ -88,7 +89,9 @@ def search(
 ) -> Tensor:
     """:func:`pyg_vig.graph.knn_backends.dense` through :func:`nearest`."""
     base = None
-    if not cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
+    if cosine:
+        src, dst = directions(src, dst)
+    else:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
         center = layout_src.pool(src, "mean")
         src, dst = src - layout_src.expand(center), dst - layout_dst.expand(center)
         base = src.square().sum(1)

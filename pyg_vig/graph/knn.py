@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeAlias, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
@@ -118,7 +117,7 @@ def knn_table(
         if backend == "dense":
             index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
         else:
-            index = tree(src, dst, layout_src, layout_dst, count, self_loops, backend)
+            index = tree(src, dst, layout_src, layout_dst, count, self_loops, cosine, backend)
     return NeighborTable(_dilate(index, k, dilation, epsilon), src.size(0))
 
 
@@ -289,11 +288,9 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
 
 
 def _comparable(x: Tensor, cosine: bool) -> Tensor:
-    """What distances are taken of: unit vectors for ``cosine`` (2 - 2 cos), and no NaN, which no order can place."""
+    """What distances are taken of: no NaN, which no order can place. (Directions are taken by the backends.)"""
     x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision cannot tell near neighbours apart
-    if cosine:
-        return F.normalize(x, dim=-1).nan_to_num_(nan=0.0)
-    return x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return x if cosine else x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,10 +12,9 @@ from torch_geometric.utils import to_dense_batch
 
 from pyg_vig.graph import flash_knn
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.nearest import smallest
+from pyg_vig.graph.nearest import directions, nearest
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
-CHUNK = 1 << 23  # distances held at a time (32 MiB in float32)
 _TREE_DIMENSIONS = 8  # up to here a k-d tree beats the matrix product
 
 
@@ -47,7 +47,7 @@ def dense(
     if _is_uneven(layout_src) or _is_uneven(layout_dst):
         return _graph_by_graph(src, dst, layout_src, layout_dst, count, self_loops, cosine)
     sources, real = _stack(src, layout_src)  # (B, m, C)
-    targets, wanted = _stack(dst, layout_dst)  # (B, n, C)
+    targets, wanted = (sources, real) if dst is src else _stack(dst, layout_dst)  # (B, n, C)
     sizes = None if real is None else real.sum(1).view(-1, 1, 1)
     base = None
     if not cosine:  # |x_i - x_j|^2 without |x_i|^2, the same along a row; centred, lest large numbers cancel
@@ -56,10 +56,12 @@ def dense(
         base = sources.square().sum(2)  # (B, m)
     if real is not None:  # padding is infinitely far
         base = (0 if base is None else base) + torch.where(real, 0, torch.inf).to(src.dtype)
-    index = _nearest(sources, targets, base, bias, count, self_loops)  # (B, n, count)
-    if sizes is None:
-        index = index + torch.arange(sources.size(0), device=src.device).view(-1, 1, 1) * sources.size(1)
-    else:
+    own = math.nan
+    if self_loops is False or (self_loops and bias is None):  # a bias ranks the node itself, as published
+        own = -math.inf if self_loops else math.inf
+    step = sources.size(1) if sizes is None else 0
+    index = nearest(sources, targets, count, base=base, bias=bias, cosine=cosine, own=own, step=step)  # (B, n, count)
+    if sizes is not None:
         index = torch.minimum(index, sizes - 1)  # a distance that overflows ties with the padding
         index = index + sizes.cumsum(0) - sizes
     return index.view(-1, count) if wanted is None else index[wanted]
@@ -96,45 +98,6 @@ def _stack(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
     return to_dense_batch(x, layout.batch, batch_size=layout.num_graphs)
 
 
-def _nearest(
-    sources: Tensor, targets: Tensor, base: Tensor | None, bias: Tensor | None, count: int, self_loops: bool | None
-) -> Tensor:
-    """Columns of the smallest ``base + bias - 2 targets @ sources^T``, a chunk of graphs (or of rows) at a time."""
-    own = torch.nan
-    if self_loops is False or (self_loops and bias is None):  # a bias ranks the node itself, as published
-        own = -torch.inf if self_loops else torch.inf
-
-    def search(graphs: slice, rows: slice, out: Tensor | None = None) -> Tensor:
-        return smallest(
-            torch.bmm(targets[graphs, rows], sources[graphs].mT, out=out),
-            count,
-            factor=-2.0,
-            base=None if base is None else base[graphs],
-            bias=None if bias is None else bias[rows],
-            diagonal=rows.start or 0,
-            own=own,
-        )
-
-    (graphs, n), m = targets.shape[:2], sources.size(1)
-    if torch.compiler.is_compiling() or graphs * n * m <= CHUNK:
-        return search(slice(None), slice(None))
-    # One buffer for all chunks: fresh ones cost page faults each, and over many chunks fragment the heap.
-    buffer = targets.new_empty(max(CHUNK, m))
-    index = torch.empty(graphs, n, count, dtype=torch.int64, device=targets.device)
-    for some, rows in _chunks(graphs, n, m):
-        part = index[some, rows]
-        shape = (part.size(0), part.size(1), m)
-        part.copy_(search(some, rows, buffer[: shape[0] * shape[1] * m].view(shape)))
-    return index
-
-
-def _chunks(graphs: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
-    graph_step, row_step = max(1, CHUNK // (n * m)), max(1, CHUNK // m)
-    for graph in range(0, graphs, graph_step):
-        for row in range(0, n, row_step):
-            yield slice(graph, graph + graph_step), slice(row, row + row_step)
-
-
 def tree(
     src: Tensor,
     dst: Tensor,
@@ -142,10 +105,13 @@ def tree(
     layout_dst: Layout,
     count: int,
     self_loops: bool | None,
+    cosine: bool,
     backend: str,
 ) -> Tensor:
     """The same by a library for low dimensions."""
     find = _load(backend)
+    if cosine:
+        src, dst = directions(src, dst)
     sizes = layout_src.sizes()
     asked = count if self_loops is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
     batch_src, batch_dst = layout_src.batch_vector(src.device), layout_dst.batch_vector(dst.device)

@@ -1,85 +1,151 @@
-"""The k smallest entries of every row: how neighbours are chosen among distances."""
+"""The nearest sources of every target, by inner products, in graphs of equal size."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_vig import native
 
-_MOST = 1024  # of more the kernel's ranking, which compares all with all, would be slow
+CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel does not serve
+_MOST = 1024  # neighbours; of more the kernel's ranking, which compares all with all, would be slow
 
 
-def smallest(
-    product: Tensor,
+def nearest(
+    sources: Tensor,
+    targets: Tensor,
     k: int,
     *,
-    factor: float = 1.0,
     base: Tensor | None = None,
     bias: Tensor | None = None,
-    diagonal: int = 0,
+    cosine: bool = False,
     own: float = math.nan,
+    step: int = 0,
 ) -> Tensor:
-    r"""Columns of the ``k`` smallest distances of every row, in increasing order.
+    r"""The ``k`` nearest sources of every target, nearest first.
 
-    The distance is :math:`f P_{bij} + a_{bj} + B_{ij}`. A kernel in C reads the products once; where it does not serve
-    (:mod:`pyg_vig.native`; other types than float32), distances are written out and :func:`torch.topk` chooses.
+    The distance is :math:`a_{bj} + B_{ij} - 2 \langle t_{bi}, s_{bj} \rangle`. A kernel in C chooses while the products
+    of a few rows lie in the cache; where it does not serve (:mod:`pyg_vig.native`; other types than float32), distances
+    are written out, a chunk at a time, and :func:`torch.topk` chooses.
 
     Args:
-        product: :math:`P`, ``(B, N, M)``.
-        k: columns wanted.
-        factor: :math:`f`.
+        sources: :math:`s`, ``(B, M, C)``.
+        targets: :math:`t`, ``(B, N, C)``.
+        k: sources wanted.
         base: :math:`a`, ``(B, M)``.
         bias: :math:`B`, ``(N, M)``.
-        diagonal: column that stands for the first row itself; one further for every row.
-        own: distance of a row to itself, in place of what the formula says; by default the formula holds.
+        cosine: take the rows at unit length, see :func:`directions`.
+        own: distance of a target to the source of its number, in place of what the formula says; by default the formula
+            holds.
+        step: by how much the numbers of the sources grow from graph to graph; by default they begin anew.
 
     Returns:
-        ``(B, N, k)`` int64. Of equal distances the kernel takes the lower column first.
+        Numbers of sources ``(B, N, k)``, int64. Of equal distances the kernel takes the lower number first.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.nearest import smallest
-        >>> smallest(torch.tensor([[[3.0, 1.0, 2.0]]]), 2)
-        tensor([[[1, 2]]])
+        >>> from pyg_vig.graph.nearest import nearest
+        >>> x = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
+        >>> nearest(x, x, 2, cosine=True).tolist()
+        [[[0, 2], [1, 2], [2, 0]]]
     """
-    if product.device.type != "cpu" or torch.compiler.is_exporting():
-        return _plainly(product, k, factor, base, bias, diagonal, own)
-    choose = torch.ops.pyg_vig.smallest if torch.compiler.is_compiling() else _choose
-    return choose(product, k, factor, base, bias, diagonal, own)
+    if sources.device.type != "cpu" or torch.compiler.is_exporting():
+        return _plainly(sources, targets, k, base, bias, cosine, own, step)
+    choose = torch.ops.pyg_vig.nearest_in_graphs if torch.compiler.is_compiling() else _choose
+    return choose(sources, targets, k, base, bias, cosine, own, step)
+
+
+def directions(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows at unit length; zeros where there is no direction (a NaN or an infinity among the features)."""
+    units = F.normalize(sources, dim=-1).nan_to_num_(nan=0.0)
+    return units, units if targets is sources else F.normalize(targets, dim=-1).nan_to_num_(nan=0.0)
 
 
 def _choose(
-    product: Tensor, k: int, factor: float, base: Tensor | None, bias: Tensor | None, diagonal: int, own: float
+    sources: Tensor,
+    targets: Tensor,
+    k: int,
+    base: Tensor | None,
+    bias: Tensor | None,
+    cosine: bool,
+    own: float,
+    step: int,
 ) -> Tensor:
-    if product.dtype == torch.float32 and k <= _MOST and native.serves(product):
-        return native.smallest(product, k, factor, base, bias, diagonal, own)
-    return _plainly(product, k, factor, base, bias, diagonal, own)
+    serves = sources.dtype == targets.dtype == torch.float32 and k <= _MOST and sources.numel() > 0
+    if serves and native.serves(sources):
+        return native.nearest(sources, targets, k, base, bias, cosine, own, step)
+    return _plainly(sources, targets, k, base, bias, cosine, own, step)
 
 
 torch.library.define(  # for compilers; by hand, since `custom_op` adds tens of microseconds to a call
-    "pyg_vig::smallest",
-    "(Tensor product, SymInt k, float factor, Tensor? base, Tensor? bias, SymInt diagonal, float own) -> Tensor",
+    "pyg_vig::nearest_in_graphs",
+    "(Tensor sources, Tensor targets, SymInt k, Tensor? base, Tensor? bias, bool cosine, float own, SymInt step) -> Tensor",
 )
-torch.library.impl("pyg_vig::smallest", "CPU", _choose)
+torch.library.impl("pyg_vig::nearest_in_graphs", "CPU", _choose)
 
 
-@torch.library.register_fake("pyg_vig::smallest")
+@torch.library.register_fake("pyg_vig::nearest_in_graphs")
 def _(
-    product: Tensor, k: int, factor: float, base: Tensor | None, bias: Tensor | None, diagonal: int, own: float
+    sources: Tensor,
+    targets: Tensor,
+    k: int,
+    base: Tensor | None,
+    bias: Tensor | None,
+    cosine: bool,
+    own: float,
+    step: int,
 ) -> Tensor:
-    return product.new_empty((*product.shape[:-1], k), dtype=torch.int64)
+    return targets.new_empty((*targets.shape[:2], k), dtype=torch.int64)
 
 
 def _plainly(
-    product: Tensor, k: int, factor: float, base: Tensor | None, bias: Tensor | None, diagonal: int, own: float
+    sources: Tensor,
+    targets: Tensor,
+    k: int,
+    base: Tensor | None,
+    bias: Tensor | None,
+    cosine: bool,
+    own: float,
+    step: int,
 ) -> Tensor:
-    distance = product if factor == 1 else product * factor
-    for start in (None if base is None else base.unsqueeze(1), bias):
-        distance = distance if start is None else distance + start
-    if not math.isnan(own):
-        row, column = (torch.arange(size, device=distance.device) for size in distance.shape[1:])
-        distance = distance.masked_fill(row.unsqueeze(1) + diagonal == column, own)
-    return distance.topk(k, dim=-1, largest=False, sorted=True).indices
+    index = _in_chunks(sources, targets, k, base, bias, cosine, own)
+    return index + torch.arange(len(index), device=index.device).view(-1, 1, 1) * step if step else index
+
+
+def _in_chunks(
+    sources: Tensor, targets: Tensor, k: int, base: Tensor | None, bias: Tensor | None, cosine: bool, own: float
+) -> Tensor:
+    if cosine:
+        sources, targets = directions(sources, targets)
+    (graphs, n), m = targets.shape[:2], sources.size(1)
+
+    def search(some: slice, rows: slice, out: Tensor | None = None) -> Tensor:
+        distance = torch.bmm(targets[some, rows], sources[some].mT, out=out).mul_(-2)
+        for start in (None if base is None else base[some].unsqueeze(1), None if bias is None else bias[rows]):
+            distance = distance if start is None else distance.add_(start)
+        if not math.isnan(own):
+            row, column = (torch.arange(size, device=distance.device) for size in distance.shape[1:])
+            distance = distance.masked_fill_(row.unsqueeze(1) + (rows.start or 0) == column, own)
+        return distance.topk(k, dim=-1, largest=False, sorted=True).indices
+
+    if torch.compiler.is_compiling() or graphs * n * m <= CHUNK:
+        return search(slice(None), slice(None))
+    # One buffer for all chunks: fresh ones cost page faults each, and over many chunks fragment the heap.
+    buffer = targets.new_empty(max(CHUNK, m))
+    index = torch.empty(graphs, n, k, dtype=torch.int64, device=targets.device)
+    for some, rows in _chunks(graphs, n, m):
+        part = index[some, rows]
+        shape = (part.size(0), part.size(1), m)
+        part.copy_(search(some, rows, buffer[: shape[0] * shape[1] * m].view(shape)))
+    return index
+
+
+def _chunks(graphs: int, n: int, m: int) -> Iterator[tuple[slice, slice]]:
+    graph_step, row_step = max(1, CHUNK // (n * m)), max(1, CHUNK // m)
+    for graph in range(0, graphs, graph_step):
+        for row in range(0, n, row_step):
+            yield slice(graph, graph + graph_step), slice(row, row + row_step)

@@ -26,7 +26,7 @@ _SUFFIX = {torch.float32: "float32", torch.float64: "float64"}
 # Arguments of the functions in C.
 _AT, _SIZE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 _SIGNATURES: dict[str, tuple[type, ...]] = {
-    "smallest": (_AT, _AT, _AT, _REAL, _SIZE, _SIZE, _SIZE, _SIZE, _INT, _SIZE, _REAL, _AT, _INT),
+    "nearest": (_AT, _AT, _AT, _AT, _INT, _SIZE, _SIZE, _SIZE, _SIZE, _SIZE, _INT, _REAL, _SIZE, _AT, _INT),
     "largest": (_AT, _SIZE, _SIZE, _AT, _AT, _SIZE, _SIZE, _AT, _AT, _INT),
     "scatter_winners": (_AT, _AT, _SIZE, _SIZE, _AT, _INT),
     "linear": (_AT, _SIZE, _AT, _SIZE, _SIZE, _AT, _AT, _AT, _SIZE, _SIZE, _SIZE, _INT, _AT, _AT, _INT),
@@ -52,32 +52,38 @@ def serves(x: Tensor) -> bool:
     return native_kernels.on and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
 
 
-def smallest(
-    product: Tensor, k: int, factor: float, base: Tensor | None, bias: Tensor | None, diagonal: int, own: float
+def nearest(
+    sources: Tensor,
+    targets: Tensor,
+    k: int,
+    base: Tensor | None,
+    bias: Tensor | None,
+    cosine: bool,
+    own: float,
+    step: int,
 ) -> Tensor:
-    """:func:`pyg_vig.graph.nearest.smallest` of float32; ``own`` is NaN where the diagonal is like all else."""
-    graphs, rows, columns = product.shape
-    product = product.contiguous()
-    base = None if base is None else _as(base.expand(graphs, columns), torch.float32)
-    bias = None if bias is None else _as(bias.expand(rows, columns), torch.float32)
-    index = torch.empty(graphs, rows, k, dtype=torch.int64)
-    failed = _kernel("smallest")(
-        _at(product),
-        _at(base),
-        _at(bias),
-        factor,
+    """:func:`pyg_vig.graph.nearest.nearest` of float32; ``own`` is NaN where the diagonal is like all else."""
+    (graphs, m, channels), n = sources.shape, targets.size(1)
+    sources, targets = sources.contiguous(), targets.contiguous()
+    base = None if base is None else _as(base.expand(graphs, m), torch.float32)
+    bias = None if bias is None else _as(bias.expand(n, m), torch.float32)
+    index = torch.empty(graphs, n, k, dtype=torch.int64)
+    failed = _kernel("nearest")(
+        *map(_at, (sources, targets, base, bias)),
+        cosine,
         graphs,
-        rows,
-        columns,
+        n,
+        m,
+        channels,
         k,
-        int(own == own),
-        diagonal,
+        own == own,
         own,
+        step,
         _at(index),
-        _threads(product.numel()),
+        _threads(targets.numel() * m, _SMALL_PRODUCT),
     )
     if failed:
-        raise MemoryError(f"no memory to choose {k} of {columns} neighbours")
+        raise MemoryError(f"no memory to choose {k} of {m} neighbours for {graphs * n} nodes")
     return index
 
 

@@ -12,7 +12,7 @@ enum { VECTOR_BYTES = 32, TILE_ROWS = 6 }; /* 12, in 16 */
 #else
 enum { VECTOR_BYTES = 16, TILE_ROWS = 6 };
 #endif
-enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 48 << 10 /* floats */ };
+enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 48 << 10, KEPT = 4 << 20 /* floats */ };
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
@@ -24,16 +24,27 @@ typedef int32_t Picks __attribute__((vector_size(16)));
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (Picks){i, j, k, l})
 #endif
 
-/* Room of the calling thread, kept for its next call: fresh pages would cost more than the work done in them. */
-static float *scratch(int64_t floats) {
-    static _Thread_local float *room = NULL;
-    static _Thread_local int64_t size = 0;
-    if (size < floats) {
-        free(room);
-        room = aligned_alloc(64, (floats * sizeof *room + 63) / 64 * 64);
-        size = room ? floats : 0;
+static _Thread_local float *kept[2];
+static _Thread_local int64_t kept_size[2];
+
+/* Room of the calling thread, in one of two places, kept for its next call: fresh pages would cost more than the work done
+ * in them. */
+static float *scratch(int place, int64_t floats) {
+    if (kept_size[place] < floats) {
+        free(kept[place]);
+        kept[place] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
+        kept_size[place] = kept[place] ? floats : 0;
     }
-    return room;
+    return kept[place];
+}
+
+/* Frees what is too large to be kept. */
+static void give_back(int place) {
+    if (kept_size[place] > KEPT) {
+        free(kept[place]);
+        kept[place] = NULL;
+        kept_size[place] = 0;
+    }
 }
 
 ALWAYS_INLINE Quad four_columns(const float *weight, int64_t column, int64_t step, int64_t source) {
@@ -84,6 +95,15 @@ ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const flo
     }
 }
 
+/* Sums of a tile begin with the biases, the first row of a panel. */
+ALWAYS_INLINE void start(const float *panel, Vector sum[TILE_ROWS][2]) {
+    #pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) {
+        sum[r][0] = *(const Vector *)panel;
+        sum[r][1] = *(const Vector *)(panel + LANES);
+    }
+}
+
 /* Adds to the sums of a tile the products of its rows, of `depth` channels, with a panel. */
 ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, const float *panel, int64_t depth,
                               Vector sum[TILE_ROWS][2]) {
@@ -125,11 +145,7 @@ ALWAYS_INLINE void put_row(const float *sum, const float *shortcut, int64_t widt
 static void tile(const Product *p, const float *panel, int64_t group, int64_t first, int64_t rows, int64_t output,
                  int64_t width) {
     Vector sum[TILE_ROWS][2];
-    #pragma GCC unroll 16
-    for (int r = 0; r < TILE_ROWS; r++) {
-        sum[r][0] = *(const Vector *)panel;
-        sum[r][1] = *(const Vector *)(panel + LANES);
-    }
+    start(panel, sum);
     panel += PANEL;
     accumulate(p->x + first * p->stride_x + group * p->depth, p->stride_x, rows, panel, p->depth, sum);
     if (p->y)
@@ -168,7 +184,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
     const int64_t step = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL, size = (1 + step * depth) * PANEL;
     const int64_t in_strip = size < STRIP ? STRIP / size : 1, strips = (panels + in_strip - 1) / in_strip;
     const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
-    float *packed = scratch(groups * panels * size);
+    float *packed = scratch(0, groups * panels * size);
     if (!packed) return 1;
     #pragma omp parallel num_threads(threads)
     {
@@ -194,6 +210,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
                 }
             }
     }
+    give_back(0);
     return 0;
 }
 

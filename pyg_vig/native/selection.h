@@ -2,11 +2,11 @@
  *
  * Floats become integers of the same order. A limit that lets through k of them, or a few more, is found by counting
  * how many lie below a guess: passes that the compiler vectorises, and no branch depends on the data. What is let
- * through is short enough to be ranked by comparing all with all. Long rows go through block by block, and only what
+ * through is short enough to be ranked by comparing all with all. Long rows are offered piece by piece, and only what
  * undercuts the limit so far is kept.
  */
 
-enum { BLOCK = 1024, GLANCE = 64, GUESSES = 12, GROUP = 16 };
+enum { OFFER = 1024, WAITING = 512, GLANCE = 64, GUESSES = 12, GROUP = 16 };
 
 static const int32_t OUT = INT32_MAX, FARTHEST = INT32_MAX - 1; /* not a key; a NaN's */
 
@@ -93,61 +93,60 @@ static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k
     return kept;
 }
 
-/* The first k columns in the order of their keys; the room behind the n keys is overwritten. */
-static void put_in_order(int32_t *key, const int32_t *column, int64_t n, int64_t k, int64_t *out) {
+/* The first k columns, shifted, in the order of their keys; the room behind the n keys is overwritten. */
+static void put_in_order(int32_t *key, const int32_t *column, int64_t n, int64_t k, int64_t shift, int64_t *out) {
     const int64_t padded = fill_group(key, n);
-    int32_t *rank = key + padded;
+    int32_t *rank = key + padded, *order = rank + padded;
     int64_t total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        rank[i] = (int32_t)count_up_to(key, padded, key[i]) - 1;
-        total += rank[i];
+    for (int64_t first = 0; first < padded; first += GROUP) {
+        int32_t smaller[GROUP] = {0}, own[GROUP];
+        for (int lane = 0; lane < GROUP; lane++) own[lane] = key[first + lane];
+        for (int64_t j = 0; j < n; j++)
+            for (int lane = 0; lane < GROUP; lane++) smaller[lane] += key[j] < own[lane];
+        for (int lane = 0; lane < GROUP; lane++) rank[first + lane] = smaller[lane];
     }
-    for (int64_t i = 0; total > n * (n - 1) / 2 && i < n; i++) /* some are equal: those after come behind */
-        for (int64_t j = i + 1; j < n; j++) rank[i] -= key[j] == key[i];
-    for (int64_t i = 0; i < n; i++)
-        if (rank[i] < k) out[rank[i]] = column[i];
+    for (int64_t i = 0; i < n; i++) total += rank[i];
+    for (int64_t i = 0; total < n * (n - 1) / 2 && i < n; i++) /* some are equal: those after come behind */
+        for (int64_t j = 0; j < i; j++) rank[i] += key[j] == key[i];
+    for (int64_t i = 0; i < n; i++) order[rank[i]] = column[i];
+    for (int64_t j = 0; j < k; j++) out[j] = shift + order[j];
 }
 
+/* The choice among the columns of one row, offered bit by bit. */
 typedef struct {
-    const float *product; /* of every pair */
-    const float *base;    /* of every column, or NULL */
-    const float *bias;    /* of every pair, or NULL */
-    float factor;
-    int64_t itself; /* column of the row's own node, or -1 */
-    float own;      /* its distance */
-} Row;
+    int32_t *key, *column; /* of those that may be chosen, with room for choice_room(most) */
+    int64_t n;
+    int32_t limit; /* no larger key can be chosen any more */
+} Choice;
 
-static void keys_of(const Row *row, int64_t first, int64_t last, int32_t *key) {
-    const float *product = row->product, *base = row->base, *bias = row->bias;
-    const float factor = row->factor;
-    if (base && bias)
-        for (int64_t j = first; j < last; j++) key[j - first] = ordered(factor * product[j] + (base[j] + bias[j]));
-    else if (base || bias) {
-        const float *start = base ? base : bias;
-        for (int64_t j = first; j < last; j++) key[j - first] = ordered(factor * product[j] + start[j]);
-    } else
-        for (int64_t j = first; j < last; j++) key[j - first] = ordered(factor * product[j]);
-    if (row->itself >= first && row->itself < last) key[row->itself - first] = ordered(row->own);
+static int64_t choice_room(int64_t most) {
+    return 3 * most + WAITING + OFFER + 3 * GROUP;
 }
 
-/* `key` and `column` have room for 2 (`most` + BLOCK) entries. */
-static void smallest_of_row(const Row *row, int64_t columns, int64_t k, int64_t most, int32_t *key, int32_t *column,
-                            int32_t *guess, int64_t *out) {
-    int32_t fresh[GLANCE], limit = FARTHEST;
-    int64_t n = columns < BLOCK ? columns : BLOCK;
-    keys_of(row, 0, n, key);
-    for (int64_t j = 0; j < n; j++) column[j] = (int32_t)j;
-    for (int64_t first = n; first < columns; first += GLANCE) {
-        int64_t width = columns - first < GLANCE ? columns - first : GLANCE;
-        keys_of(row, first, first + width, fresh);
-        if (!count_up_to(fresh, fill_group(fresh, width), limit)) continue;
-        for (int64_t j = 0; j < width; j++) {
-            key[n] = fresh[j];
-            column[n] = (int32_t)(first + j);
-            n += fresh[j] <= limit;
+/* Distances of columns `first` to first + `width`, of at most OFFER. */
+static void offer(Choice *choice, const float *distance, int64_t first, int64_t width, int64_t k, int64_t most,
+                  int32_t *guess) {
+    int32_t *key = choice->key, *column = choice->column, fresh[GLANCE];
+    int64_t n = choice->n;
+    if (choice->limit == FARTHEST) { /* none yet */
+        for (int64_t j = 0; j < width; j++) key[n + j] = ordered(distance[j]);
+        for (int64_t j = 0; j < width; j++) column[n + j] = (int32_t)(first + j);
+        n += width;
+    } else
+        for (int64_t begin = 0; begin < width; begin += GLANCE) {
+            const int64_t glance = width - begin < GLANCE ? width - begin : GLANCE;
+            for (int64_t j = 0; j < glance; j++) fresh[j] = ordered(distance[begin + j]);
+            if (!count_up_to(fresh, fill_group(fresh, glance), choice->limit)) continue;
+            for (int64_t j = 0; j < glance; j++) {
+                key[n] = fresh[j];
+                column[n] = (int32_t)(first + begin + j);
+                n += fresh[j] <= choice->limit;
+            }
         }
-        if (n > most + BLOCK) n = keep_smallest(key, column, n, k, most, &limit, guess);
-    }
-    n = keep_smallest(key, column, n, k, most, &limit, guess);
-    put_in_order(key, column, n, k, out);
+    choice->n = n > most + WAITING ? keep_smallest(key, column, n, k, most, &choice->limit, guess) : n;
+}
+
+static void settle(Choice *choice, int64_t k, int64_t most, int32_t *guess, int64_t shift, int64_t *out) {
+    const int64_t n = keep_smallest(choice->key, choice->column, choice->n, k, most, &choice->limit, guess);
+    put_in_order(choice->key, choice->column, n, k, shift, out);
 }

@@ -96,7 +96,7 @@ def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("no neighbours")
 
     Path("network.pt2").write_text("before")
-    monkeypatch.setattr(knn_backends, "smallest", broken)
+    monkeypatch.setattr(knn_backends, "nearest", broken)
     with pytest.raises(RuntimeError, match="no neighbours"):
         export_model(small_network("vig"), "network.pt2")
     assert Path("network.pt2").read_text() == "before"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from pyg_vig.graph import KNNGraph, Layout, NeighborTable, knn_backends, knn_graph, knn_table
+from pyg_vig.graph import KNNGraph, Layout, NeighborTable, knn_backends, knn_graph, knn_table, nearest
 from tests.golden import load_case, uniform
 
 torch_cluster = pytest.param(
@@ -176,8 +176,13 @@ class TestBatches:
     @pytest.mark.parametrize("sizes", [[30, 30, 30], [60, 3, 5, 4, 3, 3, 3]])  # the second is not worth padding
     def test_ragged_search_pads_no_more_than_it_must(self, sizes, monkeypatch):
         held: list[int] = []
-        search = knn_backends.smallest
-        monkeypatch.setattr(knn_backends, "smallest", lambda d, k, **how: held.append(d.numel()) or search(d, k, **how))
+        search = knn_backends.nearest
+
+        def watched(sources, targets, k, **how):
+            held.append(len(sources) * sources.size(1) * targets.size(1))
+            return search(sources, targets, k, **how)
+
+        monkeypatch.setattr(knn_backends, "nearest", watched)
         batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         x = torch.randn(len(batch), 16, dtype=torch.float64)
         table = knn_table(x, 3, Layout.from_batch(batch))
@@ -193,14 +198,14 @@ class TestChunks:
         x, layout = torch.randn(5 * 20, 6, dtype=torch.float64), Layout.from_equal(5, 20)
         bias = torch.randn(20, 20, dtype=torch.float64) if with_bias else None
         whole = knn_table(x, 4, layout, loop=loop, bias=bias, backend="dense")
-        monkeypatch.setattr(knn_backends, "CHUNK", chunk)
+        monkeypatch.setattr(nearest, "CHUNK", chunk)
         assert torch.equal(knn_table(x, 4, layout, loop=loop, bias=bias, backend="dense").index, whole.index)
 
     def test_ragged_and_two_node_sets(self, monkeypatch):
         src, dst = torch.randn(30, 6, dtype=torch.float64), torch.randn(12, 6, dtype=torch.float64)
         batch = torch.arange(2).repeat_interleave(15), torch.arange(2).repeat_interleave(torch.tensor([5, 7]))
         whole = knn_graph((src, dst), 4, batch, backend="dense")
-        monkeypatch.setattr(knn_backends, "CHUNK", 35)
+        monkeypatch.setattr(nearest, "CHUNK", 35)
         assert torch.equal(knn_graph((src, dst), 4, batch, backend="dense"), whole)
 
 

@@ -8,117 +8,160 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pyg_vig.graph.nearest import smallest
+from pyg_vig.graph.nearest import directions, nearest
 from pyg_vig.native import native_kernels, serves
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-orders_ties = pytest.mark.skipif(not serves(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order")
-distances = arrays("float32", array_shapes(min_dims=3, max_dims=3, max_side=12), elements=finite)
+needs_kernel = pytest.mark.skipif(not serves(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order")
+distances = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=12), elements=finite)
+
+
+def choose(distance: torch.Tensor, k: int) -> torch.Tensor:
+    """The choice among given distances ``(N, M)``: all features are zero, so the bias alone counts."""
+    rows, columns = distance.shape
+    sources, targets = (distance.new_zeros(1, size, 1) for size in (columns, rows))
+    return nearest(sources, targets, k, bias=distance)[0]
 
 
 def check(distance: torch.Tensor, k: int) -> None:
     """The k smallest values, in increasing order, at distinct columns."""
-    index = smallest(distance, k)
+    index = choose(distance, k)
     assert index.dtype == torch.int64
-    assert index.shape == (*distance.shape[:-1], k)
+    assert index.shape == (len(distance), k)
     assert torch.equal(distance.gather(-1, index), distance.sort(-1).values[..., :k])
     assert bool((index.sort(-1).values.diff(dim=-1) > 0).all())
 
 
-@given(distances, st.data())
-def test_any_values(array, data):
-    distance = torch.from_numpy(array)
-    check(distance, data.draw(st.integers(1, distance.size(-1))))
+class TestChoice:
+    @given(distances, st.data())
+    def test_any_values(self, array, data):
+        distance = torch.from_numpy(array)
+        check(distance, data.draw(st.integers(1, distance.size(-1))))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+    @pytest.mark.parametrize("columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000])  # groups, offers
+    def test_random(self, columns, dtype):
+        distance = torch.randn(60, columns).to(dtype)
+        for k in {1, min(9, columns), min(300, columns)}:
+            check(distance, k)
+
+    @pytest.mark.parametrize("k", [1023, 1024, 1025, 3000])  # around the largest that the kernel takes
+    def test_many(self, k):
+        check(torch.randn(3, 3000), k)
+
+    @needs_kernel
+    @pytest.mark.parametrize("columns", [40, 3000])
+    def test_of_equals_the_lower_column_comes_first(self, columns):
+        distance = torch.randint(3, (100, columns)).float()
+        expected = distance.sort(dim=-1, stable=True).indices
+        for k in (1, 9, 30):
+            assert torch.equal(choose(distance, k), expected[..., :k])
+            assert torch.equal(choose(torch.ones_like(distance), k)[0], torch.arange(k))
+
+    @pytest.mark.parametrize("columns", [60, 2500])
+    @pytest.mark.parametrize("scale", [1e-38, 1.0, 1e38])
+    def test_values_of_all_sizes(self, columns, scale):
+        """Guesses that assume even spacing find nothing here; halves do."""
+        distance = torch.randn(40, columns).exp().pow(5) * torch.randn(40, columns).sign() * scale
+        distance[..., ::7] = torch.inf
+        distance[..., 1::11] = -torch.inf
+        check(distance.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf), 9)
+
+    @needs_kernel
+    def test_infinities_and_signed_zeros(self):
+        distance = torch.tensor([[torch.inf, 1.0, -torch.inf, -1.0, torch.inf]])
+        assert choose(distance, 5).tolist() == [[2, 3, 1, 0, 4]]
+        assert choose(torch.tensor([[0.0, -0.0, 0.0, -1.0]]), 3).tolist() == [[3, 0, 1]]
+        check(torch.tensor([[0.0, -0.0, 1e-45, -1e-45]]), 3)
+
+    @needs_kernel
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_nan_is_farthest(self, sign):
+        distance = torch.tensor([[torch.nan * sign, 2.0, torch.inf, torch.nan, 1.0]])
+        assert choose(distance, 4)[0, :3].tolist() == [4, 1, 2]
+        assert choose(torch.full((2, 3000), torch.nan), 3).tolist() == [[0, 1, 2]] * 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1100, 5000])  # groups, blocks, glances
-def test_random(columns, dtype):
-    distance = torch.randn(3, 20, columns).to(dtype)
-    for k in {1, min(9, columns), min(300, columns)}:
-        check(distance, k)
+class TestFormula:
+    @pytest.mark.parametrize("own", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("parts", [(), ("base",), ("bias",), ("base", "bias")])
+    @pytest.mark.parametrize(("rows", "columns"), [(20, 30), (7, 1500), (300, 1500)])
+    @pytest.mark.parametrize("cosine", [True, False])
+    def test_products_starts_and_the_node_itself(self, cosine, rows, columns, parts, own):
+        """Against PyTorch alone in float64, whose distances tell apart what float32 may not."""
+        sources, targets = torch.randn(3, columns, 24), torch.randn(3, rows, 24)
+        given = {"base": torch.randn(3, columns), "bias": torch.randn(rows, columns)}
+        options = {name: given[name] for name in parts}
+        found = nearest(sources, targets, 7, cosine=cosine, own=own, **options)
+        precise = {name: part.double() for name, part in options.items()}
+        expected = nearest(sources.double(), targets.double(), 7, cosine=cosine, own=own, **precise)
+        differs = found != expected
+        assert differs.double().mean() < 1e-3  # near ties
+        if math.isinf(own):
+            itself = found == torch.arange(rows).view(1, rows, 1)
+            assert bool(itself[..., 0].all() if own < 0 else not itself.any())
 
+    @pytest.mark.parametrize("channels", [1, 3, 64, 700])  # of the last few sources fill the cache
+    @pytest.mark.parametrize("columns", [5, 16, 17, 196, 2000])
+    def test_products_of_integers_are_exact(self, channels, columns):
+        sources, targets = (torch.randint(-2, 3, (2, size, channels)).float() for size in (columns, 50))
+        found = nearest(sources, targets, 5)
+        distance = -2 * torch.bmm(targets, sources.mT)
+        assert torch.equal(distance.gather(2, found), distance.sort(-1).values[..., :5])
 
-@pytest.mark.parametrize("k", [1023, 1024, 1025, 3000])  # around the largest that the kernel takes
-def test_many(k):
-    check(torch.randn(1, 3, 3000), k)
+    @needs_kernel
+    def test_directions(self):
+        """Rows without one are zeros, as in PyTorch."""
+        x = torch.randn(1, 30, 5)
+        x[0, 3], x[0, 7, 2], x[0, 8, 1], x[0, 9] = 0, torch.nan, torch.inf, 1e30
+        unit, _ = directions(x, x)
+        assert unit.isfinite().all()
+        assert torch.equal(unit[0, [3, 7, 8]], torch.zeros(3, 5))
+        found, expected = nearest(x, x, 4, cosine=True), nearest(unit, unit, 4)
+        product = torch.bmm(unit, unit.mT)
+        torch.testing.assert_close(product.gather(2, found), product.gather(2, expected))
 
+    def test_numbers_grow_from_graph_to_graph(self):
+        x = torch.randn(3, 10, 4)
+        first = torch.arange(3).view(3, 1, 1) * 10
+        for dtype in (torch.float32, torch.float64):
+            assert torch.equal(nearest(x.to(dtype), x.to(dtype), 3, step=10), nearest(x.to(dtype), x.to(dtype), 3) + first)
 
-@orders_ties
-@pytest.mark.parametrize("columns", [40, 3000])
-def test_of_equals_the_lower_column_comes_first(columns):
-    distance = torch.randint(3, (2, 50, columns)).float()
-    expected = distance.sort(dim=-1, stable=True).indices
-    for k in (1, 9, 30):
-        assert torch.equal(smallest(distance, k), expected[..., :k])
-        assert torch.equal(smallest(torch.ones_like(distance), k)[0, 0], torch.arange(k))
-
-
-@pytest.mark.parametrize("columns", [60, 2500])
-@pytest.mark.parametrize("scale", [1e-38, 1.0, 1e38])
-def test_values_of_all_sizes(columns, scale):
-    """Guesses that assume even spacing find nothing here; halves do."""
-    distance = torch.randn(1, 40, columns).exp().pow(5) * torch.randn(1, 40, columns).sign() * scale
-    distance[..., ::7] = torch.inf
-    distance[..., 1::11] = -torch.inf
-    check(distance.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf), 9)
-
-
-@orders_ties
-def test_infinities_and_signed_zeros():
-    distance = torch.tensor([[[torch.inf, 1.0, -torch.inf, -1.0, torch.inf]]])
-    assert smallest(distance, 5).tolist() == [[[2, 3, 1, 0, 4]]]
-    assert smallest(torch.tensor([[[0.0, -0.0, 0.0, -1.0]]]), 3).tolist() == [[[3, 0, 1]]]
-    check(torch.tensor([[[0.0, -0.0, 1e-45, -1e-45]]]), 3)
-
-
-@orders_ties
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_nan_is_farthest(sign):
-    distance = torch.tensor([[[torch.nan * sign, 2.0, torch.inf, torch.nan, 1.0]]])
-    assert smallest(distance, 4)[0, 0, :3].tolist() == [4, 1, 2]
-    assert smallest(torch.full((1, 2, 3000), torch.nan), 3).tolist() == [[[0, 1, 2]] * 2]
-
-
-@pytest.mark.parametrize("own", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("parts", [(), ("base",), ("bias",), ("base", "bias")])
-@pytest.mark.parametrize("columns", [30, 1500])
-def test_the_formula(parts, own, columns):
-    """Products, starts and the node itself; against PyTorch alone, where distances are too different to tie."""
-    product = torch.randn(3, 20, columns)
-    given = {"base": torch.randn(3, columns), "bias": torch.randn(20, columns)}
-    options = {name: given[name] for name in parts} | {"factor": -2.0, "diagonal": 5, "own": own}
-    with native_kernels(False):
-        expected = smallest(product, 7, **options)
-    assert torch.equal(smallest(product, 7, **options), expected)
-    if math.isinf(own):
-        itself = expected == torch.arange(5, 25).view(1, 20, 1)
-        assert bool(itself[..., 0].all() if own < 0 else not itself.any())
+    @needs_kernel
+    def test_kernel_and_pytorch_agree(self):
+        x = torch.randn(4, 196, 48)
+        with native_kernels(False):
+            expected = nearest(x, x, 9, cosine=True)
+        assert (nearest(x, x, 9, cosine=True) != expected).double().mean() < 1e-3
 
 
 def test_transposed_memory():
-    check(torch.randn(4, 6, 30).transpose(1, 2), 3)
+    x = torch.randn(4, 6, 30).transpose(1, 2)
+    assert torch.equal(nearest(x, x, 3), nearest(x.contiguous(), x.contiguous(), 3))
 
 
-def test_no_rows():
-    assert smallest(torch.empty(2, 0, 5), 2).shape == (2, 0, 2)
+def test_no_rows_and_no_channels():
+    assert nearest(torch.empty(2, 5, 3), torch.empty(2, 0, 3), 2).shape == (2, 0, 2)
+    assert nearest(torch.empty(2, 5, 0), torch.empty(2, 4, 0), 2).shape == (2, 4, 2)
 
 
-def test_threads_change_nothing():
-    product = torch.randn(4, 100, 200)
-    expected = smallest(product, 9)
+@pytest.mark.parametrize("shape", [(4, 200, 16), (1, 1500, 8)])
+def test_threads_change_nothing(shape):
+    x = torch.randn(shape)
+    expected = nearest(x, x, 9)
     torch.set_num_threads(2)
     try:
-        assert torch.equal(smallest(product, 9), expected)
+        assert torch.equal(nearest(x, x, 9), expected)
     finally:
         torch.set_num_threads(1)
 
 
 def test_compiled_equals_eager():
-    distance = torch.randn(2, 7, 30)
-    compiled = torch.compile(smallest, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(distance, 4), smallest(distance, 4))
+    x = torch.randn(2, 30, 7)
+    compiled = torch.compile(nearest, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x, x, 4, cosine=True), nearest(x, x, 4, cosine=True))
 
 
 def test_operator_contract():
-    torch.library.opcheck(torch.ops.pyg_vig.smallest, (torch.randn(2, 4, 20), 3, -2.0, None, None, 0, math.nan))
+    x = torch.randn(2, 20, 4)
+    torch.library.opcheck(torch.ops.pyg_vig.nearest_in_graphs, (x, x, 3, None, None, False, math.nan, 0))
