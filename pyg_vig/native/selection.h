@@ -39,6 +39,15 @@ static int64_t count_up_to(const int32_t *key, int64_t n, int32_t limit) {
     return total;
 }
 
+static int any_up_to(const float *distance, int64_t n, float limit) {
+    int found = 0;
+    if (n == GLANCE) /* a constant, for the compiler */
+        for (int64_t j = 0; j < GLANCE; j++) found |= distance[j] <= limit;
+    else
+        for (int64_t j = 0; j < n; j++) found |= distance[j] <= limit;
+    return found;
+}
+
 /* A limit that at least k keys reach, and `within` keys: at most `most` of the more than k, unless some are equal. The
  * search begins at the limit of the row before, which is often near. */
 static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most, int32_t guess, int64_t *within) {
@@ -135,8 +144,8 @@ static void offer(Choice *choice, const float *distance, int64_t first, int64_t 
     } else
         for (int64_t begin = 0; begin < width; begin += GLANCE) {
             const int64_t glance = width - begin < GLANCE ? width - begin : GLANCE;
+            if (!any_up_to(distance + begin, glance, value_of(choice->limit))) continue;
             for (int64_t j = 0; j < glance; j++) fresh[j] = ordered(distance[begin + j]);
-            if (!count_up_to(fresh, fill_group(fresh, glance), choice->limit)) continue;
             for (int64_t j = 0; j < glance; j++) {
                 key[n] = fresh[j];
                 column[n] = (int32_t)(first + begin + j);
