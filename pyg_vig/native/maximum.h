@@ -4,47 +4,62 @@
  * channels stay in registers while the neighbours pass.
  */
 
-enum { NAME(CHUNK) = 256 / sizeof(T) };
+typedef T NAME(Rows) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+typedef INDEX NAME(Places) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+enum { NAME(WIDE) = VECTOR_BYTES / sizeof(T), NAME(CHUNK) = 4 }; /* entries of a vector, vectors of a chunk */
 
 /* A NaN is largest; of equals the first neighbour's wins. */
 static inline int NAME(beats)(T challenger, T best) {
     return !(challenger <= best) & (best == best);
 }
 
-ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64_t *src, int64_t degree, int64_t width,
-                                       T *out) {
-    T best[NAME(CHUNK)];
-    for (int64_t c = 0; c < width; c++) best[c] = x[src[0] * channels + c];
-    for (int64_t j = 1; j < degree; j++) {
-        const T *row = x + src[j] * channels;
-        #pragma omp simd
-        for (int64_t c = 0; c < width; c++) best[c] = NAME(beats)(row[c], best[c]) ? row[c] : best[c];
-    }
-    for (int64_t c = 0; c < width; c++) out[c] = best[c];
-}
-
-ALWAYS_INLINE void NAME(winner_chunk)(const T *x, int64_t channels, const int64_t *src, int64_t degree, int64_t width,
-                                      T *out, int32_t *winner) {
-    T best[NAME(CHUNK)];
-    int32_t from[NAME(CHUNK)];
-    for (int64_t c = 0; c < width; c++) {
-        best[c] = x[src[0] * channels + c];
-        from[c] = (int32_t)src[0];
+/* Of `vectors` vectors of channels, the largest among the neighbours, and where it comes from unless `winner` is NULL. */
+ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64_t *src, int64_t degree, int vectors,
+                                       T *out, int32_t *winner) {
+    NAME(Rows) best[NAME(CHUNK)];
+    NAME(Places) from[NAME(CHUNK)];
+    #pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        best[v] = *(const NAME(Rows) *)(x + src[0] * channels + v * NAME(WIDE));
+        from[v] = (INDEX)src[0] - (NAME(Places)){0};
     }
     for (int64_t j = 1; j < degree; j++) {
         const T *row = x + src[j] * channels;
-        const int32_t source = (int32_t)src[j];
-        #pragma omp simd
-        for (int64_t c = 0; c < width; c++) {
-            int wins = NAME(beats)(row[c], best[c]);
-            best[c] = wins ? row[c] : best[c];
-            from[c] = wins ? source : from[c];
+        const NAME(Places) source = (INDEX)src[j] - (NAME(Places)){0};
+        #pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            const NAME(Rows) challenger = *(const NAME(Rows) *)(row + v * NAME(WIDE));
+            const NAME(Places) wins = ~(challenger <= best[v]) & (best[v] == best[v]);
+            best[v] = (NAME(Rows))((wins & (NAME(Places))challenger) | (~wins & (NAME(Places))best[v]));
+            if (winner) from[v] = (wins & source) | (~wins & from[v]);
         }
     }
-    for (int64_t c = 0; c < width; c++) {
-        out[c] = best[c];
-        winner[c] = from[c];
+    #pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        *(NAME(Rows) *)(out + v * NAME(WIDE)) = best[v];
+        if (winner)
+            for (int lane = 0; lane < NAME(WIDE); lane++) winner[v * NAME(WIDE) + lane] = (int32_t)from[v][lane];
     }
+}
+
+/* The same of a single channel. */
+static void NAME(largest_entry)(const T *x, int64_t channels, const int64_t *src, int64_t degree, T *out,
+                                int32_t *winner) {
+    int64_t from = src[0];
+    for (int64_t j = 1; j < degree; j++)
+        if (NAME(beats)(x[src[j] * channels], x[from * channels])) from = src[j];
+    *out = x[from * channels];
+    if (winner) *winner = (int32_t)from;
+}
+
+ALWAYS_INLINE void NAME(largest_row)(const T *x, int64_t channels, const int64_t *src, int64_t degree, T *out,
+                                     int32_t *winner) {
+    int64_t c = 0;
+    for (; c + NAME(CHUNK) * NAME(WIDE) <= channels; c += NAME(CHUNK) * NAME(WIDE))
+        NAME(largest_chunk)(x + c, channels, src, degree, NAME(CHUNK), out + c, winner ? winner + c : NULL);
+    for (; c + NAME(WIDE) <= channels; c += NAME(WIDE))
+        NAME(largest_chunk)(x + c, channels, src, degree, 1, out + c, winner ? winner + c : NULL);
+    for (; c < channels; c++) NAME(largest_entry)(x + c, channels, src, degree, out + c, winner ? winner + c : NULL);
 }
 
 /* Rows (num_dst, channels) of maxima and, unless `winner` is NULL, of the sources that they come from. Returns how many
@@ -65,16 +80,8 @@ int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64
             for (int64_t c = 0; from && c < channels; c++) from[c] = -1;
             continue;
         }
-        for (int64_t c = 0; c < channels; c += NAME(CHUNK)) {
-            int64_t width = channels - c;
-            if (width >= NAME(CHUNK)) { /* a constant, for the compiler */
-                if (from) NAME(winner_chunk)(x + c, channels, src + first, count, NAME(CHUNK), best + c, from + c);
-                else NAME(largest_chunk)(x + c, channels, src + first, count, NAME(CHUNK), best + c);
-            } else {
-                if (from) NAME(winner_chunk)(x + c, channels, src + first, count, width, best + c, from + c);
-                else NAME(largest_chunk)(x + c, channels, src + first, count, width, best + c);
-            }
-        }
+        if (from) NAME(largest_row)(x, channels, src + first, count, best, from);
+        else NAME(largest_row)(x, channels, src + first, count, best, NULL);
     }
     return lost;
 }
@@ -97,4 +104,5 @@ void NAME(scatter_winners)(const T *grad, const int32_t *winner, int64_t num_dst
 }
 
 #undef T
+#undef INDEX
 #undef NAME

@@ -6,11 +6,9 @@
  */
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, TILE_ROWS = 12 }; /* 24 sums, in 32 registers */
-#elif defined(__AVX__)
-enum { VECTOR_BYTES = 32, TILE_ROWS = 6 }; /* 12, in 16 */
+enum { TILE_ROWS = 12 }; /* 24 sums, in 32 registers */
 #else
-enum { VECTOR_BYTES = 16, TILE_ROWS = 6 };
+enum { TILE_ROWS = 6 }; /* 12, in 16 or more */
 #endif
 enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 48 << 10, KEPT = 4 << 20 /* floats */ };
 
