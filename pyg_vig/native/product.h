@@ -10,7 +10,7 @@ enum { TILE_ROWS = 12 }; /* 24 sums, in 32 registers */
 #else
 enum { TILE_ROWS = 6 }; /* 12, in 16 or more */
 #endif
-enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 48 << 10, KEPT = 4 << 20 /* floats */ };
+enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, KEPT = 4 << 20 /* floats */ };
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
