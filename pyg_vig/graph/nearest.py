@@ -83,7 +83,8 @@ def _choose(
 
 torch.library.define(  # for compilers; by hand, since `custom_op` adds tens of microseconds to a call
     "pyg_vig::nearest_in_graphs",
-    "(Tensor sources, Tensor targets, SymInt k, Tensor? base, Tensor? bias, bool cosine, float own, SymInt step) -> Tensor",
+    "(Tensor sources, Tensor targets, SymInt k, Tensor? base, Tensor? bias, bool cosine, float own, SymInt step)"
+    " -> Tensor",
 )
 torch.library.impl("pyg_vig::nearest_in_graphs", "CPU", _choose)
 

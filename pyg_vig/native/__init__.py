@@ -43,13 +43,16 @@ _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 def serves(x: Tensor) -> bool:
     """Whether the kernels run on ``x``, building them if they are not built yet. (Not to be asked by compilers.)
 
+    They do not where a mode watches PyTorch's operators, such as a counter of FLOPs: it would not see them.
+
     Example:
         >>> import torch
         >>> from pyg_vig.native import serves
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    return native_kernels.on and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
+    wanted = native_kernels.on and not torch._C._len_torch_dispatch_stack()
+    return wanted and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
 
 
 def nearest(

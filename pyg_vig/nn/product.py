@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 
-_MKLDNN: Any = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
-ONEDNN: Any = getattr(_MKLDNN, "_linear_pointwise", None)  # PyTorch's operator, where the build has it
 IDENTITY = nn.Identity()  # one for all layers without an activation
 _NATIVE_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
@@ -28,10 +26,9 @@ def product(
 ) -> Tensor:
     r"""Rows times weights and what stands around it, :math:`\sigma(s \odot X W^\top + b) + R`.
 
-    In inference, in float32 on a CPU, it is one kernel in C (:mod:`pyg_vig.native`). In training there, oneDNN
-    multiplies, which takes a tenth to a third less time than PyTorch's BLAS library where that is MKL and the processor
-    AMD's. All other cases (devices, types, exported files, function transforms, modes that watch operators) are plain
-    PyTorch.
+    In float32 on a CPU it is one kernel in C (:mod:`pyg_vig.native`), which takes less time than PyTorch's libraries do
+    for the bare product; where gradients are recorded, activation and shortcut follow it. All other cases (devices,
+    types, exported files, function transforms, modes that watch operators) are plain PyTorch.
 
     Args:
         x: rows ``(N, in_channels)``, or a pair of them whose channels alternate, :math:`x_0, y_0, x_1, y_1, \ldots`, as
@@ -52,15 +49,29 @@ def product(
     """
     act = IDENTITY if act is None else act
     rows = x if isinstance(x, tuple) else (x,)
-    if not has_kernel(rows, weight, groups) or _records(*rows, weight, bias, scale, shortcut):
+    if not has_kernel(rows, weight, groups):
         out = act(_plainly(rows, weight, bias, groups, scale))
-        return out if shortcut is None else shortcut + out
-    name, other = _native_name(act), None if len(rows) == 1 else rows[1]
-    multiply = torch.ops.pyg_vig.product if torch.compiler.is_compiling() else native.linear
-    if name is not None:
-        return multiply(rows[0], other, weight, bias, scale, groups, name, shortcut)
-    out = act(multiply(rows[0], other, weight, bias, scale, groups, "none", None))
+    elif _records(*rows, weight, bias, scale, shortcut):
+        weight = weight if scale is None else weight * scale.unsqueeze(1)
+        out = act(_Product.apply(rows[0], rows[1] if len(rows) == 2 else None, weight, bias, groups))
+    elif (name := _native_name(act)) is not None:
+        return _multiply(rows, weight, bias, scale, groups, name, shortcut)
+    else:
+        out = act(_multiply(rows, weight, bias, scale, groups))
     return out if shortcut is None else shortcut + out
+
+
+def _multiply(
+    rows: tuple[Tensor, ...],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    scale: Tensor | None = None,
+    groups: int = 1,
+    act: str = "none",
+    shortcut: Tensor | None = None,
+) -> Tensor:
+    kernel = torch.ops.pyg_vig.product if torch.compiler.is_compiling() else native.linear
+    return kernel(rows[0], rows[1] if len(rows) == 2 else None, weight, bias, scale, groups, act, shortcut)
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, act: nn.Module | None = None) -> Tensor:
@@ -104,19 +115,14 @@ def _native_name(act: nn.Module) -> str | None:
 
 
 def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> bool:
-    """Whether the kernel in C multiplies these, right now, if no gradients are recorded."""
-    fits = all(part.dim() == 2 for part in rows) and len(rows) * rows[0].size(1) == groups * weight.size(1)
-    return fits and _kernel_serves(rows[0], weight) and is_plain(rows[-1], weight)
+    """Whether the kernel in C multiplies these, right now: float32 on a CPU, and nobody needs to look inside."""
+    if any(part.dim() != 2 for part in rows) or rows[0].size(1) % groups:
+        return False
+    return len(rows) * rows[0].size(1) == groups * weight.size(1) and all(_kernel_serves(part, weight) for part in rows)
 
 
 def _kernel_serves(x: Tensor, weight: Tensor) -> bool:
     return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
-
-
-def has_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN multiplies these, right now: matrices of float32 on a CPU, and nobody needs to look inside."""
-    fits = x.dim() == 2 and x.size(1) == weight.size(1)
-    return fits and ONEDNN is not None and bool(torch.backends.mkldnn.enabled) and is_plain(x, weight)
 
 
 def is_plain(x: Tensor, weight: Tensor) -> bool:
@@ -130,7 +136,6 @@ def is_plain(x: Tensor, weight: Tensor) -> bool:
         and type(weight) in (Tensor, nn.Parameter)
         and x.numel() > 0
         and not torch.jit.is_tracing()
-        and not torch._C._len_torch_dispatch_stack()  # a mode that watches operators, such as a counter of FLOPs
         and not torch._C._are_functorch_transforms_active()
         and torch.autograd.forward_ad._current_level < 0
     )
@@ -141,61 +146,22 @@ def _plainly(
 ) -> Tensor:
     if scale is not None:
         weight = weight * scale.unsqueeze(1)
-    if len(rows) == 1:
-        return _in_groups(rows[0], weight, bias, groups)
-    x, y = rows
-    if weight.size(1) % 2:  # a group of odd width shares no pair evenly
-        return _in_groups(torch.stack([x, y], dim=-1).flatten(1), weight, bias, groups)
-    # Interleaving the rows is slow: the columns of the weight are reordered, and the rows joined in blocks.
-    pairs = torch.cat([_apart(x, groups), _apart(y, groups)], dim=2)
-    return _in_groups(pairs, weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1), bias, groups)
-
-
-def _in_groups(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """Of rows ``(N, in_channels)``, or with the groups of their channels apart, ``(groups, N, in_channels / groups)``."""
+    x = rows[0] if len(rows) == 1 else torch.stack(rows, dim=-1).flatten(1)
     if groups == 1:
-        return _multiply(x.squeeze(0) if x.dim() == 3 else x, weight, bias)
-    rows = x if x.dim() == 3 else _apart(x, groups)
-    parts, weights = rows.unbind(), weight.view(groups, -1, weight.size(1))
-    if has_onednn(parts[0], weight):
-        biases = [None] * groups if bias is None else bias.chunk(groups)
-        return torch.cat([_multiply(*part) for part in zip(parts, weights, biases, strict=True)], dim=1)
-    weights = weights.mT  # (G, in / G, out / G)
-    out = torch.bmm(rows, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), rows, weights)
+        return F.linear(x, weight, bias)
+    parts = x.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N, in / G)
+    weights = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
+    out = torch.bmm(parts, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), parts, weights)
     return out.transpose(0, 1).flatten(1)
 
 
-def _apart(x: Tensor, groups: int) -> Tensor:
-    """The channels of every group on their own, ``(N, C) -> (groups, N, C / groups)``."""
-    return x.unflatten(1, (groups, -1)).transpose(0, 1)
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not has_onednn(x, weight):
-        return F.linear(x, weight, bias)
-    return _OneDNNProduct.apply(x, weight, bias) if _records(x, weight, bias) else _onednn(x, weight, bias)
-
-
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not (weight.is_contiguous() or weight.mT.is_contiguous()):
-        weight = weight.contiguous()  # of strided weights oneDNN has no fast kernel: a thousand times the time
-    if torch.compiler.is_compiling():
-        return torch.ops.pyg_vig.linear(x, weight, bias)
-    return ONEDNN(x, weight, bias, "none", [], "none")
-
-
-# The same for compilers, which ask more of PyTorch's own operator than that the product be taken, and the kernels, which
-# they hold as operators. (By hand, since `custom_op` adds tens of microseconds to a call.)
-torch.library.define("pyg_vig::linear", "(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+# For compilers, which hold the kernels as operators. (By hand, since `custom_op` adds tens of microseconds to a call.)
 torch.library.define(
     "pyg_vig::product",
-    "(Tensor x, Tensor? y, Tensor weight, Tensor? bias, Tensor? scale, SymInt groups, str act, Tensor? shortcut) -> Tensor",
+    "(Tensor x, Tensor? y, Tensor weight, Tensor? bias, Tensor? scale, SymInt groups, str act, Tensor? shortcut)"
+    " -> Tensor",
 )
 torch.library.define("pyg_vig::activate", "(Tensor x, str act) -> Tensor")
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return _onednn(x, weight, bias) if x.numel() else x.new_zeros(x.size(0), weight.size(0))
 
 
 def _product(
@@ -220,14 +186,8 @@ def _activate(x: Tensor, act: str) -> Tensor:
     return x.clone() if act == "none" else getattr(F, act)(x)
 
 
-torch.library.impl("pyg_vig::linear", "CPU", _linear)
 torch.library.impl("pyg_vig::product", "CPU", _product)
 torch.library.impl("pyg_vig::activate", "CPU", _activate)
-
-
-@torch.library.register_fake("pyg_vig::linear")
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(x.size(0), weight.size(0))
 
 
 @torch.library.register_fake("pyg_vig::product")
@@ -240,20 +200,31 @@ def _(x: Tensor, act: str) -> Tensor:
     return torch.empty_like(x)
 
 
-class _OneDNNProduct(torch.autograd.Function):
-    """Product that gradients pass; its backward is made of differentiable products, so that it has one of its own."""
+class _Product(torch.autograd.Function):
+    """The product that gradients pass. Its backward, made of differentiable products, has one of its own."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _onednn(x, weight, bias)
+    def forward(ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        ctx.save_for_backward(x, weight, y)
+        ctx.groups = groups
+        return _multiply((x,) if y is None else (x, y), weight, bias, groups=groups)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return (
-            _multiply(grad, weight.t(), None) if wanted[0] else None,
-            grad.t() @ x if wanted[1] else None,
-            grad.sum(0) if wanted[2] else None,
+        (x, weight, y), groups, wanted = ctx.saved_tensors, ctx.groups, ctx.needs_input_grad
+        rows = (x,) if y is None else (x, y)
+        grad_weight = _weight_gradient(grad, rows, groups) if wanted[2] else None
+        of_rows = weight.view(groups, weight.size(0) // groups, -1, len(rows)).unbind(3)  # (G, out / G, in / G)
+        del x, y, rows  # made again for the weight, perhaps: they need not wait for what follows
+        grad_x, grad_y = (
+            product(grad, part.mT.flatten(0, 1), groups=groups) if needed else None
+            for part, needed in zip((*of_rows, None)[:2], wanted, strict=False)
         )
+        return grad_x, grad_y, grad_weight, grad.sum(0) if wanted[3] else None, None
+
+
+def _weight_gradient(grad: Tensor, rows: tuple[Tensor, ...], groups: int) -> Tensor:
+    """Of every group the product of gradient and rows; the columns of a pair alternate."""
+    grads = grad.unflatten(1, (groups, -1)).permute(1, 2, 0)  # (G, out / G, N)
+    parts = [torch.bmm(grads, part.unflatten(1, (groups, -1)).transpose(0, 1)) for part in rows]
+    return torch.stack(parts, dim=-1).flatten(2).flatten(0, 1) if len(parts) == 2 else parts[0].flatten(0, 1)

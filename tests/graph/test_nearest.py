@@ -125,7 +125,9 @@ class TestFormula:
         x = torch.randn(3, 10, 4)
         first = torch.arange(3).view(3, 1, 1) * 10
         for dtype in (torch.float32, torch.float64):
-            assert torch.equal(nearest(x.to(dtype), x.to(dtype), 3, step=10), nearest(x.to(dtype), x.to(dtype), 3) + first)
+            assert torch.equal(
+                nearest(x.to(dtype), x.to(dtype), 3, step=10), nearest(x.to(dtype), x.to(dtype), 3) + first
+            )
 
     @needs_kernel
     def test_kernel_and_pytorch_agree(self):
