@@ -9,6 +9,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.remake import add
 
 
 class FFN(nn.Module):
@@ -56,4 +57,4 @@ class FFN(nn.Module):
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        return x + self.drop_path(self.layer_scale(self.fc2(self.fc1(x, self.act))), layout)
+        return add(x, self.drop_path(self.layer_scale(self.fc2(self.fc1(x, self.act))), layout))

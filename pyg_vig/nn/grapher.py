@@ -14,6 +14,7 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.remake import add, forget
 
 
 class Grapher(nn.Module):
@@ -119,14 +120,15 @@ class Grapher(nn.Module):
         adjacency = self.graph(nodes, layouts)
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
         x = self.fc2(self.conv(nodes, adjacency, **edges))
-        return shortcut + self.drop_path(self.layer_scale(x), layout)
+        return add(shortcut, self.drop_path(self.layer_scale(x), layout))
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""
         if self.reduction == 1:
             return x, layout
         pooled_layout = layout.pooled(self.reduction)
-        pooled, _ = to_nodes(F.avg_pool2d(to_map(x, layout), self.reduction, self.reduction))
+        nodes = to_map(x, layout)
+        pooled, _ = to_nodes(forget(nodes, F.avg_pool2d(nodes, self.reduction, self.reduction), "self"))
         return (pooled, x), (pooled_layout, layout)
 
 

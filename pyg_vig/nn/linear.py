@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.norm import fold, is_foldable, norm_resolver
-from pyg_vig.nn.product import IDENTITY, has_onednn, product
+from pyg_vig.nn.product import IDENTITY, grouped_product, has_onednn, product
+from pyg_vig.nn.remake import remember
 
 
 class GroupedLinear(nn.Linear):
@@ -68,6 +70,8 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, 
     if groups == 1:
         return product(x.squeeze(0) if x.dim() == 3 else x, weight, bias, act)
     rows = x if x.dim() == 3 else apart(x, groups)
+    if (recorded := grouped_product(rows, weight, bias)) is not None:
+        return recorded if act is None else act(recorded)
     parts, weights = rows.unbind(), weight.view(groups, -1, weight.size(1))
     if has_onednn(parts[0], weight):
         biases = [None] * groups if bias is None else bias.chunk(groups)
@@ -203,5 +207,10 @@ class PairUpdate(NodeUpdate):
         groups, weight = self.linear.groups, self.linear.weight
         if weight.size(1) % 2:  # a group of odd width shares no pair evenly
             return self._apply_with(torch.stack([x, y], dim=-1).flatten(1), weight, self.act)
-        pairs = torch.cat([apart(x, groups), apart(y, groups)], dim=2)
+        pairs = remember(_side_by_side(groups, x, y), partial(_side_by_side, groups), x, y)
         return self._apply_with(pairs, weight.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1), self.act)
+
+
+def _side_by_side(groups: int, x: Tensor, y: Tensor) -> Tensor:
+    """Every group's share of the two, ``(groups, N, 2 * channels / groups)``."""
+    return torch.cat([apart(x, groups), apart(y, groups)], dim=2)

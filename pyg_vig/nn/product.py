@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from pyg_vig.nn.remake import forget
+
 _MKLDNN: Any = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
 # PyTorch's operators, where the build has them.
 ONEDNN: Any = getattr(_MKLDNN, "_linear_pointwise", None)
@@ -42,10 +44,23 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, act: nn.Modul
     if not has_onednn(x, weight):
         return act(F.linear(x, weight, bias))
     if _records(x, weight, bias):
-        return act(_OneDNNProduct.apply(x, weight, bias))
+        return act(forget(x, _OneDNNProduct.apply(x, weight, bias), "tensors"))
     if not _joins(act):
         return act(_onednn(x, weight, bias))
     return _onednn(x, weight, bias, _ONEDNN_NAMES[type(act)], getattr(act, "approximate", "none"))
+
+
+def grouped_product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """Products of groups of channels, side by side, where :func:`product` would record them one by one; else ``None``.
+
+    Args:
+        rows: the groups apart, ``(groups, N, in_channels / groups)``.
+        weight: ``(out_channels, in_channels / groups)``.
+        bias: ``(out_channels,)``.
+    """
+    if torch.compiler.is_compiling() or not (_records(rows, weight, bias) and has_onednn(rows[0], weight)):
+        return None
+    return forget(rows, _OneDNNProducts.apply(rows, weight, bias), "tensors")
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, act: nn.Module | None = None) -> Tensor:
@@ -146,13 +161,33 @@ class _OneDNNProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return (
-            product(grad, weight.t()) if wanted[0] else None,
-            grad.t() @ x if wanted[1] else None,
-            grad.sum(0) if wanted[2] else None,
+        (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        grad_weight = grad.t() @ x if wanted[1] else None
+        del x  # made again, it need not wait for what follows
+        grad_x = product(grad, weight.t()) if wanted[0] else None
+        return grad_x, grad_weight, grad.sum(0) if wanted[2] else None
+
+
+class _OneDNNProducts(torch.autograd.Function):
+    """The same of several groups of channels, which keep what they are made of as one matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        groups = len(rows)
+        biases = [None] * groups if bias is None else bias.chunk(groups)
+        return torch.cat([_onednn(*part) for part in zip(rows, weight.chunk(groups), biases, strict=True)], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (rows, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        grads, weights = grad.chunk(len(rows), dim=1), weight.chunk(len(rows))
+        grad_weight = (
+            torch.cat([part.t() @ other for part, other in zip(grads, rows, strict=True)]) if wanted[1] else None
         )
+        del rows
+        parts = [product(part, other.t()) for part, other in zip(grads, weights, strict=True)] if wanted[0] else []
+        return torch.stack(parts) if parts else None, grad_weight, grad.sum(0) if wanted[2] else None
 
 
 if ONEDNN_CONVOLUTION is not None and ONEDNN_CONVOLUTION not in flop_registry:
