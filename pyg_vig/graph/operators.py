@@ -59,7 +59,7 @@ class LargestNeighbor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
         best, winner = largest(x, src, ptr, num_dst)
-        ctx.save_for_backward(winner)
+        ctx.save_for_backward(winner.short() if x.size(0) <= torch.iinfo(torch.int16).max else winner)
         ctx.num_src = x.size(0)
         return best
 

@@ -36,6 +36,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 }
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in C by number
 DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
+_ROOM = 64  # entries
 _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
 _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 
@@ -186,7 +187,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
         eps: added to the variance.
         act: one of :data:`DIFFERENTIABLE`.
     """
-    x, out, coefficients = x.contiguous(), x.new_empty(x.shape), x.new_empty(4, x.size(1))
+    x, out, coefficients = x.contiguous(), _with_room(x), x.new_empty(4, x.size(1))
     affine = [_as(part, torch.float32) for part in (weight, bias)]
     failed = _kernel("batch_norm")(
         _at(x),
@@ -208,7 +209,7 @@ def batch_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of rows, weight and bias of :func:`batch_norm`."""
     x, grad = x.contiguous(), _as(grad, torch.float32)
-    gradients = torch.empty_like(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
+    gradients = _with_room(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
     failed = _kernel("batch_norm_backward")(
         _at(x),
         _at(grad),
@@ -235,6 +236,16 @@ def _kernel(name: str, dtype: torch.dtype | None = None) -> Callable[..., int]:
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What the kernels read: whole, in order, and of the type that they take it for."""
     return x.to(dtype).contiguous()
+
+
+def _with_room(x: Tensor) -> Tensor:
+    """Rows like those of ``x``, uninitialised, in memory with some bytes more.
+
+    To place a matrix, glibc looks for room of its size and about a hundred bytes, so that none fits where one of the
+    same size was freed. In training a temporary result's place is to serve the next layer, or half the heap is gaps.
+    """
+    storage = x.new_empty(x.numel() + _ROOM).untyped_storage()
+    return x.new_empty(0).set_(storage, 0, x.shape, (x.size(1), 1))
 
 
 def _at(x: Tensor | None) -> int | None:

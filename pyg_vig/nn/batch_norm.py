@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias, TypeGuard
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.nn.product import is_plain
+from pyg_vig.nn.remake import remember
 
 aten = torch.ops.aten
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
@@ -34,8 +36,8 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     r"""Normalise the rows by their own statistics and activate them, :math:`\sigma(\mathrm{BN}(X + o))`.
 
     An offset, the bias of the layer before, is lost on the output: it moves the running mean and nothing else, and its
-    gradient is zero. So it need not be added. Between the two nothing is kept for the way back: the activation's slope
-    is computed once more from ``x``.
+    gradient is zero. So it need not be added. For the way back nothing but ``x`` is kept: the activation's slope is
+    computed once more from it, and so is the output for whoever needs it (:mod:`pyg_vig.nn.remake`).
 
     Args:
         x: rows ``(N, C)``, float32 on a CPU.
@@ -48,10 +50,18 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     """
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
-    run = _opaque if torch.compiler.is_compiling() else _Normalize.apply
-    out, coefficients = run(x, norm.weight, norm.bias, norm.eps, _ACTIVATIONS[type(act)])
+    x = x if offset is None else _WithZeroGradient.apply(x, offset)
+    run, options = _opaque if torch.compiler.is_compiling() else _Normalize.apply, (norm.eps, _ACTIVATIONS[type(act)])
+    out, coefficients = run(x, norm.weight, norm.bias, *options)
     _move(norm, coefficients.detach(), offset, x.size(0))
-    return out if offset is None else _WithZeroGradient.apply(out, offset)
+    if not out.requires_grad:
+        return out
+    weight, bias = norm.weight.detach().clone(), coefficients[3]  # copies: parameters may be elsewhere by then (FSDP)
+    return remember(out, partial(_again, *options), x, weight, bias)
+
+
+def _again(eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _forward(x, weight, bias, eps, act)[0]
 
 
 @torch.no_grad()
@@ -149,12 +159,12 @@ class _Normalize(torch.autograd.Function):
 
 
 class _WithZeroGradient(torch.autograd.Function):
-    """The output, and a gradient of zero to what has no influence on it: optimisers decay what has a gradient."""
+    """The rows, and a gradient of zero to what has no influence on them: optimisers decay what has a gradient."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, idle: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, idle: Tensor) -> Tensor:
         ctx.save_for_backward(idle)
-        return out.view_as(out)
+        return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:

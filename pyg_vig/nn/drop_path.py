@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout
+from pyg_vig.nn.remake import remember
 
 
 class DropPath(nn.Module):
@@ -45,4 +46,5 @@ class DropPath(nn.Module):
         if not self.drops:
             return x
         keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
-        return x * layout.expand(keep.to(x.dtype) / (1 - self.p))
+        share = layout.expand(keep.to(x.dtype) / (1 - self.p))
+        return remember(x * share, torch.mul, x, share)

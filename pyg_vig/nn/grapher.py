@@ -14,6 +14,7 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.remake import forget
 from pyg_vig.nn.residual import add_branch, fold_layer_scale
 
 
@@ -131,7 +132,8 @@ class Grapher(nn.Module):
         if self.reduction == 1:
             return x, layout
         pooled_layout = layout.pooled(self.reduction)
-        pooled, _ = to_nodes(F.avg_pool2d(to_map(x, layout), self.reduction, self.reduction))
+        nodes = to_map(x, layout)
+        pooled, _ = to_nodes(forget(nodes, F.avg_pool2d(nodes, self.reduction, self.reduction), "self"))
         return (pooled, x), (pooled_layout, layout)
 
 

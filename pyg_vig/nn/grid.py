@@ -13,6 +13,7 @@ from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
+from pyg_vig.nn.remake import forget
 from pyg_vig.nn.residual import add_branch, fold_layer_scale
 
 
@@ -48,7 +49,7 @@ class ConvNorm(nn.Module):
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
-            rows, layout = to_nodes(conv._conv_forward(x, conv.weight, None))
+            rows, layout = to_nodes(forget(x, conv._conv_forward(x, conv.weight, None), "input"))
             return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
         if isinstance(norm, nn.Identity):
             return convolve(x, conv, conv.weight, conv.bias, act)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyg_vig.nn.remake import forget
+
 
 class LayerScale(nn.Module):
     r"""Scales every channel, :math:`y = \gamma \odot x`
@@ -27,4 +29,4 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the rows."""
-        return x * self.weight
+        return forget(x, x * self.weight, "self")

@@ -11,6 +11,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.norm import fold, folded, is_foldable, norm_resolver
 from pyg_vig.nn.product import IDENTITY, product
+from pyg_vig.nn.remake import add
 
 
 class GroupedLinear(nn.Linear):
@@ -102,7 +103,7 @@ class LinearNorm(nn.Module):
             out = normalize(product(x, weight, groups=groups), norm, act, offset=bias)
         else:
             out = act(norm(product(x, weight, bias, groups=groups)))
-        return out if shortcut is None else shortcut + out
+        return out if shortcut is None else add(shortcut, out)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
+from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
 _NATIVE_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
@@ -53,12 +54,20 @@ def product(
         out = act(_plainly(rows, weight, bias, groups, scale))
     elif _records(*rows, weight, bias, scale, shortcut):
         weight = weight if scale is None else weight * scale.unsqueeze(1)
-        out = act(_Product.apply(rows[0], rows[1] if len(rows) == 2 else None, weight, bias, groups))
+        out = act(_record(rows, weight, bias, groups))
     elif (name := _native_name(act)) is not None:
         return _multiply(rows, weight, bias, scale, groups, name, shortcut)
     else:
         out = act(_multiply(rows, weight, bias, scale, groups))
     return out if shortcut is None else shortcut + out
+
+
+def _record(rows: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """The product with what gradients need, where rows that can be made again are not kept for them."""
+    out = _Product.apply(*(*rows, None)[:2], weight, bias, groups)
+    for number, part in enumerate(rows):
+        forget(part, out, "tensors", number)
+    return out
 
 
 def _multiply(
@@ -205,13 +214,13 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        ctx.save_for_backward(x, weight, y)
+        ctx.save_for_backward(x, y, weight)
         ctx.groups = groups
         return _multiply((x,) if y is None else (x, y), weight, bias, groups=groups)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x, weight, y), groups, wanted = ctx.saved_tensors, ctx.groups, ctx.needs_input_grad
+        (x, y, weight), groups, wanted = ctx.saved_tensors, ctx.groups, ctx.needs_input_grad
         rows = (x,) if y is None else (x, y)
         grad_weight = _weight_gradient(grad, rows, groups) if wanted[2] else None
         of_rows = weight.view(groups, weight.size(0) // groups, -1, len(rows)).unbind(3)  # (G, out / G, in / G)

@@ -8,6 +8,7 @@ from pyg_vig.graph import Layout
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.remake import add
 
 
 def add_branch(
@@ -16,7 +17,7 @@ def add_branch(
     """The shortcut plus the branch's last layer of ``x``; in one pass where nothing stands between the two."""
     if isinstance(layer, LinearNorm) and isinstance(layer_scale, nn.Identity) and not drop_path.drops:
         return layer(x, shortcut=shortcut)
-    return shortcut + drop_path(layer_scale(layer(x)), layout)
+    return add(shortcut, drop_path(layer_scale(layer(x)), layout))
 
 
 def fold_layer_scale(layer: nn.Module, layer_scale: nn.Module) -> nn.Module:

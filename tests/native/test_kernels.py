@@ -124,3 +124,14 @@ def test_threads_change_nothing():
         assert all(torch.equal(*pair) for pair in zip(back, again, strict=True))
     finally:
         torch.set_num_threads(1)
+
+
+def test_batch_norm_of_strided_rows():
+    x, weight, bias = torch.randn(8, 30).t(), torch.rand(8), torch.rand(8)
+    (out, coefficients), (expected, _) = (
+        native.batch_norm(rows, weight, bias, 1e-5, "gelu") for rows in (x, x.contiguous())
+    )
+    assert torch.equal(out, expected)
+    grads = [native.batch_norm_backward(rows, out, coefficients, 1e-5, "gelu")[0] for rows in (x, x.contiguous())]
+    assert torch.equal(*grads)
+    assert out.is_contiguous()
