@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 CATEGORIES = ("graph", "aggregation", "linear", "rest")
 _LINEAR = {
-    *("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise"),
+    *("aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "pyg_vig::linear"),
     *("aten::conv2d", "aten::convolution"),
 }
 Parts = Callable[[nn.Module], Iterable[tuple[nn.Module, nn.Module]]]  # graph builder and conv of every block

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -72,7 +72,9 @@ def nearest(
     base = None if base is None else _as(base.expand(graphs, m), torch.float32)
     bias = None if bias is None else _as(bias.expand(n, m), torch.float32)
     index = torch.empty(graphs, n, k, dtype=torch.int64)
-    failed = _kernel("nearest")(
+    failed = _run(
+        "nearest",
+        None,
         *map(_at, (sources, targets, base, bias)),
         cosine,
         graphs,
@@ -103,7 +105,9 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
         raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
     best = x.new_empty(num_dst, x.size(1))
     winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
-    lost = _kernel("largest", x.dtype)(
+    lost = _run(
+        "largest",
+        x.dtype,
         _at(x),
         *x.shape,
         _at(src),
@@ -123,7 +127,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     """:func:`pyg_vig.graph.operators.scatter_winners`."""
     grad, winner = grad.contiguous(), _as(winner, torch.int32)
     out = grad.new_zeros(num_src, grad.size(1))
-    _kernel("scatter_winners", grad.dtype)(_at(grad), _at(winner), *grad.shape, _at(out), _threads(grad.numel()))
+    _run("scatter_winners", grad.dtype, _at(grad), _at(winner), *grad.shape, _at(out), _threads(grad.numel()))
     return out
 
 
@@ -153,7 +157,9 @@ def linear(
     weight, out = weight.contiguous(), x.new_empty(x.size(0), weight.size(0))
     affine = [None if part is None else _as(part, torch.float32) for part in (scale, bias)]
     shortcut = None if shortcut is None else _as(shortcut, torch.float32)
-    failed = _kernel("linear")(
+    failed = _run(
+        "linear",
+        None,
         *(entry for part in rows for entry in (_at(part), 0 if part is None else part.stride(0))),
         x.size(0),
         _at(weight),
@@ -173,7 +179,7 @@ def linear(
 
 def activate_(x: Tensor, act: str) -> Tensor:
     """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
-    _kernel("activate_all")(_at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
+    _run("activate_all", None, _at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
     return x
 
 
@@ -189,7 +195,9 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
     """
     x, out, coefficients = x.contiguous(), _with_room(x), x.new_empty(4, x.size(1))
     affine = [_as(part, torch.float32) for part in (weight, bias)]
-    failed = _kernel("batch_norm")(
+    failed = _run(
+        "batch_norm",
+        None,
         _at(x),
         *x.shape,
         *map(_at, affine),
@@ -210,7 +218,9 @@ def batch_norm_backward(
     """Gradients of rows, weight and bias of :func:`batch_norm`."""
     x, grad = x.contiguous(), _as(grad, torch.float32)
     gradients = _with_room(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
-    failed = _kernel("batch_norm_backward")(
+    failed = _run(
+        "batch_norm_backward",
+        None,
         _at(x),
         _at(grad),
         *x.shape,
@@ -223,6 +233,15 @@ def batch_norm_backward(
     if failed:
         raise MemoryError(f"no memory for the gradients of {x.size(0)} rows of {x.size(1)} channels")
     return gradients
+
+
+def _run(name: str, dtype: torch.dtype | None, *arguments: Any) -> int:
+    """Call the function in C; a profiler sees it as an operator of that name."""
+    kernel = _kernel(name, dtype)
+    if not torch.autograd._profiler_enabled():
+        return kernel(*arguments)
+    with torch.profiler.record_function(f"pyg_vig::{name}"):
+        return kernel(*arguments)
 
 
 @cache
