@@ -67,7 +67,7 @@ ALWAYS_INLINE void NAME(largest_row)(const T *x, int64_t channels, const int64_t
 int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64_t *src, const int64_t *ptr,
                       int64_t degree, int64_t num_dst, T *out, int32_t *winner, int threads) {
     int64_t lost = 0;
-    #pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : lost)
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 32) reduction(+ : lost)
     for (int64_t i = 0; i < num_dst; i++) {
         const int64_t first = ptr ? ptr[i] : i * degree, count = ptr ? ptr[i + 1] - first : degree;
         T *best = out + i * channels;

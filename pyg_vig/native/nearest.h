@@ -113,7 +113,7 @@ int nearest(const float *sources, const float *targets, const float *base, const
         #pragma omp for schedule(static)
         for (int64_t i = 0; i < graphs * panels; i++)
             if (!failed) pack_sources(&search, i / panels, i % panels * PANEL, units, packed + i * size);
-        #pragma omp for collapse(2) schedule(static)
+        #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t graph = 0; graph < graphs; graph++)
             for (int64_t i = 0; i < waves; i++) {
                 const int64_t first = i * wave, rows = n - first < wave ? n - first : wave;

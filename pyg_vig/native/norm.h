@@ -20,7 +20,7 @@ static int moments(const float *x, int64_t n, int64_t channels, float *mean, flo
     double *total = malloc(2 * channels * sizeof *total);
     const int failed = !parts || !total;
     if (!failed) {
-        #pragma omp parallel for num_threads(threads) schedule(static)
+        #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t last = (b + 1) * ROWS < n ? (b + 1) * ROWS : n;
             float *restrict sum = parts + b * 2 * channels, *restrict square = sum + channels;
@@ -63,7 +63,7 @@ int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight,
         scale[c] = weight[c] / sqrtf(var[c] + eps);
         shift[c] = bias[c];
     }
-    #pragma omp parallel for num_threads(threads) schedule(static)
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, ROWS)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * channels;
         float *to = out + i * channels;
@@ -92,7 +92,7 @@ ALWAYS_INLINE void slope_row(const float *restrict x, const float *restrict grad
 static void slopes(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients, int act,
                    float *out, float *parts, int threads) {
     const float *mean = coefficients, *scale = mean + 2 * channels, *shift = scale + channels;
-    #pragma omp parallel for num_threads(threads) schedule(static)
+    #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t b = 0; b < (n + ROWS - 1) / ROWS; b++) {
         float *sum = parts + b * 2 * channels, *product = sum + channels;
         for (int64_t c = 0; c < 2 * channels; c++) sum[c] = 0;
@@ -125,7 +125,7 @@ int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t ch
             constant[c] = (float)(-scale[c] * total[c] / n);
         }
         const float *d = act == NONE ? grad : grad_x;
-        #pragma omp parallel for num_threads(threads) schedule(static)
+        #pragma omp parallel for num_threads(threads) schedule(dynamic, ROWS)
         for (int64_t i = 0; i < n; i++) {
             const float *row = x + i * channels, *from = d + i * channels;
             float *to = grad_x + i * channels;

@@ -182,6 +182,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
     const int64_t step = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL, size = (1 + step * depth) * PANEL;
     const int64_t in_strip = size < STRIP ? STRIP / size : 1, strips = (panels + in_strip - 1) / in_strip;
     const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    const int64_t share = 1 + groups * strips * tiles / (16 * threads); /* cores of a shared machine differ in speed */
     float *packed = scratch(0, groups * panels * size);
     if (!packed) return 1;
     #pragma omp parallel num_threads(threads)
@@ -195,7 +196,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
             if (y) pack_panel(from, factor, offset, width, 2, depth, packed + i * size);
             else pack_panel(from, factor, offset, width, 1, depth, packed + i * size);
         }
-        #pragma omp for collapse(2) schedule(static)
+        #pragma omp for collapse(2) schedule(dynamic, share)
         for (int64_t strip = 0; strip < groups * strips; strip++)
             for (int64_t t = 0; t < tiles; t++) {
                 const int64_t group = strip / strips, begin = strip % strips * in_strip;
@@ -214,7 +215,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
 
 /* The same activation for all entries, in place. */
 void activate_all(float *x, int64_t n, int act, int threads) {
-    #pragma omp parallel for num_threads(threads) schedule(static)
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (int64_t first = 0; first < n; first += 1024) {
         const int64_t last = n - first < 1024 ? n : first + 1024;
         if (act == RELU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], RELU);
