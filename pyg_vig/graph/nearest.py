@@ -114,7 +114,7 @@ def _plainly(
     step: int,
 ) -> Tensor:
     index = _in_chunks(sources, targets, k, base, bias, cosine, own)
-    return index + torch.arange(len(index), device=index.device).view(-1, 1, 1) * step if step else index
+    return index + torch.arange(index.size(0), device=index.device).view(-1, 1, 1) * step if step else index
 
 
 def _in_chunks(
