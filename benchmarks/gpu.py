@@ -1,9 +1,10 @@
 """Networks on a GPU: ``python -m benchmarks.gpu --reference DIR --output benchmarks/results/gpu.json``.
 
-Every case (network, batch, dtype, inference or training) is measured in a process of its own: the official code, ours
-eager (with the Triton kernels and without), fused, compiled, compiled with CUDA graphs, timm's networks of like cost,
-and the bare matrix products. A case that fails is noted, and the others go on. Results are written after every case,
-and a second call with the same ``--output`` goes on where the first was stopped (``--budget`` stops it by itself).
+Every case (network, batch, dtype, inference or training) has a process of its own: the official code, ours eager (with
+the Triton kernels and without), fused, compiled, compiled with CUDA graphs, timm's networks of like cost, and the bare
+matrix products. ``--jobs`` processes build and compile at once, since that is work of the CPU; then each has the GPU to
+itself while it measures. What fails is noted, and the others go on. Results are written after every case, and a second
+call with the same ``--output`` goes on where the first was stopped (``--budget`` stops it by itself).
 
 By default float32 products run as TF32 for everybody: PyTorch runs convolutions, of which the official code is made,
 that way unasked, but linear layers, of which ours is, only where it is asked to.
@@ -14,10 +15,15 @@ Run ``pytest tests/graph/test_triton_kernels.py`` on the same machine first: it 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -35,13 +41,14 @@ from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provena
 from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
 from pyg_vig.benchmark.speed import speed_row
-from pyg_vig.benchmark.timing import Subject
+from pyg_vig.benchmark.timing import Subject, Timings
 from pyg_vig.graph.triton_kernels import triton_kernels
 
 Row = dict[str, Any]
 
 PLAIN, GRAPHS = "eager, no kernels", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
+_CALLS = 3  # between two looks at the clock
 _WARMUP = 3  # CUDA graphs are recorded in the second call and replayed from the third
 _RATE_SIZE = {"cuda": 8192, "cpu": 512}  # of the square matrices that show what rate of products the device reaches
 
@@ -51,19 +58,21 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options, start = parse(arguments), time.monotonic()
     results = _resumed(options)
     done = {tuple(row[key] for key in _KEYS) for row in results["gpu"]}
-    for case, mode in cases(options):
-        described = {**case.describe(), "mode": mode}
-        if tuple(described[key] for key in _KEYS) in done:
-            continue
+    missing = [(case, mode) for case, mode in cases(options) if _place(case, mode) not in done]
+    for first in range(0, len(missing), options.jobs):
         if time.monotonic() - start > options.budget:
             print("the budget is spent: call again to go on", file=sys.stderr)
             break
-        found = measure(case, mode, subjects(case, mode, options), options.rounds, options.tf32)
-        rows = [{**described, **row} for row in found]
-        results["gpu"] += rows
-        print(gpu_table(rows), flush=True)
-        write(options.output, results)
+        for rows in measure_together(missing[first : first + options.jobs], options):
+            results["gpu"] += rows
+            print(gpu_table(rows), flush=True)
+            write(options.output, results)
     return results
+
+
+def _place(case: Case, mode: str) -> tuple[Any, ...]:
+    described = {**case.describe(), "mode": mode}
+    return tuple(described[key] for key in _KEYS)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -78,6 +87,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--dtype", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16", "float16"])
     add("--modes", nargs="+", default=list(MODES), choices=list(MODES))
     add("--rounds", type=int, default=10, help="rounds of every comparison")
+    add("--subjects", nargs="+", metavar="NAME", help="these alone, and timm's where asked for")
+    add("--jobs", type=int, default=1, metavar="N", help="cases that are built and compiled at once")
     add("--tf32", action=argparse.BooleanOptionalAction, default=True, help="TF32 products in float32, for everybody")
     add("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well (minutes a case)")
     add("--timm", action=argparse.BooleanOptionalAction, default=True, help="timm networks of like cost as well")
@@ -109,6 +120,8 @@ def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     names = [OFFICIAL] * bool(case.reference) + [EAGER, PLAIN] + [FUSED] * (mode == "inference")
     if options.compile:
         names += [COMPILED, GRAPHS]
+    if options.subjects:
+        names = [name for name in names if name in options.subjects]
     for name in TIMM.get(case.model, ()) if options.timm else ():
         names += [name, f"{name}, {COMPILED}"] if options.compile else [name]
     return names
@@ -138,53 +151,107 @@ class _WithoutKernels(nn.Module):
             return self.network(images)
 
 
-def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool) -> list[Row]:
-    """A row for every subject; one with an ``error`` for what failed."""
+def measure_together(some: Sequence[tuple[Case, str]], options: argparse.Namespace) -> Iterator[list[Row]]:
+    """Rows of cases that are built at once and measured one by one, as they become known."""
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // len(some))))
+    with tempfile.NamedTemporaryFile() as turns, ThreadPoolExecutor(len(some)) as pool:
+        running = {
+            pool.submit(
+                measure, case, mode, subjects(case, mode, options), options.rounds, options.tf32, turns.name
+            ): (case, mode)
+            for case, mode in some
+        }
+        for future in as_completed(running):
+            case, mode = running[future]
+            yield [{**case.describe(), "mode": mode, **row} for row in future.result()]
+
+
+def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
+    """A row for every subject; one with an ``error`` for what failed.
+
+    Args:
+        case: network and load.
+        mode: ``"inference"`` or ``"training"``.
+        names: subjects, see :func:`build`.
+        rounds: how often each is timed.
+        tf32: whether products in float32 may run as TF32.
+        turns: a file that processes lock: together to build, one alone to measure.
+    """
     try:
-        return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32)
+        return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32, turns)
     except Exception as error:  # the process died: out of memory, or an error that leaves the device unusable
         return [{"subject": "all", "error": _message(error)}]
 
 
-def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool) -> list[Row]:
+def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
     case.start()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
-    rate, ready, rows, peaks = product_rate(case), {}, [], {}
+    with _locked(turns, fcntl.LOCK_SH):
+        ready, failed = _prepared(case, mode, names)
+    with _locked(turns, fcntl.LOCK_EX):
+        again, failed = _prepared(case, mode, list(failed))  # alone, there may be memory for it
+        ready = {name: {**ready, **again}[name] for name in names if name in {**ready, **again}}
+        peaks = {name: _peak(subject, case) for name, subject in ready.items() if name != GRAPHS}
+        ready[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
+        rows = _timed(ready, case, rounds, peaks, products.flops, product_rate(case))
+    return [{"subject": name, "error": _message(error)} for name, error in failed.items()] + rows
+
+
+@contextmanager
+def _locked(file: str, how: int) -> Iterator[None]:
+    with open(file) as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+def _prepared(case: Case, mode: str, names: list[str]) -> tuple[dict[str, Subject], dict[str, Exception]]:
+    """Subjects that have run, and why others have not: one fails, the others are measured."""
+    ready, failed = {}, {}
     for name in names:
         try:
-            ready[name], peaks[name] = _warmed_up(case, mode, name)
-        except Exception as error:  # one subject of many: the others are measured
-            ready.pop(name, None)
-            rows.append({"subject": name, "error": _message(error)})
-    ready[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
-    return rows + _timed(ready, case, rounds, peaks, products.flops, rate)
+            network = build(case, name, mode == "training")
+            subject = call(network, mode, case.images(), case.torch_dtype)
+            for _ in range(_WARMUP):
+                subject()
+            network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
+            ready[name] = subject
+        except Exception as error:
+            failed[name] = error.with_traceback(None)  # which holds what the memory is full of
+        if case.device == "cuda":
+            torch.cuda.empty_cache()
+    return ready, failed
 
 
-def _warmed_up(case: Case, mode: str, name: str) -> tuple[Subject, float | None]:
-    """A subject that has run, and its peak memory (not where CUDA graphs have set theirs aside)."""
-    network = build(case, name, mode == "training")
-    subject = call(network, mode, case.images(), case.torch_dtype)
-    for _ in range(_WARMUP):
-        subject()
-    network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
-    return subject, None if name == GRAPHS else peak_beyond(subject, case.device) / MIB
+def _peak(subject: Subject, case: Case) -> float:
+    peak = peak_beyond(subject, case.device) / MIB
+    network: nn.Module = subject.args[0]  # type: ignore[attr-defined]
+    network.zero_grad(set_to_none=True)
+    return peak
 
 
 def _timed(
-    ready: dict[str, Subject], case: Case, rounds: int, peaks: dict[str, float | None], flops: int, rate: float
+    ready: dict[str, Subject], case: Case, rounds: int, peaks: dict[str, float], flops: int, rate: float
 ) -> list[Row]:
-    timings = interleave(ready, rounds, warmup=_WARMUP)
+    calls = {name: partial(_repeat, subject) for name, subject in ready.items()}
+    seconds = interleave(calls, rounds).seconds
+    timings = Timings({name: [value / _CALLS for value in values] for name, values in seconds.items()})
     ours = [name for name in (EAGER, PLAIN, FUSED, COMPILED, GRAPHS, PRODUCTS) if name in ready]
     return [
         {
             **speed_row(timings, name, case, OFFICIAL),
             "share_of_product_rate": flops / timings.median(name) / rate if name in ours else None,
             "product_rate_tflops": rate / 1e12,
-            "peak_mib": peaks.get(name),
+            "peak_mib": peaks.get(name),  # not where CUDA graphs have set their memory aside
         }
         for name in ready
     ]
+
+
+def _repeat(subject: Subject) -> None:
+    """Call after call, as in use: the next is being launched while one runs."""
+    for _ in range(_CALLS):
+        subject()
 
 
 def product_rate(case: Case) -> float:

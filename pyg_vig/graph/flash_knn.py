@@ -8,6 +8,7 @@ first, in the kernel and in the plain definition alike.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +16,11 @@ from torch import Tensor
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.triton_kernels import serves
+from pyg_vig.native.operator import operator
 
 MAX_COUNT = 256  # neighbours that the kernel keeps in registers
 
 
-@torch.library.custom_op("pyg_vig::nearest", mutates_args=())
 def nearest(
     src: Tensor,
     dst: Tensor,
@@ -30,11 +31,12 @@ def nearest(
     num_graphs: int,
     count: int,
     loop: bool | None,
+    cosine: bool,
 ) -> Tensor:
     """Rows of the ``count`` nearest sources of every destination, of the same graph, nearest first: ``(N_dst, count)``.
 
     Args:
-        src: sources, ``(N_src, C)``; products are summed in float32.
+        src: sources, ``(N_src, C)``; products are exact to the digits of float32. Not infinite, but with ``cosine``.
         dst: destinations, ``(N_dst, C)``.
         base: distance of every source to begin with, ``(N_src,)``.
         bias: distance of every pair to begin with, ``(n_dst, n_src)``, where graphs are of equal size.
@@ -43,12 +45,15 @@ def nearest(
         num_graphs: number of graphs ``B``.
         count: neighbours asked for; a graph with destinations must have as many sources.
         loop: ``True``: a destination is its own first neighbour; ``False``: it is none; ``None``: it is like others.
+        cosine: take the rows at unit length, see :func:`pyg_vig.graph.nearest.directions`.
     """
     if serves_search(src, count):
         from pyg_vig.graph.triton_kernels import knn
 
         rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
-        return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop)
+        return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop, cosine)
+    if cosine:
+        src, dst = directions(src.to(_wide(src)), dst.to(_wide(dst)))
     found = [dst.new_empty(0, count, dtype=torch.int64)]
     for sources, targets in zip(_spans(ptr_src, src, num_graphs), _spans(ptr_dst, dst, num_graphs), strict=True):
         if targets.start < targets.stop:
@@ -57,18 +62,12 @@ def nearest(
     return torch.cat(found)
 
 
-@nearest.register_fake
-def _(
-    src: Tensor,
-    dst: Tensor,
-    base: Tensor | None,
-    bias: Tensor | None,
-    ptr_src: Tensor | None,
-    ptr_dst: Tensor | None,
-    num_graphs: int,
-    count: int,
-    loop: bool | None,
-) -> Tensor:
+nearest_operator = operator(nearest)  # for compilers
+
+
+@torch.library.register_fake("pyg_vig::nearest")
+def _(src: Tensor, dst: Tensor, *rest: Any) -> Tensor:
+    count = rest[5]
     return dst.new_empty(dst.size(0), count, dtype=torch.int64)
 
 
@@ -88,17 +87,18 @@ def search(
     cosine: bool,
 ) -> Tensor:
     """:func:`pyg_vig.graph.knn_backends.dense` through :func:`nearest`."""
-    base = None
-    if cosine:
-        src, dst = directions(src, dst)
-    else:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
+    base, common, same = None, torch.promote_types(src.dtype, dst.dtype), src is dst
+    src, dst = src.to(common), dst.to(common)
+    if not cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
         center = layout_src.pool(src, "mean")
-        src, dst = src - layout_src.expand(center), dst - layout_dst.expand(center)
+        src = src - layout_src.expand(center)
+        dst = src if same else dst - layout_dst.expand(center)
         base = src.square().sum(1)
     ragged = not (layout_src.is_equal and layout_dst.is_equal)
     pointers = [_pointer(layout, src.device) if ragged else None for layout in (layout_src, layout_dst)]
     loop = None if self_loops and bias is not None else self_loops  # a bias ranks the node itself, as published
-    return nearest(src, dst, base, bias, pointers[0], pointers[1], layout_src.num_graphs, count, loop)
+    find = nearest_operator if torch.compiler.is_compiling() else nearest
+    return find(src, dst, base, bias, pointers[0], pointers[1], layout_src.num_graphs, count, loop, cosine)
 
 
 def _pointer(layout: Layout, device: torch.device) -> Tensor:
@@ -114,11 +114,14 @@ def _spans(ptr: Tensor | None, rows: Tensor, num_graphs: int) -> list[slice]:
 
 
 def _distances(src: Tensor, dst: Tensor, base: Tensor | None, bias: Tensor | None) -> Tensor:
-    wide = torch.promote_types(src.dtype, torch.float32)
-    distance = -2 * (dst.to(wide) @ src.to(wide).mT)
+    distance = -2 * (dst.to(_wide(dst)) @ src.to(_wide(src)).mT)
     for start in (base, bias):
         distance = distance if start is None else distance + start
     return distance
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _smallest(distance: Tensor, count: int, loop: bool | None) -> Tensor:

@@ -288,9 +288,10 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
 
 
 def _comparable(x: Tensor, cosine: bool) -> Tensor:
-    """What distances are taken of: no NaN, which no order can place. (Directions are taken by the backends.)"""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision cannot tell near neighbours apart
-    return x if cosine else x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    """What distances are taken of: no NaN, which no order can place, nor half precision, whose near neighbours all look
+    alike. (Directions are taken by the backends.)
+    """
+    return x if cosine else x.to(torch.promote_types(x.dtype, torch.float32)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:

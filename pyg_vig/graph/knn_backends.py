@@ -44,6 +44,7 @@ def dense(
     """Rows of the ``count`` nearest sources of every destination, ``(N_dst, count)``, by matrix products."""
     if flash_knn.serves_search(src, count):
         return flash_knn.search(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
+    src, dst = _wide(src, dst)
     if _is_uneven(layout_src) or _is_uneven(layout_dst):
         return _graph_by_graph(src, dst, layout_src, layout_dst, count, self_loops, cosine)
     sources, real = _stack(src, layout_src)  # (B, m, C)
@@ -65,6 +66,12 @@ def dense(
         index = torch.minimum(index, sizes - 1)  # a distance that overflows ties with the padding
         index = index + sizes.cumsum(0) - sizes
     return index.view(-1, count) if wanted is None else index[wanted]
+
+
+def _wide(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
+    """At least float32: half precision cannot tell near neighbours apart. One matrix stays one."""
+    wide = src.to(torch.promote_types(src.dtype, torch.float32))
+    return wide, wide if dst is src else dst.to(torch.promote_types(dst.dtype, torch.float32))
 
 
 def _is_uneven(layout: Layout) -> bool:
@@ -111,7 +118,7 @@ def tree(
     """The same by a library for low dimensions."""
     find = _load(backend)
     if cosine:
-        src, dst = directions(src, dst)
+        src, dst = directions(*_wide(src, dst))
     sizes = layout_src.sizes()
     asked = count if self_loops is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
     batch_src, batch_dst = layout_src.batch_vector(src.device), layout_dst.batch_vector(dst.device)

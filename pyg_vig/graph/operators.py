@@ -17,19 +17,15 @@ from torch import Tensor
 
 from pyg_vig import native
 from pyg_vig.graph.triton_kernels import serves
+from pyg_vig.native.operator import operator
 
 
 def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
-    """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
-
-    Of equals the first neighbour wins. Without ``winners`` no rows are told. For gradients and compilers there is the
-    operator :func:`largest_neighbor`.
-    """
+    """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients."""
     if serves(x):
         from pyg_vig.graph.triton_kernels import reduce as kernels
 
-        best, rows = kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst)
-        return best, rows[: num_dst if winners else 0]
+        return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners)
     wide = x.to(torch.promote_types(x.dtype, torch.float32)) if x.device.type == "cpu" else x
     if native.serves(wide):
         best, rows = native.largest(wide, src, ptr, num_dst, winners)
@@ -44,13 +40,15 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
     return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].int()
 
 
-# By hand, since `custom_op` adds tens of microseconds to a call.
-torch.library.define(
-    "pyg_vig::largest_neighbor",
-    "(Tensor x, Tensor src, Tensor? ptr, SymInt num_dst, bool winners=True) -> (Tensor, Tensor)",
-)
-torch.library.impl("pyg_vig::largest_neighbor", "CompositeExplicitAutograd", largest)
-largest_neighbor = torch.ops.pyg_vig.largest_neighbor
+@operator
+def largest_neighbor(
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
+
+    Of equals the first neighbour wins. Without ``winners`` no rows are told.
+    """
+    return largest(x, src, ptr, num_dst, winners)
 
 
 class LargestNeighbor(torch.autograd.Function):
@@ -59,16 +57,18 @@ class LargestNeighbor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
         best, winner = largest(x, src, ptr, num_dst)
-        ctx.save_for_backward(winner.short() if x.size(0) <= torch.iinfo(torch.int16).max else winner)
+        winner = winner.short() if x.device.type == "cpu" and x.size(0) <= torch.iinfo(torch.int16).max else winner
+        edges = (src, ptr) if serves(x) else (None, None)  # for a fixed order, see `scatter_winners`
+        ctx.save_for_backward(winner, *edges)
         ctx.num_src = x.size(0)
         return best
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return scatter_winners(grad, ctx.saved_tensors[0], None, None, ctx.num_src), None, None, None
+        return scatter_winners(grad, *ctx.saved_tensors, ctx.num_src), None, None, None
 
 
-@torch.library.custom_op("pyg_vig::scatter_winners", mutates_args=())
+@operator
 def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
     """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the way back of the maximum.
 
@@ -90,7 +90,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
     return out.scatter_add(0, winner.long().clamp(min=0), wide).to(grad.dtype) if num_src else out.to(grad.dtype)
 
 
-@torch.library.custom_op("pyg_vig::neighbor_sum", mutates_args=())
+@operator
 def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
     if serves(x):
@@ -102,7 +102,7 @@ def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
     return _add_at(destinations(src, ptr, num_dst), x.index_select(0, src), weight, num_dst)
 
 
-@torch.library.custom_op("pyg_vig::reversed_sum", mutates_args=())
+@operator
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     """The sum along the edges in the other direction: from the destinations ``(N_dst, C)`` to ``(N_src, C)``."""
     if serves(y):
@@ -114,7 +114,7 @@ def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weigh
     return _add_at(src, y.index_select(0, destinations(src, ptr, y.size(0))), weight, num_src)
 
 
-@torch.library.custom_op("pyg_vig::neighbor_dot", mutates_args=())
+@operator
 def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
     if serves(y):
@@ -151,22 +151,22 @@ def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = 
     return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
 
 
-@scatter_winners.register_fake
+@torch.library.register_fake("pyg_vig::scatter_winners")
 def _(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
     return grad.new_empty(num_src, grad.size(1))
 
 
-@neighbor_sum.register_fake
+@torch.library.register_fake("pyg_vig::neighbor_sum")
 def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     return x.new_empty(num_dst, x.size(1))
 
 
-@reversed_sum.register_fake
+@torch.library.register_fake("pyg_vig::reversed_sum")
 def _(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     return y.new_empty(num_src, y.size(1))
 
 
-@neighbor_dot.register_fake
+@torch.library.register_fake("pyg_vig::neighbor_dot")
 def _(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     return y.new_empty(src.size(0), heads)
 
@@ -225,7 +225,7 @@ def _dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 torch.library.register_autograd("pyg_vig::largest_neighbor", _largest_backward, setup_context=_keep_winners)
-scatter_winners.register_autograd(_scatter_backward, setup_context=_keep_winner)
-neighbor_sum.register_autograd(_sum_backward, setup_context=_keep_factors)
-reversed_sum.register_autograd(_reversed_sum_backward, setup_context=_keep_factors)
-neighbor_dot.register_autograd(_dot_backward, setup_context=_keep_pairs)
+torch.library.register_autograd("pyg_vig::scatter_winners", _scatter_backward, setup_context=_keep_winner)
+torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_context=_keep_factors)
+torch.library.register_autograd("pyg_vig::reversed_sum", _reversed_sum_backward, setup_context=_keep_factors)
+torch.library.register_autograd("pyg_vig::neighbor_dot", _dot_backward, setup_context=_keep_pairs)

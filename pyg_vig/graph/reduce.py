@@ -106,7 +106,7 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
             return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
-    if torch.compiler.is_compiling() or serves(x):
+    if torch.compiler.is_compiling():
         return operators.largest_neighbor(x, *_edges(adjacency), winners=tracks)[0]
     if tracks:
         return operators.LargestNeighbor.apply(x, *_edges(adjacency))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -36,11 +37,23 @@ def test_the_budget_ends_a_run_between_cases(tmp_path: Path) -> None:
     assert gpu.main([*TINY, "--output", str(output), "--budget", "-1"])["gpu"] == []
 
 
-def test_what_fails_is_noted_and_the_rest_measured() -> None:
-    rows = gpu.measure(Case("vig_nano", batch=2, size=32, threads=1), "inference", [gpu.EAGER, "unheard of"], 1, False)
+def test_what_fails_is_noted_and_the_rest_measured(tmp_path: Path) -> None:
+    case, turns = Case("vig_nano", batch=2, size=32, threads=1), tmp_path / "turns"
+    turns.touch()
+    rows = gpu.measure(case, "inference", [gpu.EAGER, "unheard of"], 1, False, str(turns))
     assert [row["subject"] for row in rows] == ["unheard of", gpu.EAGER, gpu.PRODUCTS]
     assert "not as 'unheard of'" in rows[0]["error"]
     assert "unheard of" in gpu.gpu_table([{**dict.fromkeys(gpu._KEYS, ""), **row} for row in rows])
+
+
+def test_one_measures_while_the_others_wait(tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    turns.touch()
+    with gpu._locked(str(turns), fcntl.LOCK_SH), gpu._locked(str(turns), fcntl.LOCK_SH), open(turns) as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with gpu._locked(str(turns), fcntl.LOCK_EX), open(turns) as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_subjects_of_a_case() -> None:
@@ -50,6 +63,8 @@ def test_subjects_of_a_case() -> None:
     assert names[:6] == ["official", gpu.EAGER, gpu.PLAIN, gpu.FUSED, gpu.COMPILED, gpu.GRAPHS]
     assert names[6:] == ["deit_tiny_patch16_224", "deit_tiny_patch16_224, compiled", "resnet18", "resnet18, compiled"]
     assert gpu.FUSED not in gpu.subjects(case, training, options)
+    options = gpu.parse([*TINY, "--output", "gpu.json", "--no-timm", "--subjects", gpu.EAGER, gpu.FUSED])
+    assert [gpu.subjects(*case, options) for case in gpu.cases(options)] == [[gpu.EAGER, gpu.FUSED], [gpu.EAGER]]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

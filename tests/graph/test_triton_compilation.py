@@ -16,8 +16,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
 ]
 
-FLAGS = {"HAS_PTR", "HAS_WEIGHT", "RAGGED", "HAS_BASE", "HAS_BIAS"}
-TILES = {"ROWS": 32, "COLUMNS": 64, "CHANNELS": 32, "SLOTS": 16, "ITSELF": 2}
+FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS"}
+TILES = {"ROWS": 32, "COLUMNS": 64, "CHANNELS": 32, "SLOTS": 16, "ITSELF": 2, "DEGREE": 3, "PRECISION": "tf32x3"}
 POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
 ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
 
@@ -44,8 +44,17 @@ def test_reductions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers)
 
 
-def test_nearest_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["rank", "nearest"])
+def test_nearest_neighbours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyg_vig.graph.triton_kernels import knn
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    assert machine_code(knn._nearest_kernel, "*fp32", {"src": "*fp32", "dst": "*fp32", "out": "*i64"})
+    pointers = {"src": "*fp32", "dst": "*fp32", "scale_src": "*fp32", "scale_dst": "*fp32", "out": "*i64"}
+    assert machine_code(getattr(knn, f"_{name}_kernel"), "*fp32", pointers)
+
+
+def test_lengths_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyg_vig.graph.triton_kernels import knn
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    assert machine_code(knn._scale_kernel, "*bf16", {"out": "*fp32"})

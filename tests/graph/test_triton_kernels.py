@@ -26,6 +26,7 @@ from pyg_vig.graph import (
     operators,
 )
 from pyg_vig.graph.flash_knn import nearest
+from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.triton_kernels import serves, triton_kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -147,39 +148,59 @@ def test_nothing_to_reduce() -> None:
     assert operators.neighbor_sum(x, none, None, 0, None).shape == (0, CHANNELS)
 
 
+@pytest.mark.parametrize("sources", [70, 300], ids=["in registers", "in blocks"])
 @pytest.mark.parametrize(
     ("graphs", "count", "loop", "biased"),
     [(1, 1, None, False), (2, 9, None, True), (1, 9, True, False), (1, 20, False, False)],
 )
-def test_nearest_is_the_definition_with_its_ties(graphs: int, count: int, loop: bool | None, biased: bool) -> None:
-    """40 destinations take two blocks of rows, 70 sources two of columns."""
-    src = integers(graphs * 70, 5)
-    dst = integers(graphs * 40, 5) if loop is None else src
-    base, bias = src.square().sum(1), integers(dst.size(0) // graphs, 70) if biased else None
-    found, expected = both(lambda: nearest(src, dst, base, bias, None, None, graphs, count, loop))
-    assert torch.equal(found, expected)
-
-
-def test_nearest_in_ragged_graphs_of_which_some_lack_nodes() -> None:
-    ptr_src, ptr_dst = (torch.tensor(ptr, device=DEVICE) for ptr in ([0, 3, 3, 70, 79], [0, 40, 40, 41, 41]))
-    src, dst = integers(79, 33), integers(41, 33)
-    found, expected = both(lambda: nearest(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None))
+def test_nearest_is_the_definition_with_its_ties(
+    graphs: int, count: int, loop: bool | None, biased: bool, sources: int
+) -> None:
+    """70 destinations take two blocks of rows; so many sources that they are ranked at once, or block by block."""
+    src = integers(graphs * sources, 5)
+    dst = integers(graphs * 70, 5) if loop is None else src
+    base, bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
+    found, expected = both(lambda: nearest(src, dst, base, bias, None, None, graphs, count, loop, False))
     assert torch.equal(found, expected)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy, on infinity times zero
-def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
-    src = torch.tensor([[-0.0], [torch.inf], [0.0], [torch.nan], [-torch.inf], [1.0]], device=DEVICE)
-    dst = torch.tensor([[1.0], [0.0]], device=DEVICE)
-    found, expected = both(lambda: nearest(src, dst, None, None, None, None, 1, 6, None))
+@pytest.mark.parametrize("sources", [40, 260], ids=["in registers", "in blocks"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
+    x = torch.randn(sources, 33).to(DEVICE, dtype)
+    x[:3] = 0
+    x[0, 0], x[1, 0] = torch.nan, torch.inf
+    found, expected = both(lambda: nearest(x, x, None, None, None, None, 1, 9, True, True))
+    assert torch.equal(found[:3], expected[:3])  # they have no direction: all are equally far
+    unit, _ = directions(x.double(), x.double())
+    cosines = unit @ unit.T
+    assert_close(cosines.gather(1, found), cosines.gather(1, expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["in registers", "in blocks"])
+def test_nearest_in_ragged_graphs_of_which_some_lack_nodes(wide: bool) -> None:
+    sizes = [3, 0, 67, 9 + 300 * wide]
+    ptr_src = torch.tensor([0, *sizes], device=DEVICE).cumsum(0)
+    ptr_dst = torch.tensor([0, 70, 70, 71, 71], device=DEVICE)
+    src, dst = integers(sum(sizes), 33), integers(71, 33)
+    found, expected = both(lambda: nearest(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None, False))
     assert torch.equal(found, expected)
-    assert found[0].tolist() == [1, 5, 0, 2, 3, 4]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nearest_adds_up_in_float32(dtype: torch.dtype) -> None:
-    src = torch.randn(48, 70).to(DEVICE, dtype)
-    found, expected = both(lambda: nearest(src, src, None, None, None, None, 1, 70 // 8, None))
+def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
+    base = torch.tensor([-0.0, torch.inf, 0.0, torch.nan, -torch.inf, 1.0], device=DEVICE)
+    src, dst = torch.zeros(6, 1, device=DEVICE), torch.zeros(2, 1, device=DEVICE)
+    found, expected = both(lambda: nearest(src, dst, base, None, None, None, 1, 6, None, False))
+    assert torch.equal(found, expected)
+    assert found[0].tolist() == [4, 0, 2, 5, 1, 3]
+
+
+@pytest.mark.parametrize("sources", [48, 300], ids=["in registers", "in blocks"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_nearest_adds_up_in_float32(dtype: torch.dtype, sources: int) -> None:
+    src = torch.randn(sources, 70).to(DEVICE, dtype)
+    found, expected = both(lambda: nearest(src, src, None, None, None, None, 1, 70 // 8, None, False))
     assert torch.equal(found, expected)
 
 

@@ -1,14 +1,17 @@
 """k nearest neighbours with a running list of the best, so that no matrix of distances is ever stored.
 
-A program keeps, for a block of destinations, their ``count`` nearest so far, and goes through the sources block by
-block: one product gives a tile of distances, and what is nearer than the farthest of the list replaces it. Once the
-list has settled that happens rarely, so the product dominates.
+A program takes a block of destinations. Where a graph has so few sources that their distances fit into registers, it
+takes the smallest off them one by one (:func:`_rank_kernel`). Otherwise it keeps the ``count`` nearest so far, and goes
+through the sources block by block: one product gives a tile of distances, and what is nearer than the farthest of the
+list replaces it (:func:`_nearest_kernel`). Once the list has settled that happens rarely, so the product dominates.
 
-Distance and column are packed into one 64-bit key: the bits of the float, made to order like integers, above the
-column. Keys are distinct, so a comparison settles ties as well, towards the lower column, whatever the tiling.
+Of equal distances the lower column comes first, whatever the tiling. In the list, distance and column are therefore
+packed into one 64-bit key: the bits of the float, made to order like integers, above the column.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import triton
@@ -20,7 +23,10 @@ from pyg_vig.graph.triton_kernels import on_its_device
 _FAR = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
 _UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, infinity included: a free place in the list
 _RESERVED = tl.constexpr(-0x8000000000000000)  # below every key: a place that only pads the list to a power of two
+_OUT = tl.constexpr(0x7FFFFFFF)  # above every distance in order, infinity included: no candidate
 _RANKED, _FIRST, _NEVER = 0, 1, 2  # what becomes of the node itself
+_ONE_TILE = 256  # sources whose distances to a block of destinations fit into registers
+_NORM_ROWS = 16
 
 
 @on_its_device
@@ -34,25 +40,27 @@ def nearest(
     num_graphs: int,
     count: int,
     loop: bool | None,
+    cosine: bool,
 ) -> Tensor:
     """Rows of the ``count`` nearest sources of every destination; see :mod:`pyg_vig.graph.flash_knn`."""
     out = src.new_empty(dst.size(0), count, dtype=torch.int64)
     if out.numel() == 0:
         return out
-    sizes = [rows.size(0) // num_graphs for rows in (dst, src)]
-    longest = sizes[0] if ptr_dst is None else int(ptr_dst.diff().max())
-    slots = max(triton.next_power_of_2(count), 2)
-    rows, columns, channels = 16 if slots > 64 else 32, 64, 32  # with eight warps no register spills
-    blocks = triton.cdiv(longest, rows)
-    optional = [src if entry is None else entry for entry in (base, bias, ptr_src, ptr_dst)]  # unread where absent
-    flags = [entry is not None for entry in (ptr_src, base, bias)]
+    (n, m), most = _sizes(dst, src, ptr_dst, ptr_src, num_graphs)
+    scales = _scales(src, dst) if cosine else (None, None)
+    optional = (*scales, base, bias, ptr_src, ptr_dst)
+    flags = [entry is not None for entry in (ptr_src, scales[0], base, bias)]
     itself = _RANKED if loop is None else _FIRST if loop else _NEVER
-    _nearest_kernel[(num_graphs * blocks,)](
+    slots = max(triton.next_power_of_2(count), 2)
+    kernel, rows, columns, warps = _plan(most[1], slots)
+    blocks = triton.cdiv(most[0], rows)
+    kernel[(num_graphs * blocks,)](
         src,
         dst,
-        *optional,
+        *(src if entry is None else entry for entry in optional),  # unread where absent
         out,
-        *sizes,
+        n,
+        m,
         src.size(1),
         blocks,
         count,
@@ -60,17 +68,63 @@ def nearest(
         itself,
         rows,
         columns,
-        channels,
+        32,
+        "tf32x3" if src.dtype == torch.float32 else "tf32",
         slots,
-        num_warps=8,
+        num_warps=warps,
     )
     return out
 
 
+def _plan(sources: int, slots: int) -> tuple[Any, int, int, int]:
+    """Kernel, rows and columns of a tile, and warps."""
+    if sources <= _ONE_TILE:
+        return _rank_kernel, 64, max(triton.next_power_of_2(sources), 16), 4
+    return _nearest_kernel, 16 if slots > 64 else 32, 64, 8  # with eight warps no register spills
+
+
+def _sizes(
+    dst: Tensor, src: Tensor, ptr_dst: Tensor | None, ptr_src: Tensor | None, num_graphs: int
+) -> tuple[tuple[int, int], list[int]]:
+    """Destinations and sources of a graph where all are equal, and of the largest."""
+    equal = dst.size(0) // num_graphs, src.size(0) // num_graphs
+    if ptr_dst is None or ptr_src is None:
+        return equal, list(equal)
+    return equal, torch.stack([ptr.diff().max() for ptr in (ptr_dst, ptr_src)]).tolist()
+
+
+def _scales(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor that brings every row to unit length, or to zero where it has no direction."""
+    scale = _scale(src)
+    return scale, scale if dst is src else _scale(dst)
+
+
+def _scale(x: Tensor) -> Tensor:
+    scale = x.new_empty(x.size(0), dtype=torch.float32)
+    _scale_kernel[(triton.cdiv(x.size(0), _NORM_ROWS),)](x, scale, *x.shape, _NORM_ROWS, 128)
+    return scale
+
+
 @triton.jit
-def _nearest_kernel(
+def _scale_kernel(x, out, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    total = tl.zeros((ROWS,), tl.float32)
+    for start in range(0, channels, CHANNELS):
+        channel = start + tl.arange(0, CHANNELS)
+        mask = (row < rows)[:, None] & (channel < channels)[None, :]
+        value = tl.load(x + row[:, None] * channels + channel[None, :], mask=mask, other=0.0).to(tl.float32)
+        total += tl.sum(value * value, 1)
+    length = tl.sqrt(total)
+    scale = tl.where(length < float("inf"), 1 / tl.maximum(length, 1e-12), 0.0)  # not of a NaN
+    tl.store(out + row, scale, mask=row < rows)
+
+
+@triton.jit
+def _rank_kernel(
     src,
     dst,
+    scale_src,
+    scale_dst,
     base,
     bias,
     ptr_src,
@@ -82,35 +136,108 @@ def _nearest_kernel(
     blocks,
     count,
     RAGGED: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
     HAS_BASE: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ITSELF: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
     SLOTS: tl.constexpr,
 ):
-    graph = (tl.program_id(0) // blocks).to(tl.int64)
-    first_src, first_dst = graph * m, graph * n
-    if RAGGED:
-        first_src, first_dst = tl.load(ptr_src + graph), tl.load(ptr_dst + graph)
-        m = (tl.load(ptr_src + graph + 1) - first_src).to(tl.int32)
-        n = (tl.load(ptr_dst + graph + 1) - first_dst).to(tl.int32)
+    first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
+    row, column = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    distance = _distances(
+        src,
+        dst,
+        scale_src,
+        scale_dst,
+        base,
+        bias,
+        first_src,
+        first_dst,
+        row,
+        column,
+        n,
+        m,
+        channels,
+        HAS_SCALE,
+        HAS_BASE,
+        HAS_BIAS,
+        ROWS,
+        COLUMNS,
+        CHANNELS,
+        PRECISION,
+    )
+    left = _in_order(distance, row, column, m, ITSELF)
+    place = out + (first_dst + row) * count
+    for rank in range(0, count):
+        ties = left == tl.min(left, 1)[:, None]
+        nearest_column = tl.min(tl.where(ties, column[None, :], COLUMNS), 1)
+        tl.store(place + rank, tl.minimum(nearest_column, m - 1) + first_src, mask=row < n)
+        left = tl.where(column[None, :] == nearest_column[:, None], _OUT, left)
+
+
+@triton.jit
+def _nearest_kernel(
+    src,
+    dst,
+    scale_src,
+    scale_dst,
+    base,
+    bias,
+    ptr_src,
+    ptr_dst,
+    out,
+    n,
+    m,
+    channels,
+    blocks,
+    count,
+    RAGGED: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
+    HAS_BASE: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    ITSELF: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    SLOTS: tl.constexpr,
+):
+    first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
     row = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS)
     slot = tl.arange(0, SLOTS).to(tl.int64)[None, :]
     best = tl.where(slot < count, _UNFILLED + slot, _RESERVED) + tl.zeros((ROWS, SLOTS), tl.int64)
     end = tl.where((tl.program_id(0) % blocks) * ROWS < n, m, 0)  # smaller graphs have fewer blocks
     for start in range(0, end, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
-        distance = -2.0 * _product(
-            dst + first_dst * channels, src + first_src * channels, row, column, n, m, channels, ROWS, COLUMNS, CHANNELS
+        distance = _distances(
+            src,
+            dst,
+            scale_src,
+            scale_dst,
+            base,
+            bias,
+            first_src,
+            first_dst,
+            row,
+            column,
+            n,
+            m,
+            channels,
+            HAS_SCALE,
+            HAS_BASE,
+            HAS_BIAS,
+            ROWS,
+            COLUMNS,
+            CHANNELS,
+            PRECISION,
         )
-        if HAS_BASE:
-            distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]
-        if HAS_BIAS:
-            inside = (row < n)[:, None] & (column < m)[None, :]
-            distance += tl.load(bias + row.to(tl.int64)[:, None] * m + column[None, :], mask=inside, other=0.0)
-        best = _keep_nearest(best, _keys(distance, row, column, m, ITSELF))
+        order = _in_order(distance, row, column, m, ITSELF)
+        keys = (order.to(tl.int64) << 32) | column[None, :].to(tl.int64)
+        best = _keep_nearest(best, tl.where(order == _OUT, _FAR, keys))
     found = tl.sort(tl.where(slot < count, best, _FAR), 1)
     found = tl.minimum(found & 0xFFFFFFFF, m - 1) + first_src
     place = (first_dst + row)[:, None] * count + slot
@@ -118,20 +245,68 @@ def _nearest_kernel(
 
 
 @triton.jit
-def _product(
-    dst,
+def _span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
+    """First rows (64-bit, for they are multiplied by channels) and sizes of this program's graph."""
+    graph = (tl.program_id(0) // blocks).to(tl.int64)
+    first_src, first_dst = graph * m, graph * n
+    if RAGGED:
+        first_src, first_dst = tl.load(ptr_src + graph), tl.load(ptr_dst + graph)
+        m = (tl.load(ptr_src + graph + 1) - first_src).to(tl.int32)
+        n = (tl.load(ptr_dst + graph + 1) - first_dst).to(tl.int32)
+    return first_src, first_dst, n, m
+
+
+@triton.jit
+def _distances(
     src,
+    dst,
+    scale_src,
+    scale_dst,
+    base,
+    bias,
+    first_src,
+    first_dst,
     row,
     column,
     n,
     m,
     channels,
+    HAS_SCALE: tl.constexpr,
+    HAS_BASE: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
-    """Inner products of a block of destinations with a block of sources, in float32 throughout."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    if HAS_BIAS:  # from the start, so that all that follows stays in the registers that products come in
+        inside = (row < n)[:, None] & (column < m)[None, :]
+        total -= 0.5 * tl.load(bias + row.to(tl.int64)[:, None] * m + column[None, :], mask=inside, other=0.0)
+    dst, src = dst + first_dst * channels, src + first_src * channels
+    if HAS_SCALE:
+        left = tl.load(scale_dst + first_dst + row, mask=row < n, other=0.0)
+        right = tl.load(scale_src + first_src + column, mask=column < m, other=0.0)
+        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]
+        scale = left[:, None] * right[None, :]
+        if HAS_BIAS:
+            total /= tl.where(known, scale, 1.0)
+        total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
+        total = tl.where(known, total * scale, 0)
+    else:
+        total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
+    distance = -2.0 * total
+    if HAS_BASE:
+        distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]
+    return distance
+
+
+@triton.jit
+def _product(total, dst, src, row, column, n, m, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
+    """Add inner products of a block of destinations with a block of sources, to the digits of float32.
+
+    One product in tf32 cannot tell near neighbours apart, three can; for half precision one is exact.
+    """
     row, column = row.to(tl.int64), column.to(tl.int64)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
@@ -142,25 +317,23 @@ def _product(
         right = tl.load(
             src + column[None, :] * channels + channel[:, None], mask=(column < m)[None, :] & wide[:, None], other=0.0
         )
-        # Full precision: tf32 cannot tell near neighbours apart.
-        total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
+        total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision=PRECISION)
     return total
 
 
 @triton.jit
-def _keys(distance, row, column, m, ITSELF: tl.constexpr):
-    """Distance above column, in 64 bits that order as pairs do; a NaN is infinitely far."""
+def _in_order(distance, row, column, m, ITSELF: tl.constexpr):
+    """Distances as integers of the same order, and what is no candidate; a NaN is infinitely far."""
     distance = tl.where(distance == distance, distance, float("inf"))
     distance = tl.where(distance == 0.0, 0.0, distance)  # of a negative zero
     if ITSELF == 1:
         distance = tl.where(row[:, None] == column[None, :], float("-inf"), distance)
     bits = distance.to(tl.int32, bitcast=True)
-    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64)
-    keys = (ordered << 32) | column[None, :].to(tl.int64)
+    order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     excluded = column[None, :] >= m
     if ITSELF == 2:
         excluded = excluded | (row[:, None] == column[None, :])
-    return tl.where(excluded, _FAR, keys)
+    return tl.where(excluded, _OUT, order)
 
 
 @triton.jit

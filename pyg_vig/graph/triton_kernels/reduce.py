@@ -15,17 +15,22 @@ from torch import Tensor
 from pyg_vig.graph.triton_kernels import on_its_device
 
 _TILE = 1024  # entries of a program's tile: eight a thread, few enough to keep many programs on the processor
-_MAX_CHANNELS = 128  # of a tile's row: one warp then reads 512 bytes of a node at a time
+_WIDTHS = (128, 64, 32)  # of a tile's row; of the narrower, several fit a matrix with less left over
+_WARPS = 4
+_UNROLLED = 32  # edges of a destination that are read all at once, not one after the other
 
 
 @on_its_device
-def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> tuple[Tensor, Tensor]:
+def largest(
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool
+) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, ``int32``, -1 without neighbours."""
-    out, winner = x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst, x.size(1), dtype=torch.int32)
+    out = x.new_empty(num_dst, x.size(1))
+    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
     grid, tile = _tiles(num_dst, x.size(1))
     if out.numel():
-        flags = (ptr is not None, _accumulator(x))
-        _largest_kernel[grid](x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile)
+        flags = (*_shape(ptr, src, num_dst), winners, _accumulator(x))
+        _largest_kernel[grid](x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile, num_warps=_WARPS)
     return out, winner
 
 
@@ -38,8 +43,8 @@ def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
         heads = 1 if weight is None else weight.size(1)
         scale = x if weight is None else weight
         sizes = (*_sizes(out, src), heads, x.size(1) // heads)
-        flags = (ptr is not None, weight is not None, _accumulator(x))
-        _sum_kernel[grid](x, src, _pointer(ptr, src), scale, out, *sizes, *flags, *tile)
+        flags = (*_shape(ptr, src, num_dst), weight is not None, _accumulator(x))
+        _sum_kernel[grid](x, src, _pointer(ptr, src), scale, out, *sizes, *flags, *tile, num_warps=_WARPS)
     return out
 
 
@@ -52,8 +57,8 @@ def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) 
     if out.numel():
         sizes = (y.size(0), src.numel() // y.size(0), heads, width)
         grid = (triton.cdiv(y.size(0), rows), heads)
-        flags = (ptr is not None, _accumulator(y))
-        _products_kernel[grid](y, x, src, _pointer(ptr, src), out, *sizes, *flags, rows, channels)
+        flags = (*_shape(ptr, src, y.size(0)), _accumulator(y))
+        _products_kernel[grid](y, x, src, _pointer(ptr, src), out, *sizes, *flags, rows, channels, num_warps=_WARPS)
     return out
 
 
@@ -63,7 +68,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_of(grad))
     grid, tile = _tiles(*grad.shape)
     if grad.numel():
-        _scatter_kernel[grid](grad, winner, out, *grad.shape, *tile)
+        _scatter_kernel[grid](grad, winner, out, *grad.shape, *tile, num_warps=_WARPS)
     return out.to(grad.dtype)
 
 
@@ -73,15 +78,21 @@ def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Te
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
     grid, tile = _tiles(*out.shape)
     if out.numel():
-        _gather_winners_kernel[grid](grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile)
+        _gather_winners_kernel[grid](grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile, num_warps=_WARPS)
     return out
 
 
 def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels of a tile."""
-    width = min(triton.next_power_of_2(max(channels, 1)), _MAX_CHANNELS)
+    width = min(_WIDTHS, key=lambda width: -channels % width)
     height = min(_TILE // width, triton.next_power_of_2(max(rows, 1)))
     return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
+
+
+def _shape(ptr: Tensor | None, src: Tensor, num_dst: int) -> tuple[bool, int]:
+    """What kernels are compiled for: whether there are row pointers, and the edges of a destination if known and few."""
+    degree = 0 if ptr is not None else src.numel() // num_dst
+    return ptr is not None, degree if degree <= _UNROLLED else 0
 
 
 def _sizes(out: Tensor, src: Tensor) -> tuple[int, int, int]:
@@ -121,6 +132,13 @@ def _tile(ROWS: tl.constexpr, CHANNELS: tl.constexpr):
 
 
 @triton.jit
+def _neighbors(src, first, size, edge):
+    """Whether every row has an edge of this number, and its source."""
+    present = edge < size
+    return present, tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
+
+
+@triton.jit
 def _largest_kernel(
     x,
     src,
@@ -131,30 +149,38 @@ def _largest_kernel(
     channels,
     degree,
     HAS_PTR: tl.constexpr,
+    DEGREE: tl.constexpr,
+    WINNERS: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
     row, column = _tile(ROWS, CHANNELS)
     first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
-    wide = column[None, :] < channels
     best = tl.full((ROWS, CHANNELS), float("-inf"), ACCUMULATOR)
     source_of_best = tl.full((ROWS, CHANNELS), -1, tl.int32)
-    for edge in range(0, tl.max(size, 0)):
-        present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
-        mask = present[:, None] & wide
-        value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=float("-inf")).to(
-            ACCUMULATOR
-        )
-        # The first of equals wins, and the first NaN wins over all.
-        better = (value > best) | ((value != value) & (best == best)) | (source_of_best < 0)
-        best = tl.where(mask & better, value, best)
-        source_of_best = tl.where(mask & better, source[:, None].to(tl.int32), source_of_best)
-    inside = (row < num_dst)[:, None] & wide
+    if DEGREE > 0:
+        for edge in tl.static_range(DEGREE):
+            best, source_of_best = _larger(best, source_of_best, x, src, first, size, edge, column, channels)
+    else:
+        for edge in range(0, tl.max(size, 0)):
+            best, source_of_best = _larger(best, source_of_best, x, src, first, size, edge, column, channels)
+    inside = (row < num_dst)[:, None] & (column < channels)[None, :]
     place = row[:, None] * channels + column[None, :]
     tl.store(out + place, tl.where(source_of_best < 0, 0.0, best), mask=inside)
-    tl.store(winner + place, source_of_best, mask=inside)
+    if WINNERS:
+        tl.store(winner + place, source_of_best, mask=inside)
+
+
+@triton.jit
+def _larger(best, source_of_best, x, src, first, size, edge, column, channels):
+    """The larger of what was best and the next neighbour: the first of equals, and the first NaN over all."""
+    present, source = _neighbors(src, first, size, edge)
+    mask = present[:, None] & (column < channels)[None, :]
+    value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=float("-inf")).to(best.dtype)
+    better = (value > best) | ((value != value) & (best == best)) | (source_of_best < 0)
+    best = tl.where(mask & better, value, best)
+    return best, tl.where(mask & better, source[:, None].to(tl.int32), source_of_best)
 
 
 @triton.jit
@@ -170,6 +196,7 @@ def _sum_kernel(
     heads,
     width,
     HAS_PTR: tl.constexpr,
+    DEGREE: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
     ROWS: tl.constexpr,
@@ -177,19 +204,40 @@ def _sum_kernel(
 ):
     row, column = _tile(ROWS, CHANNELS)
     first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
-    wide = column[None, :] < channels
     total = tl.zeros((ROWS, CHANNELS), ACCUMULATOR)
-    for edge in range(0, tl.max(size, 0)):
-        present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
-        mask = present[:, None] & wide
-        value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=0.0).to(ACCUMULATOR)
-        if HAS_WEIGHT:
-            place = (first + edge)[:, None] * heads + column[None, :] // width
-            value *= tl.load(weight + place, mask=mask, other=0.0).to(ACCUMULATOR)
-        total += value
-    inside = (row < num_dst)[:, None] & wide
+    if DEGREE > 0:
+        for edge in tl.static_range(DEGREE):
+            total += _term(x, src, weight, first, size, edge, column, channels, heads, width, HAS_WEIGHT, ACCUMULATOR)
+    else:
+        for edge in range(0, tl.max(size, 0)):
+            total += _term(x, src, weight, first, size, edge, column, channels, heads, width, HAS_WEIGHT, ACCUMULATOR)
+    inside = (row < num_dst)[:, None] & (column < channels)[None, :]
     tl.store(out + row[:, None] * channels + column[None, :], total, mask=inside)
+
+
+@triton.jit
+def _term(
+    x,
+    src,
+    weight,
+    first,
+    size,
+    edge,
+    column,
+    channels,
+    heads,
+    width,
+    HAS_WEIGHT: tl.constexpr,
+    ACCUMULATOR: tl.constexpr,
+):
+    """The next neighbour, times its weight."""
+    present, source = _neighbors(src, first, size, edge)
+    mask = present[:, None] & (column < channels)[None, :]
+    value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=0.0).to(ACCUMULATOR)
+    if HAS_WEIGHT:
+        place = (first + edge)[:, None] * heads + column[None, :] // width
+        value *= tl.load(weight + place, mask=mask, other=0.0).to(ACCUMULATOR)
+    return value
 
 
 @triton.jit
@@ -204,6 +252,7 @@ def _products_kernel(
     heads,
     width,
     HAS_PTR: tl.constexpr,
+    DEGREE: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -211,17 +260,41 @@ def _products_kernel(
     head = tl.program_id(1)
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     first, size = _edges(ptr, row, num_dst, degree, HAS_PTR)
-    for edge in range(0, tl.max(size, 0)):
-        present = edge < size
-        source = tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
-        total = tl.zeros((ROWS,), ACCUMULATOR)
-        for start in range(0, width, CHANNELS):
-            column = start + tl.arange(0, CHANNELS)
-            mask = present[:, None] & (column[None, :] < width)
-            left = tl.load(y + (row[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
-            right = tl.load(x + (source[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
-            total += tl.sum(left.to(ACCUMULATOR) * right.to(ACCUMULATOR), 1)
-        tl.store(out + (first + edge) * heads + head, total, mask=present)
+    if DEGREE > 0:
+        for edge in tl.static_range(DEGREE):
+            _multiply(y, x, src, out, row, head, first, size, edge, heads, width, ACCUMULATOR, ROWS, CHANNELS)
+    else:
+        for edge in range(0, tl.max(size, 0)):
+            _multiply(y, x, src, out, row, head, first, size, edge, heads, width, ACCUMULATOR, ROWS, CHANNELS)
+
+
+@triton.jit
+def _multiply(
+    y,
+    x,
+    src,
+    out,
+    row,
+    head,
+    first,
+    size,
+    edge,
+    heads,
+    width,
+    ACCUMULATOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Store the product of every row with its next neighbour."""
+    present, source = _neighbors(src, first, size, edge)
+    total = tl.zeros((ROWS,), ACCUMULATOR)
+    for start in range(0, width, CHANNELS):
+        column = start + tl.arange(0, CHANNELS)
+        mask = present[:, None] & (column[None, :] < width)
+        left = tl.load(y + (row[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
+        right = tl.load(x + (source[:, None] * heads + head) * width + column[None, :], mask=mask, other=0.0)
+        total += tl.sum(left.to(ACCUMULATOR) * right.to(ACCUMULATOR), 1)
+    tl.store(out + (first + edge) * heads + head, total, mask=present)
 
 
 @triton.jit
