@@ -156,9 +156,10 @@ def measure_together(some: Sequence[tuple[Case, str]], options: argparse.Namespa
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // len(some))))
     with tempfile.NamedTemporaryFile() as turns, ThreadPoolExecutor(len(some)) as pool:
         running = {
-            pool.submit(
-                measure, case, mode, subjects(case, mode, options), options.rounds, options.tf32, turns.name
-            ): (case, mode)
+            pool.submit(measure, case, mode, subjects(case, mode, options), options.rounds, options.tf32, turns.name): (
+                case,
+                mode,
+            )
             for case, mode in some
         }
         for future in as_completed(running):

@@ -86,7 +86,8 @@ def _all_distances(x: Tensor) -> Tensor:
     """Distance of every row to every other, ``(..., n, C) -> (..., n, n)``."""
     if torch.compiler.is_exporting():  # ONNX has no such operator
         return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
-    return torch.cdist(x, x, p=1)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # there is none for half precision
+    return torch.cdist(wide, wide, p=1)
 
 
 def _threshold(maps: Tensor) -> Tensor:

@@ -291,7 +291,9 @@ def _comparable(x: Tensor, cosine: bool) -> Tensor:
     """What distances are taken of: no NaN, which no order can place, nor half precision, whose near neighbours all look
     alike. (Directions are taken by the backends.)
     """
-    return x if cosine else x.to(torch.promote_types(x.dtype, torch.float32)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return (
+        x if cosine else x.to(torch.promote_types(x.dtype, torch.float32)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    )
 
 
 def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:

@@ -20,7 +20,14 @@ from pyg_vig.graph.triton_kernels import serves
 from pyg_vig.native.operator import operator
 
 
-def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
+def largest(
+    x: Tensor,
+    src: Tensor,
+    ptr: Tensor | None,
+    num_dst: int,
+    winners: bool = True,
+    numbers: torch.dtype = torch.int32,
+) -> tuple[Tensor, Tensor]:
     """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients."""
     if serves(x):
         from pyg_vig.graph.triton_kernels import reduce as kernels
@@ -28,8 +35,8 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
         return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners)
     wide = x.to(torch.promote_types(x.dtype, torch.float32)) if x.device.type == "cpu" else x
     if native.serves(wide):
-        best, rows = native.largest(wide, src, ptr, num_dst, winners)
-        return best.to(x.dtype), rows
+        best, winner = native.largest(wide, src, ptr, num_dst, winners)
+        return best.to(x.dtype), winner.to(numbers)
     dst = destinations(src, ptr, num_dst)
     rows, place = x.index_select(0, src), dst.unsqueeze(1).expand(-1, x.size(1))
     best = x.new_zeros(num_dst, x.size(1)).scatter_reduce(0, place, rows, "amax", include_self=False)
@@ -37,7 +44,7 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
     wins = (rows == best.index_select(0, dst)) | rows.isnan()
     none = torch.full_like(best, src.numel(), dtype=torch.int64)
     first = none.scatter_reduce(0, place, torch.where(wins, edges, src.numel()), "amin")
-    return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].int()
+    return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].to(numbers)
 
 
 @operator
@@ -56,8 +63,8 @@ class LargestNeighbor(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
-        best, winner = largest(x, src, ptr, num_dst)
-        winner = winner.short() if x.device.type == "cpu" and x.size(0) <= torch.iinfo(torch.int16).max else winner
+        numbers = torch.int16 if x.size(0) <= torch.iinfo(torch.int16).max else torch.int32
+        best, winner = largest(x, src, ptr, num_dst, numbers=numbers)
         edges = (src, ptr) if serves(x) else (None, None)  # for a fixed order, see `scatter_winners`
         ctx.save_for_backward(winner, *edges)
         ctx.num_src = x.size(0)

@@ -1,4 +1,7 @@
-"""Batch norm of a training step on a CPU, with the activation that follows, in two passes over the rows."""
+"""Batch norm of a training step with the activation that follows, for whose way back one matrix is kept.
+
+On a CPU it is a kernel in C, in two passes over the rows; on a GPU PyTorch's own, in a compiled region the compiler's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.nn.product import is_plain
+from pyg_vig.nn.product import is_plain, is_untransformed
 from pyg_vig.nn.remake import remember
 
 aten = torch.ops.aten
@@ -29,6 +32,8 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
     weight: Any = norm.weight
     if watched or getattr(act, "approximate", "none") != "none" or weight is None:
         return False
+    if x.device.type == "cuda":
+        return norm.momentum is not None and is_untransformed(x, weight)
     return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
 
 
@@ -40,7 +45,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     computed once more from it, and so is the output for whoever needs it (:mod:`pyg_vig.nn.remake`).
 
     Args:
-        x: rows ``(N, C)``, float32 on a CPU.
+        x: rows ``(N, C)``; on a CPU, in float32.
         norm: the batch norm, whose running statistics move as in its own call.
         act: the activation; see :func:`fuses`.
         offset: :math:`o`, ``(C,)``.
@@ -51,6 +56,8 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
     x = x if offset is None else _WithZeroGradient.apply(x, offset)
+    if x.device.type == "cuda":
+        return _normalize_on_gpu(x, norm, act, offset)
     run, options = _opaque if torch.compiler.is_compiling() else _Normalize.apply, (norm.eps, _ACTIVATIONS[type(act)])
     out, coefficients = run(x, norm.weight, norm.bias, *options)
     _move(norm, coefficients.detach(), offset, x.size(0))
@@ -128,12 +135,15 @@ def _backward(
     # In operators that have derivatives of their own, for gradients of gradients; they need no recorded graph, which
     # there is none of inside an operator.
     if act != "none":
-        normalized = _plainly(x, weight, bias, eps, "none")
-        grad = aten.gelu_backward(grad, normalized) if act == "gelu" else aten.threshold_backward(grad, normalized, 0)
+        grad = _through_activation(grad, _plainly(x, weight, bias, eps, "none"), act)
     mean, var = coefficients[:2]
     precision = torch.rsqrt(var + eps)
     wanted = [True, True, True]
     return aten.native_batch_norm_backward(grad, x, weight, None, None, mean, precision, True, eps, wanted)
+
+
+def _through_activation(grad: Tensor, x: Tensor, act: str) -> Tensor:
+    return aten.gelu_backward(grad, x) if act == "gelu" else aten.threshold_backward(grad, x, 0)
 
 
 def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
@@ -156,6 +166,68 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, bias, coefficients = ctx.saved_tensors
         return *_backward(x, weight, bias, coefficients, grad, *ctx.options), None, None
+
+
+def _normalize_on_gpu(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
+    if torch.compiler.is_compiling():
+        out = act(norm(x))
+    else:
+        options = norm.eps, _ACTIVATIONS[type(act)]
+        running = norm.running_mean, norm.running_var, norm.momentum
+        out, mean, precision = _NormalizeOnGPU.apply(x, norm.weight, norm.bias, *running, *options)
+        if out.requires_grad:
+            weight, bias = torch.stack([norm.weight.detach(), norm.bias.detach()]).unbind()  # copies, as above
+            remember(out, partial(_again_on_gpu, *options), x, weight, bias, mean, precision)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+    if offset is not None and norm.running_mean is not None:
+        norm.running_mean.add_(offset.detach(), alpha=norm.momentum)
+    return out
+
+
+def _again_on_gpu(
+    eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, precision: Tensor
+) -> Tensor:
+    out = aten.batch_norm_elemt(x, weight, bias, mean, precision, eps)
+    return out if act == "none" else getattr(F, act)(out)
+
+
+class _NormalizeOnGPU(torch.autograd.Function):
+    """Output, and the mean and precision of every channel."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        momentum: float,
+        eps: float,
+        act: str,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous()
+        out, mean, precision = aten.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
+        ctx.save_for_backward(x, weight, bias, mean, precision)
+        ctx.options = eps, act
+        ctx.mark_non_differentiable(mean, precision)
+        return out if act == "none" else getattr(F, act)(out), mean, precision
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        (x, weight, bias, mean, precision), (eps, act) = ctx.saved_tensors, ctx.options
+        if act != "none":
+            if torch.is_grad_enabled():  # gradients of gradients need operators that have some
+                normalized = _plainly(x, weight, bias, eps, "none")
+            else:
+                normalized = _again_on_gpu(eps, "none", x, weight, bias, mean, precision)
+            grad = _through_activation(grad, normalized, act)
+        wanted = [True, True, True]
+        gradients = aten.native_batch_norm_backward(
+            grad.contiguous(), x, weight, None, None, mean, precision, True, eps, wanted
+        )
+        return *gradients, None, None, None, None, None
 
 
 class _WithZeroGradient(torch.autograd.Function):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
-from pyg_vig.nn.norm import fold, folded, is_foldable, norm_resolver
+from pyg_vig.nn.norm import fold, folded, folding_pays, is_foldable, norm_resolver
 from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.remake import add
 
@@ -94,7 +94,7 @@ class LinearNorm(nn.Module):
         """Of rows, or of a pair of them whose channels alternate."""
         weight, bias, groups, norm = self.linear.weight, self.linear.bias, self.linear.groups, self.norm
         act = IDENTITY if act is None else act
-        if is_foldable(norm):
+        if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
             scale, shift = folded(norm, bias)
             return product(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):

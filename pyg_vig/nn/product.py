@@ -12,6 +12,7 @@ from pyg_vig import native
 from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
+_MOST_FILLED, _WIDEST_FILLED = 8, 1280  # groups and outputs of layers whose groups are filled up on GPUs
 _NATIVE_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
@@ -138,6 +139,11 @@ def is_plain(x: Tensor, weight: Tensor) -> bool:
     """Whether these are ordinary tensors of float32 on a CPU, and nothing transforms what happens to them."""
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
+    return is_untransformed(x, weight)
+
+
+def is_untransformed(x: Tensor, weight: Tensor) -> bool:
+    """Whether these are ordinary tensors, and nothing (exporting, tracing, function transforms) looks inside."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
     return (
@@ -155,6 +161,16 @@ def _plainly(
 ) -> Tensor:
     if scale is not None:
         weight = weight * scale.unsqueeze(1)
+    if len(rows) == groups == 1:
+        return _multiply_plainly(rows[0], weight, bias)
+    if _fills_up(rows[0], weight, groups):
+        if torch.is_autocast_enabled(weight.device.type):
+            weight = weight.to(rows[0].dtype)  # while it is small
+        first, *others = _BlockDiagonals.apply(weight, groups, len(rows)).unbind()
+        out = _multiply_plainly(rows[0], first, bias)
+        for part, block in zip(rows[1:], others, strict=True):
+            out = forget(part, torch.addmm(out, part, block.t()), "mat1")
+        return out
     x = rows[0] if len(rows) == 1 else torch.stack(rows, dim=-1).flatten(1)
     if groups == 1:
         return F.linear(x, weight, bias)
@@ -162,6 +178,42 @@ def _plainly(
     weights = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
     out = torch.bmm(parts, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), parts, weights)
     return out.transpose(0, 1).flatten(1)
+
+
+def _multiply_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return forget(x, F.linear(x, weight, bias), "self" if bias is None else "mat1")
+
+
+def _fills_up(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether one product with zeros between the groups takes less time than rows laid out by group.
+
+    On a GPU's matrix units the zeros cost less than the copies do; so it is up to about these widths on an H200. (Where
+    operators are watched, the published operations are to be seen.)
+    """
+    if x.device.type != "cuda" or groups > _MOST_FILLED or weight.size(0) > _WIDEST_FILLED or x.dim() != 2:
+        return False
+    if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting()
+    return not torch._C._len_torch_dispatch_stack() and is_untransformed(x, weight)
+
+
+class _BlockDiagonals(torch.autograd.Function):
+    """Weights ``(out, parts * in / G)`` of groups as full matrices ``(parts, out, in)`` with zeros between groups."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, groups: int, parts: int) -> Tensor:
+        ctx.groups, ctx.parts = groups, parts
+        blocks = weight.view(groups, weight.size(0) // groups, -1, parts)  # (G, out / G, in / G, parts)
+        _, height, width, _ = blocks.shape
+        full = weight.new_zeros(parts, groups, height, groups, width)
+        full.diagonal(dim1=1, dim2=3).copy_(blocks.permute(3, 1, 2, 0))
+        return full.view(parts, groups * height, groups * width)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        full = grad.unflatten(2, (ctx.groups, -1)).unflatten(1, (ctx.groups, -1))
+        blocks = full.diagonal(dim1=1, dim2=3).permute(3, 1, 2, 0)  # (G, out / G, in / G, parts)
+        return blocks.flatten(2).flatten(0, 1), None, None
 
 
 # For compilers, which hold the kernels as operators. (By hand, since `custom_op` adds tens of microseconds to a call.)

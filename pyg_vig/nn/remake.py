@@ -95,7 +95,7 @@ def forget(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
             :class:`torch.autograd.Function` saves.
         number: which of these ``x`` is.
     """
-    if torch.compiler.is_compiling() or (origin := _origin(x)) is None:
+    if torch.compiler.is_compiling() or (origin := _origin(x)) is None or x.dtype != out.dtype:  # cast, under autocast
         return out
     saved: Any = getattr(out.grad_fn, f"_raw_saved_{name}", None)
     saved = saved[number] if isinstance(saved, tuple) else saved

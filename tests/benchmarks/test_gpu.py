@@ -49,11 +49,12 @@ def test_what_fails_is_noted_and_the_rest_measured(tmp_path: Path) -> None:
 def test_one_measures_while_the_others_wait(tmp_path: Path) -> None:
     turns = tmp_path / "turns"
     turns.touch()
-    with gpu._locked(str(turns), fcntl.LOCK_SH), gpu._locked(str(turns), fcntl.LOCK_SH), open(turns) as lock:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with gpu._locked(str(turns), fcntl.LOCK_EX), open(turns) as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    together, alone = fcntl.LOCK_SH, fcntl.LOCK_EX
+    with open(turns) as lock:
+        with gpu._locked(str(turns), together), gpu._locked(str(turns), together), pytest.raises(BlockingIOError):
+            fcntl.flock(lock, alone | fcntl.LOCK_NB)
+        with gpu._locked(str(turns), alone), pytest.raises(BlockingIOError):
+            fcntl.flock(lock, together | fcntl.LOCK_NB)
 
 
 def test_subjects_of_a_case() -> None:

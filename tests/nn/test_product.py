@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyg_vig import native
@@ -220,3 +221,27 @@ def test_a_hook_on_an_activation_after_a_convolution_sees_its_output():
     with torch.inference_mode():
         out = convolve(torch.randn(1, 3, 5, 5), conv, conv.weight, conv.bias, act)
     assert seen[0] is out
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["rows", "pair"])
+def test_groups_filled_up_with_zeros(pair: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on GPUs: one product with a full matrix is the product of the groups, and so are its gradients."""
+    rows = tuple(torch.randn(7, 12, dtype=torch.float64, requires_grad=True) for _ in range(1 + pair))
+    weight, bias = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((8, 3 * len(rows)), (8,))
+    )
+    x = rows if pair else rows[0]
+    expected = product(x, weight, bias, groups=4)
+    monkeypatch.setattr("pyg_vig.nn.product._fills_up", lambda *_: True)
+    found = product(x, weight, bias, groups=4)
+    assert_close(found, expected)
+    inputs = [*rows, weight, bias]
+    factor = torch.randn_like(expected)
+    for pair_of_gradients in zip(
+        *(torch.autograd.grad((out * factor).sum(), inputs, create_graph=True) for out in (found, expected)),
+        strict=True,
+    ):
+        assert_close(*pair_of_gradients)
+    torch.autograd.gradgradcheck(
+        lambda *parts: product(parts[:-2] if pair else parts[0], *parts[-2:], groups=4), inputs
+    )

@@ -22,15 +22,17 @@ _UNROLLED = 32  # edges of a destination that are read all at once, not one afte
 
 @on_its_device
 def largest(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, numbers: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
-    """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, ``int32``, -1 without neighbours."""
+    """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, -1 without neighbours."""
     out = x.new_empty(num_dst, x.size(1))
-    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
+    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=numbers)
     grid, tile = _tiles(num_dst, x.size(1))
     if out.numel():
         flags = (*_shape(ptr, src, num_dst), winners, _accumulator(x))
-        _largest_kernel[grid](x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile, num_warps=_WARPS)
+        _largest_kernel[grid](
+            x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile, num_warps=_WARPS
+        )
     return out, winner
 
 
@@ -78,7 +80,9 @@ def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Te
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
     grid, tile = _tiles(*out.shape)
     if out.numel():
-        _gather_winners_kernel[grid](grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile, num_warps=_WARPS)
+        _gather_winners_kernel[grid](
+            grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile, num_warps=_WARPS
+        )
     return out
 
 
@@ -90,7 +94,7 @@ def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _shape(ptr: Tensor | None, src: Tensor, num_dst: int) -> tuple[bool, int]:
-    """What kernels are compiled for: whether there are row pointers, and the edges of a destination if known and few."""
+    """What kernels are compiled for: whether there are row pointers, and every destination's edges if few."""
     degree = 0 if ptr is not None else src.numel() // num_dst
     return ptr is not None, degree if degree <= _UNROLLED else 0
 
