@@ -1,10 +1,12 @@
 """Networks on a GPU: ``python -m benchmarks.gpu --reference DIR --output benchmarks/results/gpu.json``.
 
 Every case (network, batch, dtype, inference or training) has a process of its own: the official code, ours eager (with
-the Triton kernels and without), fused, compiled, compiled with CUDA graphs, timm's networks of like cost, and the bare
-matrix products. ``--jobs`` processes build and compile at once, since that is work of the CPU; then each has the GPU to
-itself while it measures. What fails is noted, and the others go on. Results are written after every case, and a second
-call with the same ``--output`` goes on where the first was stopped (``--budget`` stops it by itself).
+the Triton kernels and without), fused, captured (the eager network or, in inference, the fused one in a CUDA graph),
+compiled, compiled with CUDA graphs, timm's networks of like cost, and the bare matrix products. ``--jobs`` processes
+build and compile at once, since that is work of the CPU; then each has the GPU to itself while it measures, but for the
+compilers of others, which try out a kernel now and then. What fails is noted, and the others go on. Results are written
+after every case, and a second call with the same ``--output`` goes on where the first was stopped (``--budget`` stops
+it by itself).
 
 By default float32 products run as TF32 for everybody: PyTorch runs convolutions, of which the official code is made,
 that way unasked, but linear layers, of which ours is, only where it is asked to.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import json
 import os
 import sys
@@ -46,9 +49,9 @@ from pyg_vig.graph.triton_kernels import triton_kernels
 
 Row = dict[str, Any]
 
-PLAIN, GRAPHS = "eager, no kernels", "compiled, CUDA graphs"
+PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
-_CALLS = 3  # between two looks at the clock
+_CALLS = 2  # between two looks at the clock
 _WARMUP = 3  # CUDA graphs are recorded in the second call and replayed from the third
 _RATE_SIZE = {"cuda": 8192, "cpu": 512}  # of the square matrices that show what rate of products the device reaches
 
@@ -89,6 +92,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=10, help="rounds of every comparison")
     add("--subjects", nargs="+", metavar="NAME", help="these alone, and timm's where asked for")
     add("--jobs", type=int, default=1, metavar="N", help="cases that are built and compiled at once")
+    add(
+        "--turns",
+        type=Path,
+        metavar="FILE",
+        help="what runs of this script on one GPU take turns by; default: a new one",
+    )
     add("--tf32", action=argparse.BooleanOptionalAction, default=True, help="TF32 products in float32, for everybody")
     add("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well (minutes a case)")
     add("--timm", action=argparse.BooleanOptionalAction, default=True, help="timm networks of like cost as well")
@@ -118,12 +127,14 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
 def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     """What is measured in a case; a fused network is for inference only."""
     names = [OFFICIAL] * bool(case.reference) + [EAGER, PLAIN] + [FUSED] * (mode == "inference")
+    names += [CAPTURED] * (options.device == "cuda")
     if options.compile:
         names += [COMPILED, GRAPHS]
     if options.subjects:
         names = [name for name in names if name in options.subjects]
     for name in TIMM.get(case.model, ()) if options.timm else ():
-        names += [name, f"{name}, {COMPILED}"] if options.compile else [name]
+        names += [name] + [f"{name}, {CAPTURED}"] * (options.device == "cuda")
+        names += [f"{name}, {COMPILED}"] * options.compile
     return names
 
 
@@ -131,12 +142,12 @@ def build(case: Case, subject: str, training: bool = False) -> nn.Module:
     """A subject of :mod:`benchmarks.networks`, or one of those that only GPUs have."""
     if subject == PLAIN:
         return _WithoutKernels(networks.build(case, EAGER, training))
-    if subject == GRAPHS:
+    if subject in (CAPTURED, GRAPHS):
         network = networks.build(case, EAGER if training else FUSED, training)
-        return torch.compile(network, fullgraph=True, mode="reduce-overhead")
-    name, _, compiled = subject.partition(", ")
+        return network if subject == CAPTURED else torch.compile(network, fullgraph=True, mode="reduce-overhead")
+    name, _, how = subject.partition(", ")
     network = networks.build(case, name, training)
-    return torch.compile(network) if compiled else network
+    return torch.compile(network) if how == COMPILED else network
 
 
 class _WithoutKernels(nn.Module):
@@ -188,14 +199,17 @@ def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, t
     case.start()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
+    slow = [name for name in names if COMPILED in name]
+    ready, failed = _prepared(case, mode, slow)
     with _locked(turns, fcntl.LOCK_SH):
-        ready, failed = _prepared(case, mode, names)
+        others, late = _prepared(case, mode, [name for name in names if name not in slow])
     with _locked(turns, fcntl.LOCK_EX):
-        again, failed = _prepared(case, mode, list(failed))  # alone, there may be memory for it
-        ready = {name: {**ready, **again}[name] for name in names if name in {**ready, **again}}
-        peaks = {name: _peak(subject, case) for name, subject in ready.items() if name != GRAPHS}
-        ready[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
-        rows = _timed(ready, case, rounds, peaks, products.flops, product_rate(case))
+        again, failed = _prepared(case, mode, [*failed, *late])  # alone, there may be memory for it
+        ready = {**others, **ready, **again}
+        peaks = {name: _peak(*ready[name], case) for name in ready if not _is_recorded(name)}
+        calls = {name: subject for name, (subject, _) in ready.items()}
+        calls[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
+        rows = _timed(calls, case, rounds, peaks, products.flops, product_rate(case))
     return [{"subject": name, "error": _message(error)} for name, error in failed.items()] + rows
 
 
@@ -206,27 +220,52 @@ def _locked(file: str, how: int) -> Iterator[None]:
         yield
 
 
-def _prepared(case: Case, mode: str, names: list[str]) -> tuple[dict[str, Subject], dict[str, Exception]]:
-    """Subjects that have run, and why others have not: one fails, the others are measured."""
+def _prepared(
+    case: Case, mode: str, names: list[str]
+) -> tuple[dict[str, tuple[Subject, nn.Module]], dict[str, Exception]]:
+    """Subjects that have run, with their networks, and why others have not: one fails, the others are measured."""
     ready, failed = {}, {}
     for name in names:
         try:
-            network = build(case, name, mode == "training")
-            subject = call(network, mode, case.images(), case.torch_dtype)
-            for _ in range(_WARMUP):
-                subject()
-            network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
-            ready[name] = subject
+            ready[name] = _warmed_up(case, mode, name)
         except Exception as error:
             failed[name] = error.with_traceback(None)  # which holds what the memory is full of
         if case.device == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
     return ready, failed
 
 
-def _peak(subject: Subject, case: Case) -> float:
+def _warmed_up(case: Case, mode: str, name: str) -> tuple[Subject, nn.Module]:
+    network = build(case, name, mode == "training")
+    subject = call(network, mode, case.images(), case.torch_dtype)
+    for _ in range(_WARMUP):
+        subject()
+    network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
+    return (_captured(subject, network) if CAPTURED in name else subject), network
+
+
+def _captured(subject: Subject, network: nn.Module) -> Subject:
+    """Replay of what the subject launches, without the host's time to launch it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # once where it will be recorded, as PyTorch asks for
+        subject()
+    torch.cuda.current_stream().wait_stream(stream)
+    network.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        subject()
+    return graph.replay
+
+
+def _is_recorded(name: str) -> bool:
+    """Whether its memory was set aside before it runs, by CUDA graphs."""
+    return name == GRAPHS or CAPTURED in name
+
+
+def _peak(subject: Subject, network: nn.Module, case: Case) -> float:
     peak = peak_beyond(subject, case.device) / MIB
-    network: nn.Module = subject.args[0]  # type: ignore[attr-defined]
     network.zero_grad(set_to_none=True)
     return peak
 
@@ -235,9 +274,9 @@ def _timed(
     ready: dict[str, Subject], case: Case, rounds: int, peaks: dict[str, float], flops: int, rate: float
 ) -> list[Row]:
     calls = {name: partial(_repeat, subject) for name, subject in ready.items()}
-    seconds = interleave(calls, rounds).seconds
+    seconds = interleave(calls, rounds, warmup=0).seconds
     timings = Timings({name: [value / _CALLS for value in values] for name, values in seconds.items()})
-    ours = [name for name in (EAGER, PLAIN, FUSED, COMPILED, GRAPHS, PRODUCTS) if name in ready]
+    ours = [name for name in (EAGER, PLAIN, FUSED, CAPTURED, COMPILED, GRAPHS, PRODUCTS) if name in ready]
     return [
         {
             **speed_row(timings, name, case, OFFICIAL),

@@ -176,7 +176,9 @@ def _normalize_on_gpu(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor
         running = norm.running_mean, norm.running_var, norm.momentum
         out, mean, precision = _NormalizeOnGPU.apply(x, norm.weight, norm.bias, *running, *options)
         if out.requires_grad:
-            weight, bias = torch.stack([norm.weight.detach(), norm.bias.detach()]).unbind()  # copies, as above
+            weight, bias = norm.weight.detach(), norm.bias.detach()
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                weight, bias = torch.stack([weight, bias]).unbind()  # copies, as above
             remember(out, partial(_again_on_gpu, *options), x, weight, bias, mean, precision)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)

@@ -22,26 +22,30 @@ POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr
 ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
 
 
-def machine_code(kernel: Any, dtype: str, pointers: dict[str, str]) -> bytes:
+def machine_code(kernel: Any, dtype: str, pointers: dict[str, str], **sizes: int) -> bytes:
     """The kernel with all its options on, for an H100."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     names = {**dict.fromkeys(ROWS, dtype), "out": dtype, **POINTERS, **pointers}
-    constants = {"ACCUMULATOR": triton.language.float32, **dict.fromkeys(FLAGS, True), **TILES}
+    constants = {"ACCUMULATOR": triton.language.float32, **dict.fromkeys(FLAGS, True), **TILES, **sizes}
     signature = {name: "constexpr" if name in constants else names.get(name, "i32") for name in kernel.arg_names}
     fixed = {(place,): constants[name] for place, name in enumerate(kernel.arg_names) if name in constants}
     compiled = triton.compile(ASTSource(kernel, signature, fixed), target=GPUTarget("cuda", 90, 32))
     return compiled.asm["cubin"]
 
 
+@pytest.mark.parametrize("degree", [0, 9])
+@pytest.mark.parametrize("channels", [32, 192])
 @pytest.mark.parametrize("name", ["largest", "sum", "products", "scatter", "gather_winners"])
-def test_reductions(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reductions(name: str, channels: int, degree: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyg_vig.graph.triton_kernels import reduce
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions are in float32
-    assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers)
+    _, (rows, width) = reduce._tiles(1000, channels)
+    sizes = {"ROWS": rows, "CHANNELS": width, "DEGREE": degree}
+    assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers, **sizes)
 
 
 @pytest.mark.parametrize("name", ["rank", "nearest"])

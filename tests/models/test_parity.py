@@ -12,27 +12,34 @@ from pyg_vig.models.official import to_official
 from tests.golden import golden_input, golden_weights, load_case, uniform
 
 SHALLOW = ["vig_ti_d2", "vig_ti_d2_edge", "vig_ti_d2_sage", "vig_ti_d2_gin", "pvig_ti_d1111"]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+    ),
+]
 FIELDS = {"n_blocks": "depth", "blocks": "depths", "conv": "conv"}
 
 
-def build(description, path):
+def build(description, path, device="cpu"):
     overrides = {FIELDS[key]: value for key, value in (description["override"] or {}).items()}
     model = pyg_vig.create_model(description["model"].removesuffix("_224_gelu"), **overrides)
     torch.save(golden_weights(description), path)
     assert pyg_vig.load_checkpoint(model, path).layout == "official"
     images = golden_input(description["input"]["key"], tuple(description["input"]["shape"]))
-    return model.double(), images.double()
+    return model.to(device).double(), images.to(device).double()
 
 
 def relative_error(actual, expected):
     expected = torch.from_numpy(expected)
-    return float((actual - expected).abs().max() / expected.abs().max())
+    return float((actual.cpu() - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", [*SHALLOW, "vig_ti", "pvig_ti"])
-def test_logits_and_graphs_equal_the_official_ones(case, tmp_path):
+def test_logits_and_graphs_equal_the_official_ones(case, device, tmp_path):
     description, arrays = load_case(case)
-    model, images = build(description, tmp_path / "weights.pth")
+    model, images = build(description, tmp_path / "weights.pth", device)
     model.eval()
     with torch.no_grad(), pyg_vig.record_graphs(model) as graphs:
         logits = model(images)
@@ -40,28 +47,30 @@ def test_logits_and_graphs_equal_the_official_ones(case, tmp_path):
     for i, (edge_index, layout) in enumerate(zip(graphs, graphs.source_layouts, strict=True)):
         expected = arrays[f"knn_{i:02d}"].astype(np.int64)  # (B, N, k), sorted by distance
         first = np.arange(len(expected)).reshape(-1, 1, 1) * layout.nodes_per_graph
-        np.testing.assert_array_equal(edge_index[0].numpy().reshape(expected.shape) - first, expected)
+        np.testing.assert_array_equal(edge_index[0].cpu().numpy().reshape(expected.shape) - first, expected)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", SHALLOW)
-def test_the_fused_network_gives_the_same(case, tmp_path):
+def test_the_fused_network_gives_the_same(case, device, tmp_path):
     description, arrays = load_case(case)
-    model, images = build(description, tmp_path / "weights.pth")
+    model, images = build(description, tmp_path / "weights.pth", device)
     fused = model.eval().fuse()
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in fused.modules())
     assert relative_error(fused(images).detach(), arrays["logits_f64run"]) < 1e-12
 
 
-def test_a_training_step_equals_the_official_one(tmp_path):
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_training_step_equals_the_official_one(device, tmp_path):
     description, arrays = load_case("train_vig_ti_d2")
-    model, images = build(description, tmp_path / "weights.pth")
+    model, images = build(description, tmp_path / "weights.pth", device)
     expected = description["results"]["f64"]
     logits = model.train()(images)
-    loss = F.cross_entropy(logits, torch.tensor(description["labels"]))
+    loss = F.cross_entropy(logits, torch.tensor(description["labels"], device=device))
     loss.backward()
     assert relative_error(logits.detach(), arrays["logits_f64run"]) < 1e-12
     assert loss.detach().item() == pytest.approx(expected["loss"], rel=1e-12)
-    state = to_official(model)
+    state = to_official(model.cpu())
     for parameter in model.parameters():  # from here on the state holds the gradients
         parameter.data = parameter.grad
     gradients = to_official(model)
