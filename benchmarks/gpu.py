@@ -49,6 +49,7 @@ from pyg_vig.graph.triton_kernels import triton_kernels
 
 Row = dict[str, Any]
 
+ALL = "all"  # stands for the subjects of a case whose process died
 PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
 _CALLS = 2  # between two looks at the clock
@@ -112,7 +113,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def _resumed(options: argparse.Namespace) -> dict[str, Any]:
     results = provenance({**vars(options), "reference": bool(options.reference), "budget": None})
     found = json.loads(options.output.read_text())["gpu"] if options.output.exists() else []
-    return {**results, "gpu": found}
+    return {**results, "gpu": [row for row in found if row["subject"] != ALL]}  # a process that died is started again
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
@@ -192,7 +193,7 @@ def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, tu
     try:
         return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32, turns)
     except Exception as error:  # the process died: out of memory, or an error that leaves the device unusable
-        return [{"subject": "all", "error": _message(error)}]
+        return [{"subject": ALL, "error": _message(error)}]
 
 
 def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
@@ -256,7 +257,12 @@ def _captured(subject: Subject, network: nn.Module) -> Subject:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         subject()
-    return graph.replay
+    return partial(_replay, graph, subject)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, recorded: Subject) -> None:
+    """Run the graph; it reads the memory of what was recorded, which must therefore stay."""
+    graph.replay()
 
 
 def _is_recorded(name: str) -> bool:

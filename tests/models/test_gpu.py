@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import pyg_vig
 from pyg_vig.benchmark import peak_beyond
-from pyg_vig.graph import Layout
+from pyg_vig.graph import Layout, NeighborTable
 from pyg_vig.nn import ViGBlock
 from tests.golden import load_case
 from tests.models.test_parity import build
@@ -21,6 +22,12 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 NAMES = ["pvig_ti", "mobilevig_ti", "greedyvig_s", "attention_vig_s"]
 LAYOUT = Layout.from_grid(4, 14, 14)
+
+
+def on_random_graph(device: str) -> Layout:
+    """The layout with a graph that is the same everywhere, whatever rounding does to distances."""
+    index = torch.randint(0, LAYOUT.num_nodes, (LAYOUT.num_nodes, 9), generator=torch.Generator().manual_seed(0))
+    return LAYOUT.with_edges(NeighborTable(index.to(device), LAYOUT.num_nodes))
 
 
 @pytest.fixture(autouse=True)
@@ -46,15 +53,15 @@ def test_the_kernels_find_nearly_the_official_graphs_and_scores(case: str, dtype
     model, images = model.eval().to(dtype), images.to(dtype)
     with torch.no_grad(), pyg_vig.record_graphs(model) as graphs:
         logits = model(images)
-    same = [
-        (
-            edges[0].cpu().view(-1) % layout.nodes_per_graph
-            == torch.from_numpy(arrays[f"knn_{i:02d}"].astype(int)).view(-1)
-        )
-        for i, (edges, layout) in enumerate(zip(graphs, graphs.source_layouts, strict=True))
-    ]
-    assert same[0].double().mean() > (0.99 if dtype == torch.float32 else 0.5)
-    assert relative(logits, torch.from_numpy(arrays["logits_f64run"])) < (1e-3 if dtype == torch.float32 else 0.1)
+    edges, layout = graphs[0], graphs.source_layouts[0]
+    expected = torch.from_numpy(arrays["knn_00"].astype(int)).flatten(0, 1)
+    found = (edges[0].cpu() % layout.nodes_per_graph).view_as(expected)
+    shared = (found.unsqueeze(2) == expected.unsqueeze(1)).any(2).double().mean()  # in whatever order
+    error = relative(logits, torch.from_numpy(arrays["logits_f64run"]))
+    assert (shared > 0.999 and error < 1e-2) if dtype == torch.float32 else (shared > 0.8 and error < 0.2), (
+        shared,
+        error,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,30 +71,37 @@ def test_half_precision_runs_from_end_to_end(name: str) -> None:
         assert network(torch.randn(2, 3, 224, 224, device="cuda", dtype=torch.bfloat16)).isfinite().all()
 
 
-def steps(options: dict[str, object], dtype: torch.dtype, device: str, x: Tensor) -> list[Tensor]:
-    """Output, running statistics and gradients of a training step of two blocks."""
+def step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and running statistics of a training step of two blocks."""
     torch.manual_seed(0)
-    blocks = nn.ModuleList(ViGBlock(32, **options) for _ in range(2)).to(device).train()  # type: ignore[arg-type]
+    blocks = nn.ModuleList(ViGBlock(32, graph="given", **options) for _ in range(2)).to(device).train()
     x = x.detach().to(device).requires_grad_()
     with torch.autocast(device, dtype, enabled=dtype != torch.float32):
         out = x
         for block in blocks:
-            out = block(out, LAYOUT)
+            out = block(out, on_random_graph(device))
     (out.float() * torch.linspace(-1, 1, 32, device=device)).square().sum().backward()
-    grads = [parameter.grad for parameter in blocks.parameters() if parameter.grad.norm() > 1e-4 * x.grad.norm()]
-    return [out, x.grad, *grads, *(buffer for name, buffer in blocks.named_buffers() if "running" in name)]
+    gradients = {f"gradient of {name}": parameter.grad for name, parameter in blocks.named_parameters()}
+    return {"output": out, "gradient": x.grad, **gradients, **dict(blocks.named_buffers())}
 
 
 @pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_training_steps_of_blocks(conv: str, dtype: torch.dtype) -> None:
     x = torch.randn(LAYOUT.num_nodes, 32)
-    expected, found = (
-        steps({"conv": conv}, kind, device, x) for device, kind in (("cpu", torch.float32), ("cuda", dtype))
-    )
-    assert len(found) == len(expected)
-    errors = [relative(*pair) for pair in zip(found, expected, strict=True)]
-    assert max(errors) < 2e-3 if dtype == torch.float32 else sorted(errors)[len(errors) // 2] < 0.2, errors
+    expected = step({"conv": conv}, torch.float32, "cpu", x)
+    found = step({"conv": conv}, dtype, "cuda", x)
+    noise = 1e-3 * float(expected["gradient"].norm())  # of biases before a batch norm, whose gradient is zero
+    errors = {
+        name: float((found[name].detach().cpu().double() - entry.detach().double()).norm())
+        / max(float(entry.detach().double().norm()), noise if "gradient" in name else 1.0)
+        for name, entry in expected.items()
+    }
+    if dtype == torch.float32:
+        worst = max(errors, key=errors.__getitem__)
+        assert errors[worst] < 2e-3, (worst, errors[worst])
+    else:  # gradients that ought to be zero are noise
+        assert sorted(errors.values())[len(errors) // 2] < 0.2 and errors["output"] < 0.05, errors
 
 
 def test_biases_before_a_batch_norm_have_gradients_of_zero_and_move_its_mean() -> None:
@@ -104,9 +118,9 @@ def test_gradients_of_gradients() -> None:
     results = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
-        block, x = ViGBlock(32, k=4).to(device).train(), torch.randn(LAYOUT.num_nodes, 32)
+        block, x = ViGBlock(32, graph="given").to(device).train(), torch.randn(LAYOUT.num_nodes, 32)
         x = x.detach().to(device).requires_grad_()
-        (slope,) = torch.autograd.grad(block(x, LAYOUT).square().sum(), x, create_graph=True)
+        (slope,) = torch.autograd.grad(block(x, on_random_graph(device)).square().sum(), x, create_graph=True)
         results.append(torch.autograd.grad(slope.square().sum(), x)[0])
     assert relative(results[1], results[0]) < 2e-3
 
@@ -117,15 +131,15 @@ def test_training_keeps_little() -> None:
     blocks = nn.ModuleList(ViGBlock(channels) for _ in range(6)).cuda().train()
     x = torch.randn(layout.num_nodes, channels, device="cuda")
 
-    def step() -> None:
+    def train() -> None:
         out = x
         for block in blocks:
             out = block(out, layout)
         out.sum().backward()
 
-    step()
+    train()
     blocks.zero_grad(set_to_none=True)
-    widths = peak_beyond(step, "cuda") / (x.numel() * x.element_size() * len(blocks))
+    widths = peak_beyond(train, "cuda") / (x.numel() * x.element_size() * len(blocks))
     assert widths < 19, widths
 
 
