@@ -108,8 +108,9 @@ def _commit() -> str | None:
 
 
 def _cpu() -> str:
+    """The processor's name, and the vector instructions that PyTorch finds in it: names of servers' tell little."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.processor()
+    return f"{found[1] if found else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _versions() -> dict[str, str]:
