@@ -1,4 +1,7 @@
-"""Writes the README's speed table from results: ``python -m benchmarks.readme RESULTS.json... README.md``."""
+"""Writes the README's speed tables from results: ``python -m benchmarks.readme RESULTS.json... README.md``.
+
+Results of ``python -m benchmarks`` make the table of CPUs, those of ``python -m benchmarks.gpu`` that of GPUs.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import OFFICIAL
+from benchmarks.gpu import CAPTURED
+from benchmarks.networks import OFFICIAL, TIMM
 from pyg_vig.benchmark import table
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
 
-START, END = "<!-- speed -->", "<!-- /speed -->"
+SPEED, GPU = "speed", "gpu"  # sections of results, and what is between <!-- speed --> and <!-- /speed --> in the README
 Row = dict[str, Any]
+_GPU_KEYS = ("model", "mode", "batch", "dtype")
 _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the speed table of a README between its markers.")
-    parser.add_argument("results", type=Path, nargs="+", help="files of python -m benchmarks --output, of one machine")
-    parser.add_argument("readme", type=Path, help=f"text with the lines {START} and {END}")
+    parser = argparse.ArgumentParser(description="Write the speed tables of a README between their markers.")
+    parser.add_argument("results", type=Path, nargs="+", help="files of one machine, of networks on its CPU or GPU")
+    parser.add_argument("readme", type=Path, help="text with the lines <!-- speed --> and <!-- /speed -->, or gpu")
     options = parser.parse_args()
     results = joined([json.loads(path.read_text()) for path in options.results])
-    options.readme.write_text(insert(options.readme.read_text(), speed_section(results)))
+    text = options.readme.read_text()
+    if results[SPEED]:
+        text = insert(text, SPEED, speed_section(results))
+    if results[GPU]:
+        text = insert(text, GPU, gpu_section(results))
+    options.readme.write_text(text)
 
 
 def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -39,20 +49,52 @@ def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"results of two machines: {first['machine'][name]} and {other['machine'][name]}")
         if other["versions"] != first["versions"]:
             raise ValueError(f"results with two sets of versions: {first['versions']} and {other['versions']}")
-    rows = {section: [row for part in results for row in part.get(section, [])] for section in ("speed", "memory")}
+    rows = {section: [row for part in results for row in part.get(section, [])] for section in (SPEED, "memory", GPU)}
     return {**first, **rows}
 
 
-def insert(text: str, section: str) -> str:
-    """Replace what lies between the markers.
+def insert(text: str, name: str, section: str) -> str:
+    """Replace what lies between the markers of that name.
 
     Raises:
         ValueError: if the text does not hold both markers, once each, in order.
     """
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"expected one line {START} and, after it, one line {END}")
-    before, rest = text.split(START)
-    return f"{before}{START}\n{section}\n{END}{rest.split(END)[1]}"
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"expected one line {start} and, after it, one line {end}")
+    before, rest = text.split(start)
+    return f"{before}{start}\n{section}\n{end}{rest.split(end)[1]}"
+
+
+def gpu_section(results: Mapping[str, Any]) -> str:
+    """The table of a GPU, and a line that says which."""
+    groups: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in results[GPU]:
+        if "error" not in row:
+            groups.setdefault(tuple(row[key] for key in _GPU_KEYS), {})[row["subject"]] = row
+    columns = ["network", "mode", "images", "type", "official ms", EAGER, FUSED, "recorded", "of products' speed"]
+    lines = [_gpu_line(case, rows) for case, rows in groups.items()]
+    machine, versions = results["machine"], results["versions"]
+    caption = (
+        f"Median of interleaved rounds at 224 x 224; {machine['gpu']}, PyTorch {versions['torch']}, "
+        f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory relative to the official code in "
+        f"the same run. Recorded: as one CUDA graph, which leaves out the host's time to launch."
+    )
+    return f"{table([*columns, 'peak memory', 'DeiT ms'], lines)}\n\n{caption}"
+
+
+def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int | None]:
+    ours = [rows[name] for name in (EAGER, FUSED, CAPTURED) if name in rows]
+    peaks = [row["peak_mib"] for row in ours if row["peak_mib"]]
+    official, deit = rows.get(OFFICIAL), next((name for name in TIMM.get(case[0], ()) if name in rows), None)
+    return [
+        *case,
+        _milliseconds(official),
+        *(_times(rows[name]["speedup"]) if name in rows else None for name in (EAGER, FUSED, CAPTURED)),
+        f"{max(row['share_of_products'] for row in ours):.0%}" if ours else None,
+        f"{min(peaks) / official['peak_mib']:.0%}" if peaks and official else None,
+        None if deit is None else _milliseconds(rows[deit]),
+    ]
 
 
 def speed_section(results: Mapping[str, Any]) -> str:
@@ -91,8 +133,7 @@ def _line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...
 
 def _caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
     machine, versions = results["machine"], results["versions"]
-    on_gpu = any(row["device"] == "cuda" for row in results["speed"])
-    hardware = machine["gpu"] if on_gpu else f"{machine['cpu']} with {machine['cores']} cores"
+    hardware = f"{machine['cpu']} with {machine['cores']} cores"
     loads = sorted({f"batch {case[2]} at {case[3]} x {case[3]}, {case[4]}, {case[5]} threads" for case in cases})
     return (
         f"Median of interleaved rounds; {'; '.join(loads)}; {hardware}, PyTorch "

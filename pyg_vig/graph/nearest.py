@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_vig import native
+from pyg_vig.native.operator import operator
 
 CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel does not serve
 _MOST = 1024  # neighbours; of more the kernel's ranking, which compares all with all, would be slow
@@ -55,7 +57,7 @@ def nearest(
     """
     if sources.device.type != "cpu" or torch.compiler.is_exporting():
         return _plainly(sources, targets, k, base, bias, cosine, own, step)
-    choose = torch.ops.pyg_vig.nearest_in_graphs if torch.compiler.is_compiling() else _choose
+    choose = _chosen if torch.compiler.is_compiling() else _choose
     return choose(sources, targets, k, base, bias, cosine, own, step)
 
 
@@ -81,25 +83,11 @@ def _choose(
     return _plainly(sources, targets, k, base, bias, cosine, own, step)
 
 
-torch.library.define(  # for compilers; by hand, since `custom_op` adds tens of microseconds to a call
-    "pyg_vig::nearest_in_graphs",
-    "(Tensor sources, Tensor targets, SymInt k, Tensor? base, Tensor? bias, bool cosine, float own, SymInt step)"
-    " -> Tensor",
-)
-torch.library.impl("pyg_vig::nearest_in_graphs", "CPU", _choose)
+_chosen = operator(_choose, "nearest_in_graphs")  # for compilers
 
 
 @torch.library.register_fake("pyg_vig::nearest_in_graphs")
-def _(
-    sources: Tensor,
-    targets: Tensor,
-    k: int,
-    base: Tensor | None,
-    bias: Tensor | None,
-    cosine: bool,
-    own: float,
-    step: int,
-) -> Tensor:
+def _(sources: Tensor, targets: Tensor, k: int, *_: Any) -> Tensor:
     return targets.new_empty((*targets.shape[:2], k), dtype=torch.int64)
 
 

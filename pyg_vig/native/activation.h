@@ -77,6 +77,30 @@ ALWAYS_INLINE float activate(float z, Activation act) {
     }
 }
 
+ALWAYS_INLINE void activate_alike(float *x, int64_t n, Activation act) {
+    #pragma omp simd
+    for (int64_t i = 0; i < n; i++) x[i] = activate(x[i], act);
+}
+
+/* The same activation for all entries, in place. */
+ALWAYS_INLINE void activate_entries(float *x, int64_t n, Activation act) {
+    switch (act) { /* constants, each with a loop of its own */
+        case RELU: activate_alike(x, n, RELU); break;
+        case GELU: activate_alike(x, n, GELU); break;
+        case SILU: activate_alike(x, n, SILU); break;
+        case HARDSWISH: activate_alike(x, n, HARDSWISH); break;
+        default: break;
+    }
+}
+
+/* The same, in threads. */
+void activate_all(float *x, int64_t n, int act, int threads) {
+    enum { BLOCK = 1024 };
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
+    for (int64_t first = 0; first < n; first += BLOCK)
+        activate_entries(x + first, n - first < BLOCK ? n - first : BLOCK, (Activation)act);
+}
+
 /* The derivative; of the first three. */
 ALWAYS_INLINE float slope(float z, Activation act) {
     float bell;

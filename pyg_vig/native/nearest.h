@@ -45,11 +45,7 @@ static void distances(const float *targets, int64_t rows, const float *panel, in
         Vector sum[TILE_ROWS][2];
         start(panel, sum);
         accumulate(targets, channels, rows, panel + PANEL, channels, sum);
-        #pragma GCC unroll 16
-        for (int r = 0; r < TILE_ROWS; r++) {
-            *(Vector *)(out + r * stride + i * PANEL) = sum[r][0];
-            *(Vector *)(out + r * stride + i * PANEL + LANES) = sum[r][1];
-        }
+        put_tile(sum, out + i * PANEL, stride);
     }
 }
 

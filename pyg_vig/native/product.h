@@ -119,6 +119,15 @@ ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, cons
     }
 }
 
+/* Writes the sums of a tile to rows `stride` apart. */
+ALWAYS_INLINE void put_tile(Vector sum[TILE_ROWS][2], float *out, int64_t stride) {
+    #pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) {
+        *(Vector *)(out + r * stride) = sum[r][0];
+        *(Vector *)(out + r * stride + LANES) = sum[r][1];
+    }
+}
+
 typedef struct {
     const float *x, *y;         /* rows of one or two sources, (n, groups * depth); the second may be NULL */
     int64_t stride_x, stride_y; /* from row to row */
@@ -128,11 +137,6 @@ typedef struct {
     float *out; /* (n, groups * outputs) */
     int64_t stride_out;
 } Product;
-
-ALWAYS_INLINE void activate_tile(float *sum, Activation act) {
-    #pragma omp simd
-    for (int i = 0; i < TILE_ROWS * PANEL; i++) sum[i] = activate(sum[i], act);
-}
 
 ALWAYS_INLINE void put_row(const float *sum, const float *shortcut, int64_t width, float *out) {
     #pragma omp simd
@@ -150,18 +154,8 @@ static void tile(const Product *p, const float *panel, int64_t group, int64_t fi
         accumulate(p->y + first * p->stride_y + group * p->depth, p->stride_y, rows, panel + p->depth * PANEL, p->depth,
                    sum);
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
-    #pragma GCC unroll 16
-    for (int r = 0; r < TILE_ROWS; r++) {
-        *(Vector *)(sums + r * PANEL) = sum[r][0];
-        *(Vector *)(sums + r * PANEL + LANES) = sum[r][1];
-    }
-    switch (p->act) {
-        case RELU: activate_tile(sums, RELU); break;
-        case GELU: activate_tile(sums, GELU); break;
-        case SILU: activate_tile(sums, SILU); break;
-        case HARDSWISH: activate_tile(sums, HARDSWISH); break;
-        default: break;
-    }
+    put_tile(sum, sums, PANEL);
+    activate_entries(sums, TILE_ROWS * PANEL, p->act);
     for (int64_t r = 0; r < rows; r++) {
         const int64_t at = (first + r) * p->stride_out + output;
         if (width == PANEL && p->shortcut) put_row(sums + r * PANEL, p->shortcut + at, PANEL, p->out + at);
@@ -211,16 +205,4 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
     }
     give_back(0);
     return 0;
-}
-
-/* The same activation for all entries, in place. */
-void activate_all(float *x, int64_t n, int act, int threads) {
-    #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-    for (int64_t first = 0; first < n; first += 1024) {
-        const int64_t last = n - first < 1024 ? n : first + 1024;
-        if (act == RELU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], RELU);
-        else if (act == GELU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], GELU);
-        else if (act == SILU) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], SILU);
-        else if (act == HARDSWISH) for (int64_t i = first; i < last; i++) x[i] = activate(x[i], HARDSWISH);
-    }
 }

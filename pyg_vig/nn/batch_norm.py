@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
+from pyg_vig.native.operator import operator
 from pyg_vig.nn.product import is_plain, is_untransformed
 from pyg_vig.nn.remake import remember
 
@@ -83,25 +84,25 @@ def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: i
     norm.running_var.lerp_(var * (count / (count - 1)), share)
 
 
-@torch.library.custom_op("pyg_vig::batch_norm", mutates_args=())
+@partial(operator, name="batch_norm")
 def _opaque(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Output and coefficients for compilers, whose own batch norms on CPUs take longer."""
     return _forward(x, weight, bias, eps, act)
 
 
-@torch.library.custom_op("pyg_vig::batch_norm_backward", mutates_args=())
+@partial(operator, name="batch_norm_backward")
 def _opaque_backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _backward(x, weight, bias, coefficients, grad, eps, act)
 
 
-@_opaque.register_fake
+@torch.library.register_fake("pyg_vig::batch_norm")
 def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(4, x.size(1))
 
 
-@_opaque_backward.register_fake
+@torch.library.register_fake("pyg_vig::batch_norm_backward")
 def _(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +118,7 @@ def _opaque_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor 
     return *_opaque_backward(*ctx.saved_tensors, grad, *ctx.options), None, None
 
 
-_opaque.register_autograd(_opaque_gradients, setup_context=_keep)
+torch.library.register_autograd("pyg_vig::batch_norm", _opaque_gradients, setup_context=_keep)
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
+from pyg_vig.native.operator import operator
 from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
@@ -80,7 +81,7 @@ def _multiply(
     act: str = "none",
     shortcut: Tensor | None = None,
 ) -> Tensor:
-    kernel = torch.ops.pyg_vig.product if torch.compiler.is_compiling() else native.linear
+    kernel = _product_operator if torch.compiler.is_compiling() else native.linear
     return kernel(rows[0], rows[1] if len(rows) == 2 else None, weight, bias, scale, groups, act, shortcut)
 
 
@@ -106,7 +107,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
     if name is None or name == "none" or not _kernel_serves(out, weight) or _records(x, weight, bias):
         return act(out)
     if torch.compiler.is_compiling():
-        return torch.ops.pyg_vig.activate(out, name)
+        return _activate_operator(out, name)
     return native.activate_(out, name) if _is_dense(out) else act(out)
 
 
@@ -216,15 +217,6 @@ class _BlockDiagonals(torch.autograd.Function):
         return blocks.flatten(2).flatten(0, 1), None, None
 
 
-# For compilers, which hold the kernels as operators. (By hand, since `custom_op` adds tens of microseconds to a call.)
-torch.library.define(
-    "pyg_vig::product",
-    "(Tensor x, Tensor? y, Tensor weight, Tensor? bias, Tensor? scale, SymInt groups, str act, Tensor? shortcut)"
-    " -> Tensor",
-)
-torch.library.define("pyg_vig::activate", "(Tensor x, str act) -> Tensor")
-
-
 def _product(
     x: Tensor,
     y: Tensor | None,
@@ -247,8 +239,7 @@ def _activate(x: Tensor, act: str) -> Tensor:
     return x.clone() if act == "none" else getattr(F, act)(x)
 
 
-torch.library.impl("pyg_vig::product", "CPU", _product)
-torch.library.impl("pyg_vig::activate", "CPU", _activate)
+_product_operator, _activate_operator = operator(_product, "product"), operator(_activate, "activate")  # for compilers
 
 
 @torch.library.register_fake("pyg_vig::product")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.readme import END, START, insert, joined, speed_section
+from benchmarks.readme import GPU, SPEED, gpu_section, insert, joined, speed_section
 from pyg_vig.benchmark import table
 
 
@@ -20,11 +20,12 @@ def test_table_is_aligned_markdown() -> None:
 
 
 def test_section_is_replaced_between_the_markers() -> None:
-    text = f"before\n{START}\nold\n{END}\nafter\n"
-    assert insert(text, "new") == f"before\n{START}\nnew\n{END}\nafter\n"
-    assert insert(insert(text, "new"), "new") == insert(text, "new")
-    with pytest.raises(ValueError, match="expected one line"):
-        insert(f"{END}\n{START}\n", "new")
+    text = "before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n"
+    assert insert(text, SPEED, "new") == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
+    assert insert(insert(text, SPEED, "new"), SPEED, "new") == insert(text, SPEED, "new")
+    for wrong in (text.replace("speed", GPU), "<!-- /speed -->\n<!-- speed -->\n"):
+        with pytest.raises(ValueError, match="expected one line <!-- speed -->"):
+            insert(wrong, SPEED, "new")
 
 
 def test_results_of_one_machine_are_joined() -> None:
@@ -67,6 +68,26 @@ def test_speed_section_compares_with_the_official_code() -> None:
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["vig_ti", "inference", "400", "3.2 x", "4.0 x", "", "400", "4.0 x", "80%", "30%"]
     assert "A CPU with 2 cores" in caption
+
+
+def test_gpu_section_compares_with_the_official_code() -> None:
+    case = {"model": "vig_ti", "mode": "inference", "batch": 128, "size": 224, "dtype": "bfloat16"}
+    rows = [
+        {**case, "subject": name, "median": ms / 1e3, "speedup": 40 / ms, "share_of_products": 4 / ms, "peak_mib": peak}
+        for name, ms, peak in (
+            ("official", 40, 600),
+            ("eager", 20, 200),
+            ("fused", 10, 150),
+            ("captured", 5, None),
+            ("deit_tiny_patch16_224", 6, 90),
+        )
+    ]
+    rows.append({**case, "mode": "training", "subject": "all", "error": "OutOfMemoryError: so it is"})
+    results = {"gpu": rows, "machine": {"gpu": "A GPU"}, "versions": {"torch": "2.15.0"}, "date": "2026-01-02T03"}
+    line, caption = [text for text in gpu_section(results).splitlines()[2:] if text]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[4:] == ["40", "2.0 x", "4.0 x", "8.0 x", "80%", "25%", "6"]
+    assert cells[:4] == ["vig_ti", "inference", "128", "bfloat16"] and "A GPU" in caption
 
 
 def test_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.flash_knn`) also 
 definition that the tests hold them to.
 
 With ``TRITON_INTERPRET=1``, set before the start, Triton runs them on CPU tensors, one statement at a time in numpy:
-that is how they are tested where there is no GPU. They have never been timed on one.
+that is how they are tested where there is no GPU.
 """
 
 from __future__ import annotations
