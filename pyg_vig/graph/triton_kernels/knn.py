@@ -86,12 +86,13 @@ def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tu
 
 def _sizes(
     dst: Tensor, src: Tensor, ptr_dst: Tensor | None, ptr_src: Tensor | None, num_graphs: int
-) -> tuple[tuple[int, int], list[int]]:
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Destinations and sources of a graph where all are equal, and of the largest."""
     equal = dst.size(0) // num_graphs, src.size(0) // num_graphs
     if ptr_dst is None or ptr_src is None:
-        return equal, list(equal)
-    return equal, torch.stack([ptr.diff().max() for ptr in (ptr_dst, ptr_src)]).tolist()
+        return equal, equal
+    destinations, sources = torch.stack([ptr.diff().max() for ptr in (ptr_dst, ptr_src)]).tolist()
+    return equal, (destinations, sources)
 
 
 def _scales(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
