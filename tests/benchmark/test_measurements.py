@@ -41,7 +41,7 @@ def test_peak_is_what_the_run_holds_at_once() -> None:
         for _ in range(3):
             torch.ones(64 * MIB // 4)
 
-    assert 60 < peak_beyond(run) / MIB < 90
+    assert 50 < peak_beyond(run) / MIB < 110  # one at a time; pages of other things come and go
 
 
 def test_subjects_of_a_network_run() -> None:
