@@ -11,7 +11,7 @@ it by itself).
 By default float32 products run as TF32 for everybody: PyTorch runs convolutions, of which the official code is made,
 that way unasked, but linear layers, of which ours is, only where it is asked to.
 
-Run ``pytest tests/graph/test_triton_kernels.py`` on the same machine first: it holds the kernels to their definitions.
+Run ``pytest tests/triton_kernels/test_kernels.py`` on the same machine first: it holds the kernels to their definitions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
 from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject, Timings
-from pyg_vig.graph.triton_kernels import triton_kernels
+from pyg_vig.triton_kernels import triton_kernels
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
-from pyg_vig.graph.triton_kernels import serves
 from pyg_vig.native.operator import operator
+from pyg_vig.triton_kernels import serves
 
 MAX_COUNT = 256  # neighbours that the kernel keeps in registers
 
@@ -48,7 +48,7 @@ def nearest(
         cosine: take the rows at unit length, see :func:`pyg_vig.graph.nearest.directions`.
     """
     if serves_search(src, count):
-        from pyg_vig.graph.triton_kernels import knn
+        from pyg_vig.triton_kernels import knn
 
         rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
         return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop, cosine)

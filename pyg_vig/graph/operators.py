@@ -2,7 +2,7 @@
 
 A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
 destination begin; without ``ptr`` every destination has ``E / num_dst`` edges. Each operator is a Triton kernel where
-:func:`pyg_vig.graph.triton_kernels.serves` says so, and its plain definition elsewhere; the maximum is a kernel in C on
+:func:`pyg_vig.triton_kernels.serves` says so, and its plain definition elsewhere; the maximum is a kernel in C on
 CPUs (:func:`pyg_vig.native.serves`). Sums, reversed sums and inner products are each other's derivatives, to any order.
 
 These are the parts that :mod:`pyg_vig.graph.reduce` uses on GPUs; on CPUs it has faster sums and products.
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pyg_vig import native
-from pyg_vig.graph.triton_kernels import serves
 from pyg_vig.native.operator import operator
+from pyg_vig.triton_kernels import serves
 
 
 def largest(
@@ -30,7 +30,7 @@ def largest(
 ) -> tuple[Tensor, Tensor]:
     """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients."""
     if serves(x):
-        from pyg_vig.graph.triton_kernels import reduce as kernels
+        from pyg_vig.triton_kernels import reduce as kernels
 
         return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners)
     wide = x.to(torch.promote_types(x.dtype, torch.float32)) if x.device.type == "cpu" else x
@@ -83,7 +83,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
     :func:`torch.use_deterministic_algorithms` asks for it.
     """
     if serves(grad):
-        from pyg_vig.graph.triton_kernels import reduce as kernels
+        from pyg_vig.triton_kernels import reduce as kernels
 
         if src is None or not torch.are_deterministic_algorithms_enabled():
             return kernels.scatter_winners(grad.contiguous(), winner, num_src)
@@ -101,7 +101,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
 def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
     if serves(x):
-        from pyg_vig.graph.triton_kernels.reduce import weighted_sum
+        from pyg_vig.triton_kernels.reduce import weighted_sum
 
         return weighted_sum(
             x.contiguous(), src.contiguous(), ptr, num_dst, None if weight is None else weight.contiguous()
@@ -113,7 +113,7 @@ def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     """The sum along the edges in the other direction: from the destinations ``(N_dst, C)`` to ``(N_src, C)``."""
     if serves(y):
-        from pyg_vig.graph.triton_kernels.reduce import weighted_sum
+        from pyg_vig.triton_kernels.reduce import weighted_sum
 
         dst, reversed_ptr, order = by_source(src, ptr, y.size(0), num_src)
         ordered = None if weight is None else weight.index_select(0, order)
@@ -125,7 +125,7 @@ def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weigh
 def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
     if serves(y):
-        from pyg_vig.graph.triton_kernels.reduce import products
+        from pyg_vig.triton_kernels.reduce import products
 
         return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)
     left, right = y.index_select(0, destinations(src, ptr, y.size(0))), x.index_select(0, src)

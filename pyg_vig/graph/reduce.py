@@ -26,7 +26,7 @@ from pyg_vig.graph.criss_cross import (
     largest_neighbor_with_grad,
     sum_of_neighbors,
 )
-from pyg_vig.graph.triton_kernels import serves
+from pyg_vig.triton_kernels import serves
 
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")

@@ -1,6 +1,6 @@
 """Batch norm of a training step with the activation that follows, for whose way back one matrix is kept.
 
-On a CPU it is a kernel in C, in two passes over the rows; on a GPU PyTorch's own, in a compiled region the compiler's.
+It is a kernel in C on CPUs and in Triton on GPUs, in two passes over the rows each way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pyg_vig import native
 from pyg_vig.native.operator import operator
 from pyg_vig.nn.product import is_plain, is_untransformed
 from pyg_vig.nn.remake import remember
+from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
@@ -34,7 +35,7 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
     if watched or getattr(act, "approximate", "none") != "none" or weight is None:
         return False
     if x.device.type == "cuda":
-        return norm.momentum is not None and is_untransformed(x, weight)
+        return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
     return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
 
 
@@ -57,15 +58,36 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
     x = x if offset is None else _WithZeroGradient.apply(x, offset)
-    if x.device.type == "cuda":
-        return _normalize_on_gpu(x, norm, act, offset)
-    run, options = _opaque if torch.compiler.is_compiling() else _Normalize.apply, (norm.eps, _ACTIVATIONS[type(act)])
-    out, coefficients = run(x, norm.weight, norm.bias, *options)
-    _move(norm, coefficients.detach(), offset, x.size(0))
+    options = norm.eps, _ACTIVATIONS[type(act)]
+    if torch.compiler.is_compiling():
+        out, coefficients = _opaque(x, norm.weight, norm.bias, *options)
+        _move(norm, coefficients.detach(), offset, x.size(0))
+        return out
+    running = _running(norm, offset) if x.device.type == "cuda" else None
+    out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, *options, running)
+    if running is None:
+        _move(norm, coefficients, offset, x.size(0))
+    elif norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
     if not out.requires_grad:
         return out
+    if x.device.type == "cuda":
+        return remember(out, partial(_apply, options[1]), x, coefficients)
     weight, bias = norm.weight.detach().clone(), coefficients[3]  # copies: parameters may be elsewhere by then (FSDP)
     return remember(out, partial(_again, *options), x, weight, bias)
+
+
+def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
+    """What the kernel for GPUs moves by itself, which saves some launches."""
+    if norm.running_mean is None:
+        return None
+    return norm.running_mean, norm.running_var, norm.momentum, None if offset is None else offset.detach()
+
+
+def _apply(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
+    from pyg_vig.triton_kernels import batch_norm as kernels
+
+    return kernels.apply(x.contiguous(), coefficients, act)
 
 
 def _again(eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -79,7 +101,7 @@ def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: i
         return
     norm.num_batches_tracked.add_(1)
     share: Any = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    mean, var = coefficients[:2]
+    mean, var = coefficients[:2].to(norm.running_mean.dtype)
     norm.running_mean.lerp_(mean if offset is None else mean + offset, share)
     norm.running_var.lerp_(var * (count / (count - 1)), share)
 
@@ -99,7 +121,7 @@ def _opaque_backward(
 
 @torch.library.register_fake("pyg_vig::batch_norm")
 def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(4, x.size(1))
+    return x.new_empty(x.shape), x.new_empty(4, x.size(1), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 @torch.library.register_fake("pyg_vig::batch_norm_backward")
@@ -121,7 +143,13 @@ def _opaque_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor 
 torch.library.register_autograd("pyg_vig::batch_norm", _opaque_gradients, setup_context=_keep)
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: tuple[Any, ...] | None = None
+) -> tuple[Tensor, Tensor]:
+    if serves(x):
+        from pyg_vig.triton_kernels import batch_norm as kernels
+
+        return kernels.batch_norm(x.contiguous(), weight, bias, eps, act, running)
     if native.serves(x):
         return native.batch_norm(x, weight, bias, eps, act)
     var, mean = torch.var_mean(x, 0, correction=0)
@@ -131,6 +159,13 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> t
 def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if serves(x) and not torch.is_grad_enabled():
+        from pyg_vig.triton_kernels import batch_norm as kernels
+
+        of_x, of_weight, of_bias = kernels.batch_norm_backward(
+            x.contiguous(), grad.contiguous(), coefficients, eps, act
+        )
+        return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
     if native.serves(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
     # In operators that have derivatives of their own, for gradients of gradients; they need no recorded graph, which
@@ -156,8 +191,16 @@ class _Normalize(torch.autograd.Function):
     """Output and coefficients, outside of compiled regions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
-        out, coefficients = _forward(x, weight, bias, eps, act)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        act: str,
+        running: tuple[Any, ...] | None,
+    ) -> tuple[Tensor, Tensor]:
+        out, coefficients = _forward(x, weight, bias, eps, act, running)
         ctx.save_for_backward(x, weight, bias, coefficients)
         ctx.options = eps, act
         ctx.mark_non_differentiable(coefficients)
@@ -166,71 +209,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, bias, coefficients = ctx.saved_tensors
-        return *_backward(x, weight, bias, coefficients, grad, *ctx.options), None, None
-
-
-def _normalize_on_gpu(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
-    if torch.compiler.is_compiling():
-        out = act(norm(x))
-    else:
-        options = norm.eps, _ACTIVATIONS[type(act)]
-        running = norm.running_mean, norm.running_var, norm.momentum
-        out, mean, precision = _NormalizeOnGPU.apply(x, norm.weight, norm.bias, *running, *options)
-        if out.requires_grad:
-            weight, bias = norm.weight.detach(), norm.bias.detach()
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                weight, bias = torch.stack([weight, bias]).unbind()  # copies, as above
-            remember(out, partial(_again_on_gpu, *options), x, weight, bias, mean, precision)
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-    if offset is not None and norm.running_mean is not None:
-        norm.running_mean.add_(offset.detach(), alpha=norm.momentum)
-    return out
-
-
-def _again_on_gpu(
-    eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, precision: Tensor
-) -> Tensor:
-    out = aten.batch_norm_elemt(x, weight, bias, mean, precision, eps)
-    return out if act == "none" else getattr(F, act)(out)
-
-
-class _NormalizeOnGPU(torch.autograd.Function):
-    """Output, and the mean and precision of every channel."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        momentum: float,
-        eps: float,
-        act: str,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.contiguous()
-        out, mean, precision = aten.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
-        ctx.save_for_backward(x, weight, bias, mean, precision)
-        ctx.options = eps, act
-        ctx.mark_non_differentiable(mean, precision)
-        return out if act == "none" else getattr(F, act)(out), mean, precision
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        (x, weight, bias, mean, precision), (eps, act) = ctx.saved_tensors, ctx.options
-        if act != "none":
-            if torch.is_grad_enabled():  # gradients of gradients need operators that have some
-                normalized = _plainly(x, weight, bias, eps, "none")
-            else:
-                normalized = _again_on_gpu(eps, "none", x, weight, bias, mean, precision)
-            grad = _through_activation(grad, normalized, act)
-        wanted = [True, True, True]
-        gradients = aten.native_batch_norm_backward(
-            grad.contiguous(), x, weight, None, None, mean, precision, True, eps, wanted
-        )
-        return *gradients, None, None, None, None, None
+        return *_backward(x, weight, bias, coefficients, grad, *ctx.options), None, None, None
 
 
 class _WithZeroGradient(torch.autograd.Function):

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from pyg_vig.graph import flash_knn, operators
-from pyg_vig.graph.triton_kernels import serves, triton_kernels
+from pyg_vig.triton_kernels import serves, triton_kernels
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 4
 EDGES = 18

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_vig.graph.triton_kernels import on_its_device
+from pyg_vig.triton_kernels import on_its_device
 
 _FAR = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
 _UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, infinity included: a free place in the list

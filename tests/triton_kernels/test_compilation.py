@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
 ]
 
-FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS"}
+FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS", "HAS_RUNNING", "HAS_OFFSET"}
 TILES = {"ROWS": 32, "COLUMNS": 64, "CHANNELS": 32, "SLOTS": 16, "ITSELF": 2, "DEGREE": 3, "PRECISION": "tf32x3"}
 POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
 ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
@@ -39,7 +39,7 @@ def machine_code(kernel: Any, dtype: str, pointers: dict[str, str], **sizes: int
 @pytest.mark.parametrize("channels", [32, 192])
 @pytest.mark.parametrize("name", ["largest", "sum", "products", "scatter", "gather_winners"])
 def test_reductions(name: str, channels: int, degree: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyg_vig.graph.triton_kernels import reduce
+    from pyg_vig.triton_kernels import reduce
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions are in float32
@@ -50,15 +50,30 @@ def test_reductions(name: str, channels: int, degree: int, tmp_path: Path, monke
 
 @pytest.mark.parametrize("name", ["rank", "nearest"])
 def test_nearest_neighbours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyg_vig.graph.triton_kernels import knn
+    from pyg_vig.triton_kernels import knn
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"src": "*fp32", "dst": "*fp32", "scale_src": "*fp32", "scale_dst": "*fp32", "out": "*i64"}
     assert machine_code(getattr(knn, f"_{name}_kernel"), "*fp32", pointers)
 
 
+@pytest.mark.parametrize("act", [0, 1, 2])
+@pytest.mark.parametrize("name", ["moments", "statistics", "apply", "slopes", "gradients", "backward"])
+def test_batch_norm(name: str, act: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyg_vig.triton_kernels import batch_norm
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    floats = ("sums", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "gradients")
+    numbers = {"eps": "fp32", "momentum": "fp32"}
+    sizes = {"BLOCKS": batch_norm._BLOCKS, "ROWS": batch_norm._TILE // 64, "CHANNELS": 64, "ACT": act}
+    if name in ("statistics", "gradients"):
+        sizes["CHANNELS"] = batch_norm._CHANNELS
+    kernel = getattr(batch_norm, f"_{name}_kernel")
+    assert machine_code(kernel, "*bf16", {**dict.fromkeys(floats, "*fp32"), **numbers}, **sizes)
+
+
 def test_lengths_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyg_vig.graph.triton_kernels import knn
+    from pyg_vig.triton_kernels import knn
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     assert machine_code(knn._scale_kernel, "*bf16", {"out": "*fp32"})

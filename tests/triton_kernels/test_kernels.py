@@ -27,7 +27,8 @@ from pyg_vig.graph import (
 )
 from pyg_vig.graph.flash_knn import nearest
 from pyg_vig.graph.nearest import directions
-from pyg_vig.graph.triton_kernels import serves, triton_kernels
+from pyg_vig.nn import batch_norm
+from pyg_vig.triton_kernels import serves, triton_kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -44,6 +45,11 @@ ROUNDING = {
     torch.bfloat16: {"rtol": 0.02, "atol": 0.1},
 }
 DTYPES = list(ROUNDING)
+ROUNDING_OF_ROWS = {  # half precision rounds the result once
+    torch.float32: {"rtol": 1e-4, "atol": 1e-4},
+    torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2},
+    torch.float16: {"rtol": 2e-3, "atol": 2e-3},
+}
 
 
 def both(run: Callable[[], object]) -> tuple[object, object]:
@@ -249,3 +255,44 @@ def _moved(adjacency: Adjacency, device: str) -> Adjacency:
     if isinstance(adjacency, NeighborTable):
         return NeighborTable(adjacency.index.to(device), adjacency.num_src)
     return adjacency.to(device)
+
+
+@pytest.mark.parametrize("act", ["none", "relu", "gelu"])
+@pytest.mark.parametrize(("rows", "channels"), [(2, 1), (37, 40), (300, 130)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+class TestBatchNorm:
+    """Against the formula in float64: several blocks of rows, tiles that are not full, a mean far from zero."""
+
+    def setup(self, rows: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        x = (3 + torch.randn(rows, channels)).to(DEVICE, dtype)
+        weight, bias, mean, offset = torch.randn(4, channels, device=DEVICE)
+        return x, weight, bias, mean, mean.abs() + 1, offset
+
+    def expected(self, x: Tensor, weight: Tensor, bias: Tensor, act: str) -> Tensor:
+        normalized = torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
+        return normalized if act == "none" else getattr(torch.nn.functional, act)(normalized)
+
+    def test_forward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
+        x, weight, bias, mean, var, offset = self.setup(rows, channels, dtype)
+        running = (mean.clone(), var.clone(), 0.1, offset)
+        out, coefficients = batch_norm._forward(x, weight, bias, 1e-5, act, running)
+        wide = x.double()
+        assert out.dtype == dtype and coefficients.dtype == torch.float32
+        assert_close(out.double(), self.expected(wide, weight.double(), bias.double(), act), **ROUNDING_OF_ROWS[dtype])
+        assert_close(coefficients[0].double(), wide.mean(0), rtol=1e-5, atol=1e-5)
+        assert_close(coefficients[1].double(), wide.var(0, correction=0), rtol=1e-4, atol=1e-6)
+        assert_close(running[0].double(), 0.9 * mean.double() + 0.1 * (wide.mean(0) + offset), rtol=1e-5, atol=1e-5)
+        assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
+        assert torch.equal(batch_norm._apply(act, x, coefficients), out)  # what training makes again is the same
+
+    def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
+        x, weight, bias, *_ = self.setup(rows, channels, dtype)
+        grad = torch.randn_like(x)
+        _, coefficients = batch_norm._forward(x, weight, bias, 1e-5, act)
+        with torch.no_grad():
+            found = batch_norm._backward(x, weight, bias, coefficients, grad, 1e-5, act)
+        inputs = [entry.double().requires_grad_() for entry in (x, weight, bias)]
+        expected = torch.autograd.grad(self.expected(*inputs, act), inputs, grad.double())
+        for ours, theirs in zip(found, expected, strict=True):
+            scale = float(theirs.abs().max()) + 0.1
+            assert_close(ours.double() / scale, theirs / scale, rtol=0, atol=ROUNDING_OF_ROWS[dtype]["atol"])

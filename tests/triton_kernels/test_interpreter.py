@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).with_name("test_triton_kernels.py")
+TESTS = Path(__file__).with_name("test_kernels.py")
 
 
 @pytest.mark.slow

@@ -12,10 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_vig.graph.triton_kernels import on_its_device
+from pyg_vig.triton_kernels import on_its_device, widest
 
 _TILE = 1024  # entries of a program's tile: eight a thread, few enough to keep many programs on the processor
-_WIDTHS = (128, 64, 32)  # of a tile's row; of the narrower, several fit a matrix with less left over
 _WARPS = 4
 _MOST_ROWS = 16  # of a tile; of 32, Triton 3.6 fails to compile some kernels
 _UNROLLED = 32  # edges of a destination that are read all at once, not one after the other
@@ -89,7 +88,7 @@ def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Te
 
 def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels of a tile."""
-    width = min(_WIDTHS, key=lambda width: -channels % width)
+    width = widest(channels)
     height = min(_TILE // width, _MOST_ROWS, triton.next_power_of_2(max(rows, 1)))
     return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
 

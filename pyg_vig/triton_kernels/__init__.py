@@ -34,7 +34,7 @@ def serves(x: Tensor) -> bool:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.triton_kernels import serves
+        >>> from pyg_vig.triton_kernels import serves
         >>> serves(torch.rand(3, device="meta"))
         False
     """
@@ -52,3 +52,11 @@ def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
             return launch(x, *args)
 
     return guarded
+
+
+_WIDTHS = (128, 64, 32)  # of a tile's row; of the narrower, several fit a matrix with less left over
+
+
+def widest(channels: int) -> int:
+    """Channels of a tile: of the widths that leave the least over the widest, so that a warp reads much of a row."""
+    return min(_WIDTHS, key=lambda width: -channels % width)

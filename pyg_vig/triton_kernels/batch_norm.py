@@ -1,0 +1,316 @@
+"""Batch norm by the statistics of the rows, with the activation that follows, in as few passes as there can be.
+
+Forward the rows are read twice: for the moments, and to normalise and activate. Backward rows and gradients are read
+twice as well; the activation's slope is computed from the rows each time. Sums over the rows go by blocks of rows in a
+first kernel and over the blocks in a second, always in the same order, in float32.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pyg_vig.triton_kernels import on_its_device, widest
+
+# Running mean and variance, which move in place; momentum; and what is added to the mean, if anything.
+Running: TypeAlias = tuple[Tensor, Tensor, float, Tensor | None]
+
+_TILE = 2048  # entries of a program's tile
+_BLOCK, _MOST_BLOCKS = 128, 512  # rows whose sums a program makes, more where there would be more blocks than this
+_BLOCKS, _CHANNELS = 128, 16  # sums of blocks, and channels, that a program of the second kernel takes at a time
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
+
+
+@on_its_device
+def batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: Running | None
+) -> tuple[Tensor, Tensor]:
+    """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``."""
+    n, channels = x.shape
+    coefficients = x.new_empty(4, channels, dtype=torch.float32)
+    grid, sums, sizes, tile = _blocks(x, coefficients)
+    _moments_kernel[grid](x, sums, n, channels, *sizes, *tile)
+    mean, var, momentum, offset = running or (x, x, 0.0, None)  # unread where absent
+    flags = (running is not None, offset is not None)
+    _statistics_kernel[(triton.cdiv(channels, _CHANNELS),)](
+        x,
+        sums,
+        weight,
+        bias,
+        mean,
+        var,
+        x if offset is None else offset,
+        coefficients,
+        n,
+        channels,
+        sizes[1],
+        eps,
+        momentum,
+        *flags,
+        _BLOCKS,
+        _CHANNELS,
+    )
+    return apply(x, coefficients, act), coefficients
+
+
+@on_its_device
+def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
+    """Rows normalised by these coefficients and activated."""
+    out, (grid, tile) = torch.empty_like(x), _tiles(x)
+    _apply_kernel[grid](x, coefficients, out, *x.shape, ACTIVATIONS[act], *tile)
+    return out
+
+
+@on_its_device
+def batch_norm_backward(
+    x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight and bias of :func:`batch_norm`."""
+    n, channels = x.shape
+    gradients = coefficients.new_empty(2, channels)  # of weight and bias
+    grid, sums, sizes, tile = _blocks(x, coefficients)
+    code = ACTIVATIONS[act]
+    _slopes_kernel[grid](x, grad, coefficients, sums, n, channels, *sizes, code, *tile)
+    _gradients_kernel[(triton.cdiv(channels, _CHANNELS),)](
+        sums, coefficients, gradients, channels, sizes[1], eps, _BLOCKS, _CHANNELS
+    )
+    out, (grid, tile) = torch.empty_like(x), _tiles(x)
+    _backward_kernel[grid](x, grad, coefficients, gradients, out, n, channels, eps, code, *tile)
+    return out, gradients[0], gradients[1]
+
+
+def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Grid, and rows and channels of a tile."""
+    width = widest(x.size(1))
+    height = _TILE // width
+    return (triton.cdiv(x.size(0), height), triton.cdiv(x.size(1), width)), (height, width)
+
+
+def _blocks(x: Tensor, coefficients: Tensor) -> tuple[tuple[int, int], Tensor, tuple[int, int], tuple[int, int]]:
+    """Grid of blocks of rows, room for their sums, rows of a block and number of blocks, and the tile."""
+    (_, columns), tile = _tiles(x)
+    rows = max(_BLOCK, triton.cdiv(x.size(0), _MOST_BLOCKS))
+    blocks = triton.cdiv(x.size(0), rows)
+    return (blocks, columns), coefficients.new_empty(2, blocks, x.size(1)), (rows, blocks), tile
+
+
+@triton.jit
+def _moments_kernel(
+    x,
+    sums,
+    n,
+    channels,
+    rows,
+    blocks,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Of every block the sums of ``x - x[0]`` and of its square: near the mean, so that nothing cancels."""
+    block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    wide = (column < channels)[None, :]
+    origin = tl.load(x + column, mask=column < channels, other=0.0).to(tl.float32)[None, :]
+    first = tl.zeros((ROWS, CHANNELS), tl.float32)
+    second = tl.zeros((ROWS, CHANNELS), tl.float32)
+    end = tl.minimum((block + 1) * rows, n)
+    for start in range(block * rows, end, ROWS):
+        row = start + tl.arange(0, ROWS)
+        mask = (row < end)[:, None] & wide
+        value = tl.load(x + row.to(tl.int64)[:, None] * channels + column[None, :], mask=mask, other=0.0)
+        value = tl.where(mask, value.to(tl.float32) - origin, 0.0)
+        first += value
+        second += value * value
+    _put_sums(sums, first, second, block, blocks, column, channels)
+
+
+@triton.jit
+def _put_sums(sums, first, second, block, blocks, column, channels):
+    place = sums + block.to(tl.int64) * channels + column
+    tl.store(place, tl.sum(first, 0), mask=column < channels)
+    tl.store(place + blocks.to(tl.int64) * channels, tl.sum(second, 0), mask=column < channels)
+
+
+@triton.jit
+def _get_sums(sums, blocks, column, channels, BLOCKS: tl.constexpr, CHANNELS: tl.constexpr):
+    first = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+    second = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+    for start in range(0, blocks, BLOCKS):
+        block = start + tl.arange(0, BLOCKS)
+        mask = (block < blocks)[:, None] & (column < channels)[None, :]
+        place = sums + block.to(tl.int64)[:, None] * channels + column[None, :]
+        first += tl.load(place, mask=mask, other=0.0)
+        second += tl.load(place + blocks.to(tl.int64) * channels, mask=mask, other=0.0)
+    return tl.sum(first, 0), tl.sum(second, 0)
+
+
+@triton.jit
+def _statistics_kernel(
+    x,
+    sums,
+    weight,
+    bias,
+    running_mean,
+    running_var,
+    offset,
+    coefficients,
+    n,
+    channels,
+    blocks,
+    eps,
+    momentum,
+    HAS_RUNNING: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    mask = column < channels
+    first, second = _get_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
+    distance = first / n
+    mean = tl.load(x + column, mask=mask, other=0.0).to(tl.float32) + distance
+    var = tl.maximum(second / n - distance * distance, 0.0)
+    scale = tl.load(weight + column, mask=mask, other=0.0).to(tl.float32) / tl.sqrt(var + eps)
+    shift = tl.load(bias + column, mask=mask, other=0.0).to(tl.float32)
+    tl.store(coefficients + column, mean, mask=mask)
+    tl.store(coefficients + channels + column, var, mask=mask)
+    tl.store(coefficients + 2 * channels + column, scale, mask=mask)
+    tl.store(coefficients + 3 * channels + column, shift, mask=mask)
+    if HAS_RUNNING:
+        if HAS_OFFSET:
+            mean += tl.load(offset + column, mask=mask, other=0.0).to(tl.float32)
+        _move(running_mean + column, mean, momentum, mask)
+        _move(running_var + column, var * n / (n - 1), momentum, mask)
+
+
+@triton.jit
+def _move(running, value, momentum, mask):
+    before = tl.load(running, mask=mask, other=0.0).to(value.dtype)
+    tl.store(running, before + (value - before) * momentum, mask=mask)
+
+
+@triton.jit
+def _normalized(x, coefficients, row, column, n, channels):
+    """A tile less the mean, and scaled and shifted; its place and what is inside."""
+    mask = (row < n)[:, None] & (column < channels)[None, :]
+    place = row.to(tl.int64)[:, None] * channels + column[None, :]
+    wide = column < channels
+    mean = tl.load(coefficients + column, mask=wide, other=0.0)[None, :]
+    scale = tl.load(coefficients + 2 * channels + column, mask=wide, other=0.0)[None, :]
+    shift = tl.load(coefficients + 3 * channels + column, mask=wide, other=0.0)[None, :]
+    centred = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - mean
+    return centred, centred * scale + shift, scale, place, mask
+
+
+@triton.jit
+def _share(z):
+    """The normal distribution function."""
+    return 0.5 + 0.5 * tl.erf(z * 0.7071067811865476)
+
+
+@triton.jit
+def _slope(z, ACT: tl.constexpr):
+    """The activation's derivative."""
+    slope = z * 0.0 + 1.0
+    if ACT == 1:
+        slope = tl.where(z <= 0.0, 0.0, 1.0)
+    if ACT == 2:
+        slope = _share(z) + z * tl.exp(-0.5 * z * z) * 0.3989422804014327
+    return slope
+
+
+@triton.jit
+def _apply_kernel(
+    x,
+    coefficients,
+    out,
+    n,
+    channels,
+    ACT: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    _, z, _, place, mask = _normalized(x, coefficients, row, column, n, channels)
+    if ACT == 1:
+        z = tl.where(z <= 0.0, 0.0, z)
+    if ACT == 2:
+        z = z * _share(z)
+    tl.store(out + place, z, mask=mask)
+
+
+@triton.jit
+def _slopes_kernel(
+    x,
+    grad,
+    coefficients,
+    sums,
+    n,
+    channels,
+    rows,
+    blocks,
+    ACT: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Of every block the sums of the gradient before the activation, and of its product with ``x - mean``."""
+    block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    first = tl.zeros((ROWS, CHANNELS), tl.float32)
+    second = tl.zeros((ROWS, CHANNELS), tl.float32)
+    end = tl.minimum((block + 1) * rows, n)
+    for start in range(block * rows, end, ROWS):
+        row = start + tl.arange(0, ROWS)
+        centred, z, _, place, mask = _normalized(x, coefficients, row, column, end, channels)
+        slope = tl.load(grad + place, mask=mask, other=0.0).to(tl.float32) * _slope(z, ACT)
+        slope = tl.where(mask, slope, 0.0)
+        first += slope
+        second += slope * centred
+    _put_sums(sums, first, second, block, blocks, column, channels)
+
+
+@triton.jit
+def _gradients_kernel(
+    sums,
+    coefficients,
+    gradients,
+    channels,
+    blocks,
+    eps,
+    BLOCKS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    mask = column < channels
+    total, product = _get_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
+    var = tl.load(coefficients + channels + column, mask=mask, other=0.0)
+    tl.store(gradients + column, product / tl.sqrt(var + eps), mask=mask)
+    tl.store(gradients + channels + column, total, mask=mask)
+
+
+@triton.jit
+def _backward_kernel(
+    x,
+    grad,
+    coefficients,
+    gradients,
+    out,
+    n,
+    channels,
+    eps,
+    ACT: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    centred, z, scale, place, mask = _normalized(x, coefficients, row, column, n, channels)
+    slope = tl.load(grad + place, mask=mask, other=0.0).to(tl.float32) * _slope(z, ACT)
+    wide = column < channels
+    var = tl.load(coefficients + channels + column, mask=wide, other=0.0)
+    of_weight = tl.load(gradients + column, mask=wide, other=0.0)
+    of_bias = tl.load(gradients + channels + column, mask=wide, other=0.0)
+    along = (of_weight / tl.sqrt(var + eps) / n)[None, :] * centred
+    tl.store(out + place, scale * (slope - (of_bias / n)[None, :] - along), mask=mask)
