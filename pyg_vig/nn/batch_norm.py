@@ -57,18 +57,16 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     """
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
-    x = x if offset is None else _WithZeroGradient.apply(x, offset)
     options = norm.eps, _ACTIVATIONS[type(act)]
     if torch.compiler.is_compiling():
+        x = x if offset is None else _WithZeroGradient.apply(x, offset)
         out, coefficients = _opaque(x, norm.weight, norm.bias, *options)
         _move(norm, coefficients.detach(), offset, x.size(0))
         return out
     running = _running(norm, offset) if x.device.type == "cuda" else None
-    out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, *options, running)
+    out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
         _move(norm, coefficients, offset, x.size(0))
-    elif norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
     if not out.requires_grad:
         return out
     if x.device.type == "cuda":
@@ -81,7 +79,8 @@ def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     """What the kernel for GPUs moves by itself, which saves some launches."""
     if norm.running_mean is None:
         return None
-    return norm.running_mean, norm.running_var, norm.momentum, None if offset is None else offset.detach()
+    offset = None if offset is None else offset.detach()
+    return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
 
 
 def _apply(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
@@ -116,7 +115,8 @@ def _opaque(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tu
 def _opaque_backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _backward(x, weight, bias, coefficients, grad, eps, act)
+    of_x, of_weight, of_bias, *_ = _backward(x, weight, bias, coefficients, grad, eps, act)
+    return of_x, of_weight, of_bias
 
 
 @torch.library.register_fake("pyg_vig::batch_norm")
@@ -158,14 +158,15 @@ def _forward(
 
 def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
+    """Gradients of rows, weight and bias, and perhaps zeros for an offset."""
     if serves(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
-        of_x, of_weight, of_bias = kernels.batch_norm_backward(
+        of_x, of_weight, of_bias, zeros = kernels.batch_norm_backward(
             x.contiguous(), grad.contiguous(), coefficients, eps, act
         )
-        return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+        return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), zeros
     if native.serves(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
     # In operators that have derivatives of their own, for gradients of gradients; they need no recorded graph, which
@@ -188,7 +189,7 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
-    """Output and coefficients, outside of compiled regions."""
+    """Output and coefficients, outside of compiled regions. An offset has a gradient, zero: optimisers decay what has."""
 
     @staticmethod
     def forward(
@@ -196,6 +197,7 @@ class _Normalize(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
+        offset: Tensor | None,
         eps: float,
         act: str,
         running: tuple[Any, ...] | None,
@@ -203,17 +205,22 @@ class _Normalize(torch.autograd.Function):
         out, coefficients = _forward(x, weight, bias, eps, act, running)
         ctx.save_for_backward(x, weight, bias, coefficients)
         ctx.options = eps, act
+        ctx.offset_type = None if offset is None else offset.dtype
         ctx.mark_non_differentiable(coefficients)
         return out, coefficients
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, bias, coefficients = ctx.saved_tensors
-        return *_backward(x, weight, bias, coefficients, grad, *ctx.options), None, None, None
+        of_x, of_weight, of_bias, *zeros = _backward(x, weight, bias, coefficients, grad, *ctx.options)
+        of_offset = None
+        if ctx.needs_input_grad[3]:
+            of_offset = zeros[0].to(ctx.offset_type) if zeros else torch.zeros_like(of_bias, dtype=ctx.offset_type)
+        return of_x, of_weight, of_bias, of_offset, None, None, None
 
 
 class _WithZeroGradient(torch.autograd.Function):
-    """The rows, and a gradient of zero to what has no influence on them: optimisers decay what has a gradient."""
+    """In compiled regions: the rows, and a gradient of zero to what has no influence on them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, idle: Tensor) -> Tensor:

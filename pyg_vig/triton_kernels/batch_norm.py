@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pyg_vig.triton_kernels import on_its_device, widest
 
-# Running mean and variance, which move in place; momentum; and what is added to the mean, if anything.
-Running: TypeAlias = tuple[Tensor, Tensor, float, Tensor | None]
+# Running mean and variance, number of batches (these move in place), momentum, and what is added to the mean, if any
+Running: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
 
 _TILE = 2048  # entries of a program's tile
 _BLOCK, _MOST_BLOCKS = 128, 512  # rows whose sums a program makes, more where there would be more blocks than this
@@ -34,7 +34,7 @@ def batch_norm(
     coefficients = x.new_empty(4, channels, dtype=torch.float32)
     grid, sums, sizes, tile = _blocks(x, coefficients)
     _moments_kernel[grid](x, sums, n, channels, *sizes, *tile)
-    mean, var, momentum, offset = running or (x, x, 0.0, None)  # unread where absent
+    mean, var, batches, momentum, offset = running or (x, x, x, 0.0, None)  # unread where absent
     flags = (running is not None, offset is not None)
     _statistics_kernel[(triton.cdiv(channels, _CHANNELS),)](
         x,
@@ -43,6 +43,7 @@ def batch_norm(
         bias,
         mean,
         var,
+        batches,
         x if offset is None else offset,
         coefficients,
         n,
@@ -68,10 +69,10 @@ def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
 @on_its_device
 def batch_norm_backward(
     x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of rows, weight and bias of :func:`batch_norm`."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight and bias of :func:`batch_norm`, and of what was added to the rows: zeros."""
     n, channels = x.shape
-    gradients = coefficients.new_empty(2, channels)  # of weight and bias
+    gradients = coefficients.new_empty(3, channels)  # of weight, bias and offset
     grid, sums, sizes, tile = _blocks(x, coefficients)
     code = ACTIVATIONS[act]
     _slopes_kernel[grid](x, grad, coefficients, sums, n, channels, *sizes, code, *tile)
@@ -80,7 +81,7 @@ def batch_norm_backward(
     )
     out, (grid, tile) = torch.empty_like(x), _tiles(x)
     _backward_kernel[grid](x, grad, coefficients, gradients, out, n, channels, eps, code, *tile)
-    return out, gradients[0], gradients[1]
+    return out, *gradients.unbind()
 
 
 def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -154,6 +155,7 @@ def _statistics_kernel(
     bias,
     running_mean,
     running_var,
+    batches,
     offset,
     coefficients,
     n,
@@ -183,6 +185,8 @@ def _statistics_kernel(
             mean += tl.load(offset + column, mask=mask, other=0.0).to(tl.float32)
         _move(running_mean + column, mean, momentum, mask)
         _move(running_var + column, var * n / (n - 1), momentum, mask)
+        if tl.program_id(0) == 0:
+            tl.store(batches, tl.load(batches) + 1)
 
 
 @triton.jit
@@ -288,6 +292,7 @@ def _gradients_kernel(
     var = tl.load(coefficients + channels + column, mask=mask, other=0.0)
     tl.store(gradients + column, product / tl.sqrt(var + eps), mask=mask)
     tl.store(gradients + channels + column, total, mask=mask)
+    tl.store(gradients + 2 * channels + column, tl.zeros((CHANNELS,), tl.float32), mask=mask)
 
 
 @triton.jit

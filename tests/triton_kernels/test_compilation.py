@@ -64,7 +64,7 @@ def test_batch_norm(name: str, act: int, tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     floats = ("sums", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "gradients")
-    numbers = {"eps": "fp32", "momentum": "fp32"}
+    numbers = {"eps": "fp32", "momentum": "fp32", "batches": "*i64"}
     sizes = {"BLOCKS": batch_norm._BLOCKS, "ROWS": batch_norm._TILE // 64, "CHANNELS": 64, "ACT": act}
     if name in ("statistics", "gradients"):
         sizes["CHANNELS"] = batch_norm._CHANNELS

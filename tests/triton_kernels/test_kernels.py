@@ -274,7 +274,8 @@ class TestBatchNorm:
 
     def test_forward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         x, weight, bias, mean, var, offset = self.setup(rows, channels, dtype)
-        running = (mean.clone(), var.clone(), 0.1, offset)
+        batches = torch.tensor(3, device=DEVICE)
+        running = (mean.clone(), var.clone(), batches, 0.1, offset)
         out, coefficients = batch_norm._forward(x, weight, bias, 1e-5, act, running)
         wide = x.double()
         assert out.dtype == dtype and coefficients.dtype == torch.float32
@@ -283,6 +284,7 @@ class TestBatchNorm:
         assert_close(coefficients[1].double(), wide.var(0, correction=0), rtol=1e-4, atol=1e-6)
         assert_close(running[0].double(), 0.9 * mean.double() + 0.1 * (wide.mean(0) + offset), rtol=1e-5, atol=1e-5)
         assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
+        assert batches == 4
         assert torch.equal(batch_norm._apply(act, x, coefficients), out)  # what training makes again is the same
 
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
@@ -293,6 +295,7 @@ class TestBatchNorm:
             found = batch_norm._backward(x, weight, bias, coefficients, grad, 1e-5, act)
         inputs = [entry.double().requires_grad_() for entry in (x, weight, bias)]
         expected = torch.autograd.grad(self.expected(*inputs, act), inputs, grad.double())
-        for ours, theirs in zip(found, expected, strict=True):
+        assert not found[3].any()
+        for ours, theirs in zip(found[:3], expected, strict=True):
             scale = float(theirs.abs().max()) + 0.1
             assert_close(ours.double() / scale, theirs / scale, rtol=0, atol=ROUNDING_OF_ROWS[dtype]["atol"])
