@@ -81,7 +81,8 @@ def batch_norm_backward(
     )
     out, (grid, tile) = torch.empty_like(x), _tiles(x)
     _backward_kernel[grid](x, grad, coefficients, gradients, out, n, channels, eps, code, *tile)
-    return out, *gradients.unbind()
+    of_weight, of_bias, zeros = gradients.unbind()
+    return out, of_weight, of_bias, zeros
 
 
 def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
