@@ -189,7 +189,7 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
-    """Output and coefficients, outside of compiled regions. An offset has a gradient, zero: optimisers decay what has."""
+    """Output and coefficients, outside of compiled regions; a gradient of zero for the offset, which optimisers decay."""
 
     @staticmethod
     def forward(
