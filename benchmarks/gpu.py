@@ -12,8 +12,8 @@ By default float32 products run as TF32 for everybody: PyTorch runs convolutions
 that way unasked, but linear layers, of which ours is, only where it is asked to.
 
 Where time on the GPU is short: ``pytest -v -m "gpu and not slow" tests/triton_kernels tests/models`` first, which holds
-the kernels to their definitions and networks to the CPU's; then this script with ``--no-compile --jobs 8``; at last, with
-another ``--output``, what compiles for minutes, ``--subjects official "compiled, CUDA graphs"``.
+the kernels to their definitions and networks to the CPU's; then this script with ``--no-compile --jobs 8``; at last,
+with another ``--output``, what compiles for minutes, ``--subjects official "compiled, CUDA graphs"``.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
-    """Output and coefficients, outside of compiled regions; a gradient of zero for the offset, which optimisers decay."""
+    """Output and coefficients, outside of compiled regions; a gradient of zero for an offset, that optimisers see."""
 
     @staticmethod
     def forward(
