@@ -1,17 +1,15 @@
 """k nearest neighbours with a running list of the best, so that no matrix of distances is ever stored.
 
 A program takes a block of destinations. Where a graph has so few sources that their distances fit into registers, it
-takes the smallest off them one by one (:func:`_rank_kernel`). Otherwise it keeps the ``count`` nearest so far, and goes
-through the sources block by block: one product gives a tile of distances, and what is nearer than the farthest of the
-list replaces it (:func:`_nearest_kernel`). Once the list has settled that happens rarely, so the product dominates.
+takes the smallest off them one by one. Otherwise it keeps the ``count`` nearest so far, and goes through the sources
+block by block: one product gives a tile of distances, and what is nearer than the farthest of the list replaces it.
+Once the list has settled that happens rarely, so the product dominates.
 
 Of equal distances the lower column comes first, whatever the tiling. In the list, distance and column are therefore
 packed into one 64-bit key: the bits of the float, made to order like integers, above the column.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import triton
@@ -52,9 +50,9 @@ def nearest(
     flags = [entry is not None for entry in (ptr_src, scales[0], base, bias)]
     itself = _RANKED if loop is None else _FIRST if loop else _NEVER
     slots = max(triton.next_power_of_2(count), 2)
-    kernel, rows, columns, warps = _plan(*most, slots, src.dtype)
+    one_tile, rows, columns, warps = _plan(*most, slots, src.dtype)
     blocks = triton.cdiv(most[0], rows)
-    kernel[(num_graphs * blocks,)](
+    _nearest_kernel[(num_graphs * blocks,)](
         src,
         dst,
         *(src if entry is None else entry for entry in optional),  # unread where absent
@@ -66,6 +64,7 @@ def nearest(
         count,
         *flags,
         itself,
+        one_tile,
         rows,
         columns,
         32,
@@ -76,12 +75,12 @@ def nearest(
     return out
 
 
-def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[Any, int, int, int]:
-    """Kernel, rows and columns of a tile, and warps: what took the least time on an H200, of what spills little."""
-    if sources > _ONE_TILE:
-        return _nearest_kernel, 16 if slots > 64 else 32, 64, 8
+def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[bool, int, int, int]:
+    """Whether one tile holds all sources, its rows and columns, and warps: what took an H200 the least time."""
+    if sources > _ONE_TILE:  # with eight warps no register spills
+        return False, 16 if slots > 64 else 32, 64, 8
     rows = 64 if dtype != torch.float32 and destinations > _ONE_TILE else 16
-    return _rank_kernel, rows, max(triton.next_power_of_2(sources), 16), 4
+    return True, rows, max(triton.next_power_of_2(sources), 16), 4
 
 
 def _sizes(
@@ -122,66 +121,6 @@ def _scale_kernel(x, out, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.const
 
 
 @triton.jit
-def _rank_kernel(
-    src,
-    dst,
-    scale_src,
-    scale_dst,
-    base,
-    bias,
-    ptr_src,
-    ptr_dst,
-    out,
-    n,
-    m,
-    channels,
-    blocks,
-    count,
-    RAGGED: tl.constexpr,
-    HAS_SCALE: tl.constexpr,
-    HAS_BASE: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    ITSELF: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    CHANNELS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    SLOTS: tl.constexpr,
-):
-    first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
-    row, column = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    distance = _distances(
-        src,
-        dst,
-        scale_src,
-        scale_dst,
-        base,
-        bias,
-        first_src,
-        first_dst,
-        row,
-        column,
-        n,
-        m,
-        channels,
-        HAS_SCALE,
-        HAS_BASE,
-        HAS_BIAS,
-        ROWS,
-        COLUMNS,
-        CHANNELS,
-        PRECISION,
-    )
-    left = _in_order(distance, row, column, m, ITSELF)
-    place = out + (first_dst + row) * count
-    for rank in range(0, count):
-        ties = left == tl.min(left, 1)[:, None]
-        nearest_column = tl.min(tl.where(ties, column[None, :], COLUMNS), 1)
-        tl.store(place + rank, tl.minimum(nearest_column, m - 1) + first_src, mask=row < n)
-        left = tl.where(column[None, :] == nearest_column[:, None], _OUT, left)
-
-
-@triton.jit
 def _nearest_kernel(
     src,
     dst,
@@ -202,6 +141,7 @@ def _nearest_kernel(
     HAS_BASE: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ITSELF: tl.constexpr,
+    ONE_TILE: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -209,13 +149,11 @@ def _nearest_kernel(
     SLOTS: tl.constexpr,
 ):
     first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
-    row = (tl.program_id(0) % blocks) * ROWS + tl.arange(0, ROWS)
-    slot = tl.arange(0, SLOTS).to(tl.int64)[None, :]
-    best = tl.where(slot < count, _UNFILLED + slot, _RESERVED) + tl.zeros((ROWS, SLOTS), tl.int64)
-    end = tl.where((tl.program_id(0) % blocks) * ROWS < n, m, 0)  # smaller graphs have fewer blocks
-    for start in range(0, end, COLUMNS):
-        column = start + tl.arange(0, COLUMNS)
-        distance = _distances(
+    begin = (tl.program_id(0) % blocks) * ROWS
+    row = begin + tl.arange(0, ROWS)
+    if ONE_TILE:  # without a loop, which would take registers
+        column = tl.arange(0, COLUMNS)
+        order = _order(
             src,
             dst,
             scale_src,
@@ -232,18 +170,58 @@ def _nearest_kernel(
             HAS_SCALE,
             HAS_BASE,
             HAS_BIAS,
+            ITSELF,
             ROWS,
             COLUMNS,
             CHANNELS,
             PRECISION,
         )
-        order = _in_order(distance, row, column, m, ITSELF)
-        keys = (order.to(tl.int64) << 32) | column[None, :].to(tl.int64)
-        best = _keep_nearest(best, tl.where(order == _OUT, _FAR, keys))
-    found = tl.sort(tl.where(slot < count, best, _FAR), 1)
-    found = tl.minimum(found & 0xFFFFFFFF, m - 1) + first_src
-    place = (first_dst + row)[:, None] * count + slot
-    tl.store(out + place, found, mask=(row < n)[:, None] & (slot < count))
+        _put_smallest(order, column, out + (first_dst + row) * count, row < n, first_src, m, count, COLUMNS)
+    else:
+        slot = tl.arange(0, SLOTS).to(tl.int64)[None, :]
+        best = tl.where(slot < count, _UNFILLED + slot, _RESERVED) + tl.zeros((ROWS, SLOTS), tl.int64)
+        end = tl.where(begin < n, m, 0)  # smaller graphs have fewer blocks
+        for start in range(0, end, COLUMNS):
+            column = start + tl.arange(0, COLUMNS)
+            order = _order(
+                src,
+                dst,
+                scale_src,
+                scale_dst,
+                base,
+                bias,
+                first_src,
+                first_dst,
+                row,
+                column,
+                n,
+                m,
+                channels,
+                HAS_SCALE,
+                HAS_BASE,
+                HAS_BIAS,
+                ITSELF,
+                ROWS,
+                COLUMNS,
+                CHANNELS,
+                PRECISION,
+            )
+            keys = (order.to(tl.int64) << 32) | column[None, :].to(tl.int64)
+            best = _keep_nearest(best, tl.where(order == _OUT, _FAR, keys))
+        found = tl.sort(tl.where(slot < count, best, _FAR), 1)
+        found = tl.minimum(found & 0xFFFFFFFF, m - 1) + first_src
+        place = (first_dst + row)[:, None] * count + slot
+        tl.store(out + place, found, mask=(row < n)[:, None] & (slot < count))
+
+
+@triton.jit
+def _put_smallest(left, column, place, inside, first_src, m, count, COLUMNS: tl.constexpr):
+    """Store the columns of the ``count`` smallest of every row, the smallest first; of equals the lower column."""
+    for rank in range(0, count):
+        ties = left == tl.min(left, 1)[:, None]
+        nearest_column = tl.min(tl.where(ties, column[None, :], COLUMNS), 1)
+        tl.store(place + rank, tl.minimum(nearest_column, m - 1) + first_src, mask=inside)
+        left = tl.where(column[None, :] == nearest_column[:, None], _OUT, left)
 
 
 @triton.jit
@@ -259,7 +237,7 @@ def _span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
 
 
 @triton.jit
-def _distances(
+def _order(
     src,
     dst,
     scale_src,
@@ -276,11 +254,13 @@ def _distances(
     HAS_SCALE: tl.constexpr,
     HAS_BASE: tl.constexpr,
     HAS_BIAS: tl.constexpr,
+    ITSELF: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """Of every pair a number that grows with the distance, see :func:`_in_order`."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     if HAS_BIAS:  # from the start, so that all that follows stays in the registers that products come in
         inside = (row < n)[:, None] & (column < m)[None, :]
@@ -300,7 +280,7 @@ def _distances(
     distance = -2.0 * total
     if HAS_BASE:
         distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]
-    return distance
+    return _in_order(distance, row, column, m, ITSELF)
 
 
 @triton.jit

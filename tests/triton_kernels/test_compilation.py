@@ -48,13 +48,13 @@ def test_reductions(name: str, channels: int, degree: int, tmp_path: Path, monke
     assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers, **sizes)
 
 
-@pytest.mark.parametrize("name", ["rank", "nearest"])
-def test_nearest_neighbours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("one_tile", [False, True])
+def test_nearest_neighbours(one_tile: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pyg_vig.triton_kernels import knn
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"src": "*fp32", "dst": "*fp32", "scale_src": "*fp32", "scale_dst": "*fp32", "out": "*i64"}
-    assert machine_code(getattr(knn, f"_{name}_kernel"), "*fp32", pointers)
+    assert machine_code(knn._nearest_kernel, "*fp32", pointers, ONE_TILE=one_tile, COLUMNS=256 if one_tile else 64)
 
 
 @pytest.mark.parametrize("act", [0, 1, 2])
