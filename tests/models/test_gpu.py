@@ -158,6 +158,7 @@ def test_inference_and_training_steps_as_cuda_graphs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # the compiler's advice
 def test_compiled_training_step() -> None:
     torch.manual_seed(0)
     network, images = (
