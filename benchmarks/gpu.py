@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure what is asked for and not yet there, print it, and write it after every case."""
     options, start = parse(arguments), time.monotonic()
     results = _resumed(options)
-    done = {tuple(row[key] for key in _KEYS) for row in results["gpu"]}
-    missing = [(case, mode) for case, mode in cases(options) if _place(case, mode) not in done]
+    done = {_place(row) for row in results["gpu"]}
+    missing = [(case, mode) for case, mode in cases(options) if _place({**case.describe(), "mode": mode}) not in done]
     for first in range(0, len(missing), options.jobs):
         if time.monotonic() - start > options.budget:
             print("the budget is spent: call again to go on", file=sys.stderr)
@@ -76,9 +76,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return results
 
 
-def _place(case: Case, mode: str) -> tuple[Any, ...]:
-    described = {**case.describe(), "mode": mode}
-    return tuple(described[key] for key in _KEYS)
+def _place(row: Row) -> tuple[Any, ...]:
+    return tuple(row[key] for key in _KEYS)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -95,12 +94,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=10, help="rounds of every comparison")
     add("--subjects", nargs="+", metavar="NAME", help="these alone, and timm's where asked for")
     add("--jobs", type=int, default=1, metavar="N", help="cases that are built and compiled at once")
-    add(
-        "--turns",
-        type=Path,
-        metavar="FILE",
-        help="what runs of this script on one GPU take turns by; default: a new one",
-    )
     add("--tf32", action=argparse.BooleanOptionalAction, default=True, help="TF32 products in float32, for everybody")
     add("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well (minutes a case)")
     add("--timm", action=argparse.BooleanOptionalAction, default=True, help="timm networks of like cost as well")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
+from pyg_vig.graph.precision import precise
 
 
 class CrissCross(NeighborTable):
@@ -180,7 +181,7 @@ def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
 
 def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
     """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # the difference would lose half precision's few digits
+    wide = precise(x)  # the difference would lose half precision's few digits
     columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
     columns, rows = _on_the_grid(columns, rows, graph)
     return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)

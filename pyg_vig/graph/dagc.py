@@ -10,6 +10,7 @@ from torch import Tensor
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.criss_cross import criss_cross_table
 from pyg_vig.graph.layout import Layout
+from pyg_vig.graph.precision import precise
 
 
 class DAGCGraph(torch.nn.Module):
@@ -86,7 +87,7 @@ def _all_distances(x: Tensor) -> Tensor:
     """Distance of every row to every other, ``(..., n, C) -> (..., n, n)``."""
     if torch.compiler.is_exporting():  # ONNX has no such operator
         return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # there is none for half precision
+    wide = precise(x)  # there is none for half precision
     return torch.cdist(wide, wide, p=1)
 
 

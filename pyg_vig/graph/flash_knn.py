@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
+from pyg_vig.graph.precision import precise
 from pyg_vig.native.operator import operator
 from pyg_vig.triton_kernels import serves
 
@@ -53,7 +54,7 @@ def nearest(
         rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
         return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop, cosine)
     if cosine:
-        src, dst = directions(src.to(_wide(src)), dst.to(_wide(dst)))
+        src, dst = directions(precise(src), precise(dst))
     found = [dst.new_empty(0, count, dtype=torch.int64)]
     for sources, targets in zip(_spans(ptr_src, src, num_graphs), _spans(ptr_dst, dst, num_graphs), strict=True):
         if targets.start < targets.stop:
@@ -66,8 +67,9 @@ nearest_operator = operator(nearest)  # for compilers
 
 
 @torch.library.register_fake("pyg_vig::nearest")
-def _(src: Tensor, dst: Tensor, *rest: Any) -> Tensor:
-    count = rest[5]
+def _(
+    src: Tensor, dst: Tensor, base: Any, bias: Any, ptr_src: Any, ptr_dst: Any, graphs: int, count: int, *_: Any
+) -> Tensor:
     return dst.new_empty(dst.size(0), count, dtype=torch.int64)
 
 
@@ -114,14 +116,10 @@ def _spans(ptr: Tensor | None, rows: Tensor, num_graphs: int) -> list[slice]:
 
 
 def _distances(src: Tensor, dst: Tensor, base: Tensor | None, bias: Tensor | None) -> Tensor:
-    distance = -2 * (dst.to(_wide(dst)) @ src.to(_wide(src)).mT)
+    distance = -2 * (precise(dst) @ precise(src).mT)
     for start in (base, bias):
         distance = distance if start is None else distance + start
     return distance
-
-
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _smallest(distance: Tensor, count: int, loop: bool | None) -> Tensor:

@@ -13,6 +13,7 @@ from torch_geometric.utils import to_dense_batch
 from pyg_vig.graph import flash_knn
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions, nearest
+from pyg_vig.graph.precision import precise
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
 _TREE_DIMENSIONS = 8  # up to here a k-d tree beats the matrix product
@@ -44,7 +45,7 @@ def dense(
     """Rows of the ``count`` nearest sources of every destination, ``(N_dst, count)``, by matrix products."""
     if flash_knn.serves_search(src, count):
         return flash_knn.search(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
-    src, dst = _wide(src, dst)
+    src, dst = _precise_pair(src, dst)
     if _is_uneven(layout_src) or _is_uneven(layout_dst):
         return _graph_by_graph(src, dst, layout_src, layout_dst, count, self_loops, cosine)
     sources, real = _stack(src, layout_src)  # (B, m, C)
@@ -68,10 +69,10 @@ def dense(
     return index.view(-1, count) if wanted is None else index[wanted]
 
 
-def _wide(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
-    """At least float32: half precision cannot tell near neighbours apart. One matrix stays one."""
-    wide = src.to(torch.promote_types(src.dtype, torch.float32))
-    return wide, wide if dst is src else dst.to(torch.promote_types(dst.dtype, torch.float32))
+def _precise_pair(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in at least float32; one matrix stays one."""
+    sources = precise(src)
+    return sources, sources if dst is src else precise(dst)
 
 
 def _is_uneven(layout: Layout) -> bool:
@@ -118,7 +119,7 @@ def tree(
     """The same by a library for low dimensions."""
     find = _load(backend)
     if cosine:
-        src, dst = directions(*_wide(src, dst))
+        src, dst = directions(*_precise_pair(src, dst))
     sizes = layout_src.sizes()
     asked = count if self_loops is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
     batch_src, batch_dst = layout_src.batch_vector(src.device), layout_dst.batch_vector(dst.device)

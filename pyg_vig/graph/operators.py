@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig import native
+from pyg_vig.graph.precision import precise
 from pyg_vig.native.operator import operator
 from pyg_vig.triton_kernels import serves
 
@@ -28,12 +29,15 @@ def largest(
     winners: bool = True,
     numbers: torch.dtype = torch.int32,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients."""
+    """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients.
+
+    The rows that the maximum came from are told in the type ``numbers``.
+    """
     if serves(x):
         from pyg_vig.triton_kernels import reduce as kernels
 
-        return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners)
-    wide = x.to(torch.promote_types(x.dtype, torch.float32)) if x.device.type == "cpu" else x
+        return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, numbers)
+    wide = precise(x) if x.device.type == "cpu" else x
     if native.serves(wide):
         best, winner = native.largest(wide, src, ptr, num_dst, winners)
         return best.to(x.dtype), winner.to(numbers)
@@ -59,7 +63,7 @@ def largest_neighbor(
 
 
 class LargestNeighbor(torch.autograd.Function):
-    """:func:`largest_neighbor` outside of compiled regions, which for the way back keeps winners and no edges."""
+    """:func:`largest_neighbor` outside of compiled regions: keeps winners for the way back, on CPUs no edges."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
@@ -89,7 +93,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
             return kernels.scatter_winners(grad.contiguous(), winner, num_src)
         dst, reversed_ptr, _ = by_source(src, ptr, grad.size(0), num_src)
         return kernels.gather_winners(grad.contiguous(), winner, dst, reversed_ptr)
-    wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+    wide = precise(grad)
     if native.serves(wide):
         return native.scatter_winners(wide, winner, num_src).to(grad.dtype)
     wide = wide.masked_fill(winner < 0, 0)
@@ -129,8 +133,7 @@ def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: i
 
         return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)
     left, right = y.index_select(0, destinations(src, ptr, y.size(0))), x.index_select(0, src)
-    wide = torch.promote_types(y.dtype, torch.float32)
-    return (left.to(wide) * right.to(wide)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
+    return (precise(left) * precise(right)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
 
 
 def destinations(src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
@@ -147,7 +150,7 @@ def by_source(src: Tensor, ptr: Tensor | None, num_dst: int, num_src: int) -> tu
 
 
 def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Tensor:
-    wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    wide = precise(rows)
     if weight is not None:
         wide = (wide.unflatten(1, (weight.size(1), -1)) * weight.unsqueeze(-1)).flatten(1).to(wide.dtype)
     return wide.new_zeros(size, rows.size(1)).index_add(0, place, wide).to(rows.dtype)

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pyg_vig.graph.precision import precise
+
 _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
 
 
@@ -110,7 +112,7 @@ def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         count: ``(N,)``.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x = _precise(x)
+        x = precise(x)
         share = count.to(x.dtype) / count.sum().clamp(min=1)
         mean = share @ x
         return mean, share @ (x - mean).square()
@@ -133,14 +135,9 @@ def edge_statistics(
     """
     total = in_degree.sum().clamp(min=1)
     (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
-    a, b_sum = _precise(a), _precise(b_sum)
+    a, b_sum = precise(a), precise(b_sum)
     b_sum = b_sum - in_degree.to(a.dtype).unsqueeze(1) * mean_b
     return mean_a + mean_b, var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
-
-
-def _precise(x: Tensor) -> Tensor:
-    """At least float32: sums over all nodes leave the range and the digits of half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

@@ -162,9 +162,7 @@ def _plainly(
 ) -> Tensor:
     if scale is not None:
         weight = weight * scale.unsqueeze(1)
-    if len(rows) == groups == 1:
-        return _multiply_plainly(rows[0], weight, bias)
-    if _fills_up(rows[0], weight, groups):
+    if len(rows) * groups > 1 and _fills_up(rows[0], weight, groups):
         if torch.is_autocast_enabled(weight.device.type):
             weight = weight.to(rows[0].dtype)  # while it is small
         first, *others = _BlockDiagonals.apply(weight, groups, len(rows)).unbind()
@@ -174,7 +172,7 @@ def _plainly(
         return out
     x = rows[0] if len(rows) == 1 else torch.stack(rows, dim=-1).flatten(1)
     if groups == 1:
-        return F.linear(x, weight, bias)
+        return _multiply_plainly(x, weight, bias)
     parts = x.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N, in / G)
     weights = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
     out = torch.bmm(parts, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), parts, weights)
@@ -193,9 +191,8 @@ def _fills_up(x: Tensor, weight: Tensor, groups: int) -> bool:
     """
     if x.device.type != "cuda" or groups > _MOST_FILLED or weight.size(0) > _WIDEST_FILLED or x.dim() != 2:
         return False
-    if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting()
-    return not torch._C._len_torch_dispatch_stack() and is_untransformed(x, weight)
+    watched = not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack()
+    return not watched and is_untransformed(x, weight)
 
 
 class _BlockDiagonals(torch.autograd.Function):

@@ -218,7 +218,7 @@ def _share(z):
 @triton.jit
 def _slope(z, ACT: tl.constexpr):
     """The activation's derivative."""
-    slope = z * 0.0 + 1.0
+    slope = tl.full(z.shape, 1.0, tl.float32)
     if ACT == 1:
         slope = tl.where(z <= 0.0, 0.0, 1.0)
     if ACT == 2:

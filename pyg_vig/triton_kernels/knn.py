@@ -273,10 +273,9 @@ def _order(
         scale = left[:, None] * right[None, :]
         if HAS_BIAS:
             total /= tl.where(known, scale, 1.0)
-        total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
+    total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
+    if HAS_SCALE:
         total = tl.where(known, total * scale, 0)
-    else:
-        total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
     distance = -2.0 * total
     if HAS_BASE:
         distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]

@@ -12,6 +12,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
+from pyg_vig.graph.precision import precise
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, check_rows, source_and_destination
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate
@@ -145,9 +146,7 @@ class CrossAttentionConv(NeighborConv):
     ) -> tuple[Tensor, Any]:
         """Weighted sum over the neighbours ``(|V_t|, heads, C / heads)``; weights, or ``None`` where not asked for."""
         shape = (self.heads, self.in_channels // self.heads)
-        query, key, value = (
-            rows.to(torch.promote_types(rows.dtype, torch.float32)).unflatten(1, shape) for rows in (query, key, value)
-        )
+        query, key, value = (precise(rows).unflatten(1, shape) for rows in (query, key, value))
         query, key = _unit(query), _unit(key)
         if not self._is_fused(edge_index):
             edges, size = as_edge_index(edge_index), (key.size(0), query.size(0))

@@ -1,0 +1,18 @@
+"""What half precision is too coarse for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def precise(x: Tensor) -> Tensor:
+    """At least float32: sums leave the range and the digits of half precision, and near neighbours look alike in it.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.precision import precise
+        >>> precise(torch.ones(1, dtype=torch.float16)).dtype, precise(torch.ones(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
