@@ -86,14 +86,14 @@ def gpu_section(results: Mapping[str, Any]) -> str:
 def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int | None]:
     ours = [rows[name] for name in (EAGER, FUSED, CAPTURED) if name in rows]
     peaks = [row["peak_mib"] for row in ours if row["peak_mib"]]
-    official, deit = rows.get(OFFICIAL), next((name for name in TIMM.get(case[0], ()) if name in rows), None)
+    official, deit = rows.get(OFFICIAL), [name for name in TIMM.get(case[0], ()) if name.startswith("deit")]
     return [
         *case,
         _milliseconds(official),
         *(_times(rows[name]["speedup"]) if name in rows else None for name in (EAGER, FUSED, CAPTURED)),
         f"{max(row['share_of_products'] for row in ours):.0%}" if ours else None,
         f"{min(peaks) / official['peak_mib']:.0%}" if peaks and official else None,
-        None if deit is None else _milliseconds(rows[deit]),
+        _milliseconds(rows.get(deit[0])) if deit else None,
     ]
 
 
