@@ -68,7 +68,7 @@ def nearest(
         rows,
         columns,
         32,
-        "tf32x3" if src.dtype == torch.float32 else "tf32",
+        _precision(src.dtype),
         slots,
         num_warps=warps,
     )
@@ -81,6 +81,13 @@ def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tu
         return False, 16 if slots > 64 else 32, 64, 8
     rows = 64 if dtype != torch.float32 and destinations > _ONE_TILE else 16
     return True, rows, max(triton.next_power_of_2(sources), 16), 4
+
+
+def _precision(dtype: torch.dtype, amd: bool = torch.version.hip is not None) -> str:
+    """Of products: to the digits of float32. Of TF32, which only NVIDIA has, that takes three; one for half types."""
+    if amd:
+        return "ieee"
+    return "tf32x3" if dtype == torch.float32 else "tf32"
 
 
 def _sizes(
@@ -284,10 +291,7 @@ def _order(
 
 @triton.jit
 def _product(total, dst, src, row, column, n, m, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
-    """Add inner products of a block of destinations with a block of sources, to the digits of float32.
-
-    One product in tf32 cannot tell near neighbours apart, three can; for half precision one is exact.
-    """
+    """Add inner products of a block of destinations with a block of sources."""
     row, column = row.to(tl.int64), column.to(tl.int64)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)

@@ -1,12 +1,13 @@
-"""The kernels compile to machine code for a GPU, which needs none."""
+"""The kernels compile to machine code for several GPUs, which needs none, and fit into what these have."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 triton = pytest.importorskip("triton")
 
@@ -16,64 +17,95 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
 ]
 
+
+class GPU(NamedTuple):
+    backend: str
+    arch: int | str
+    lanes: int  # threads of a warp
+    shared: int  # KiB of shared memory that a program can have
+
+
+GPUS = {
+    "T4": GPU("cuda", 75, 32, 64),
+    "A100": GPU("cuda", 80, 32, 163),
+    "RTX4090": GPU("cuda", 89, 32, 99),
+    "H100": GPU("cuda", 90, 32, 227),
+    "MI250": GPU("hip", "gfx90a", 64, 64),
+}
+
 FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS", "HAS_RUNNING", "HAS_OFFSET"}
-TILES = {"ROWS": 32, "COLUMNS": 64, "CHANNELS": 32, "SLOTS": 16, "ITSELF": 2, "DEGREE": 3, "PRECISION": "tf32x3"}
 POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
 ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
 
 
-def machine_code(kernel: Any, dtype: str, pointers: dict[str, str], **sizes: int) -> bytes:
-    """The kernel with all its options on, for an H100."""
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def check(kernel: Any, gpu: str, dtype: str, pointers: dict[str, str], warps: int = 4, **constants: Any) -> None:
+    """Compile the kernel with all its options on."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    backend, arch, lanes, shared = GPUS[gpu]
     names = {**dict.fromkeys(ROWS, dtype), "out": dtype, **POINTERS, **pointers}
-    constants = {"ACCUMULATOR": triton.language.float32, **dict.fromkeys(FLAGS, True), **TILES, **sizes}
+    constants = {"ACCUMULATOR": triton.language.float32, **dict.fromkeys(FLAGS, True), **constants}
     signature = {name: "constexpr" if name in constants else names.get(name, "i32") for name in kernel.arg_names}
     fixed = {(place,): constants[name] for place, name in enumerate(kernel.arg_names) if name in constants}
-    compiled = triton.compile(ASTSource(kernel, signature, fixed), target=GPUTarget("cuda", 90, 32))
-    return compiled.asm["cubin"]
+    source = ASTSource(kernel, signature, fixed)
+    compiled = triton.compile(source, target=GPUTarget(backend, arch, lanes), options={"num_warps": warps})
+    assert compiled.asm["hsaco" if backend == "hip" else "cubin"]
+    assert compiled.metadata.shared <= shared * 1024
 
 
+@pytest.mark.parametrize(("gpu", "channels"), [("H100", 32), ("H100", 192), ("MI250", 192)])
 @pytest.mark.parametrize("degree", [0, 9])
-@pytest.mark.parametrize("channels", [32, 192])
 @pytest.mark.parametrize("name", ["largest", "sum", "products", "scatter", "gather_winners"])
-def test_reductions(name: str, channels: int, degree: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reductions(name: str, degree: int, gpu: str, channels: int) -> None:
     from pyg_vig.triton_kernels import reduce
 
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions are in float32
     _, (rows, width) = reduce._tiles(1000, channels)
-    sizes = {"ROWS": rows, "CHANNELS": width, "DEGREE": degree}
-    assert machine_code(getattr(reduce, f"_{name}_kernel"), "*bf16", pointers, **sizes)
+    check(getattr(reduce, f"_{name}_kernel"), gpu, "*bf16", pointers, ROWS=rows, CHANNELS=width, DEGREE=degree)
 
 
-@pytest.mark.parametrize("one_tile", [False, True])
-def test_nearest_neighbours(one_tile: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("sources", [196, 5000])
+def test_nearest_neighbours(sources: int, dtype: str, gpu: str) -> None:
     from pyg_vig.triton_kernels import knn
 
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    pointers = {"src": "*fp32", "dst": "*fp32", "scale_src": "*fp32", "scale_dst": "*fp32", "out": "*i64"}
-    assert machine_code(knn._nearest_kernel, "*fp32", pointers, ONE_TILE=one_tile, COLUMNS=256 if one_tile else 64)
+    rows_type = torch.float32 if dtype == "fp32" else torch.bfloat16
+    one_tile, rows, columns, warps = knn._plan(3136, sources, 16, rows_type)
+    tile = {"ONE_TILE": one_tile, "ROWS": rows, "COLUMNS": columns, "CHANNELS": 32, "SLOTS": 16}
+    precision = knn._precision(rows_type, amd=GPUS[gpu].backend == "hip")
+    floats = dict.fromkeys(("scale_src", "scale_dst", "base", "bias"), "*fp32")
+    pointers = {"src": f"*{dtype}", "dst": f"*{dtype}", **floats, "out": "*i64"}
+    check(knn._nearest_kernel, gpu, f"*{dtype}", pointers, warps, **tile, PRECISION=precision, ITSELF=2)
 
 
-@pytest.mark.parametrize("act", [0, 1, 2])
+@pytest.mark.parametrize("gpu", ["H100", "MI250"])
 @pytest.mark.parametrize("name", ["moments", "statistics", "apply", "slopes", "gradients", "backward"])
-def test_batch_norm(name: str, act: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_norm(name: str, gpu: str) -> None:
     from pyg_vig.triton_kernels import batch_norm
 
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     floats = ("sums", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "gradients")
     numbers = {"eps": "fp32", "momentum": "fp32", "batches": "*i64"}
-    sizes = {"BLOCKS": batch_norm._BLOCKS, "ROWS": batch_norm._TILE // 64, "CHANNELS": 64, "ACT": act}
+    sizes = {
+        "BLOCKS": batch_norm._BLOCKS,
+        "ROWS": batch_norm._TILE // 64,
+        "CHANNELS": 64,
+        "ACT": batch_norm.ACTIVATIONS["gelu"],
+    }
     if name in ("statistics", "gradients"):
         sizes["CHANNELS"] = batch_norm._CHANNELS
     kernel = getattr(batch_norm, f"_{name}_kernel")
-    assert machine_code(kernel, "*bf16", {**dict.fromkeys(floats, "*fp32"), **numbers}, **sizes)
+    check(kernel, gpu, "*bf16", {**dict.fromkeys(floats, "*fp32"), **numbers}, **sizes)
 
 
-def test_lengths_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gpu", GPUS)
+def test_lengths_of_rows(gpu: str) -> None:
     from pyg_vig.triton_kernels import knn
 
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    assert machine_code(knn._scale_kernel, "*bf16", {"out": "*fp32"})
+    check(knn._scale_kernel, gpu, "*bf16", {"out": "*fp32"}, ROWS=knn._NORM_ROWS, CHANNELS=128)
