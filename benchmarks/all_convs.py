@@ -8,7 +8,6 @@ The budget is small, so the table says that all convs work everywhere, not which
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.conv_tasks import TASKS, Task
+from benchmarks.series import rows_so_far
 from pyg_vig.benchmark.report import provenance, table, write
 
 Row = dict[str, Any]
@@ -34,9 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Train every conv on every data set, print the table, and write it where asked to."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    settings = {name: value for name, value in vars(options).items() if name != "seeds"}  # more may be asked for later
-    results = provenance({**settings, "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
-    results["runs"] = kept(options.output, results["settings"])
+    results = provenance({**vars(options), "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
+    results["runs"] = rows_so_far(options.output, results, "runs", free=("tasks", "convs", "seeds"))
     tasks = [TASKS[name](options.root) for name in options.tasks]
     for row in measure(tasks, options, [key(run) for run in results["runs"]]):
         results["runs"].append(row)
@@ -59,14 +58,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, default=1, help="CPU threads")
     add("--output", type=Path, metavar="FILE.json", help="keep the results, with the table beside them as FILE.md")
     return parser.parse_args(arguments)
-
-
-def kept(output: Path | None, settings: Row) -> list[Row]:
-    """The runs of an interrupted series with the same settings."""
-    if output is None or not output.exists():
-        return []
-    before = json.loads(output.read_text())
-    return before["runs"] if before["settings"] == settings else []
 
 
 def key(run: Row) -> tuple[str, str, int]:

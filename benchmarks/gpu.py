@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -42,6 +41,7 @@ from benchmarks import networks
 from benchmarks.case import Case
 from benchmarks.networks import OFFICIAL, TIMM
 from benchmarks.reference import NETWORKS
+from benchmarks.series import rows_so_far
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provenance, table, write
 from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
@@ -54,6 +54,7 @@ Row = dict[str, Any]
 ALL = "all"  # stands for the subjects of a case whose process died
 PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
+_FREE = ("models", "modes", "batch", "size", "dtype", "jobs", "budget")  # what a call that goes on may ask for anew
 _CALLS = 2  # between two looks at the clock
 _WARMUP = 3  # CUDA graphs are recorded in the second call and replayed from the third
 _RATE_SIZE = {"cuda": 8192, "cpu": 512}  # of the square matrices that show what rate of products the device reaches
@@ -107,7 +108,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _resumed(options: argparse.Namespace) -> dict[str, Any]:
     results = provenance({**vars(options), "reference": bool(options.reference), "budget": None})
-    found = json.loads(options.output.read_text())["gpu"] if options.output.exists() else []
+    found = rows_so_far(options.output, results, "gpu", free=_FREE)
     return {**results, "gpu": [row for row in found if row["subject"] != ALL]}  # a process that died is started again
 
 

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+
+import pytest
+
+from benchmarks.series import rows_so_far
+from pyg_vig.benchmark import provenance
+
+
+def series(**settings):
+    return provenance({"steps": 3, "seeds": 1, **settings})
+
+
+def rows(file, results):
+    return rows_so_far(file, results, "runs", free=["seeds"])
+
+
+def test_goes_on_where_it_stopped(tmp_path):
+    file = tmp_path / "runs.json"
+    assert rows(None, series()) == rows(file, series()) == []
+    file.write_text(json.dumps({**series(), "runs": [{"seed": 0}]}))
+    assert rows(file, series()) == [{"seed": 0}]
+    assert rows(file, series(seeds=2)) == [{"seed": 0}]
+
+
+def test_what_was_measured_otherwise_is_neither_mixed_in_nor_lost(tmp_path):
+    file = tmp_path / "runs.json"
+    file.write_text(json.dumps({**series(), "runs": [{"seed": 0}]}))
+    before = file.read_text()
+    with pytest.raises(SystemExit, match=r"runs.json was measured with other conditions \(steps\): choose another"):
+        rows(file, series(steps=4))
+    elsewhere = deepcopy(series())
+    elsewhere["machine"]["gpu"] = "another"
+    elsewhere["versions"]["torch"] = "1.0"
+    with pytest.raises(SystemExit, match=r"\(gpu, torch\)"):
+        rows(file, elsewhere)
+    assert file.read_text() == before
