@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.precision import exact
 
 
 class CrissCross(NeighborTable):
@@ -16,8 +15,8 @@ class CrissCross(NeighborTable):
 
     Every patch is linked to those whose distance in its column or its row is a multiple of the step. Patches that lie a
     step apart in one column (or row) are all linked to each other: the graph is a union of cliques, two for every
-    patch. A reduction over neighbours then needs no list of edges. It reduces every clique once, in time
-    :math:`O(N)` whatever the number of neighbours.
+    patch. A sum or a maximum over neighbours then needs no list of edges (but for a maximum with gradients on a CPU).
+    It reduces every clique once, in time :math:`O(N)` whatever the number of neighbours.
 
     It is a :class:`~pyg_vig.graph.NeighborTable` whose table is made only where somebody reads it.
 
@@ -99,6 +98,7 @@ def splits_into_cliques(height: int, width: int, step: int) -> bool:
     return all(size % step == 0 or step >= size for size in (height, width))
 
 
+@made_once(maxsize=8)  # a network's stages; of many images such a table is large
 def criss_cross_table(
     height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
 ) -> Tensor:
@@ -106,22 +106,6 @@ def criss_cross_table(
 
     Rolling a map by ``i`` rows brings row ``h - i`` to row ``h``: that is the neighbour at multiple ``i``.
     """
-    if torch.compiler.is_compiling():
-        return _table(height, width, step, loop, batch_size, device)
-    return _cached_table(height, width, step, loop, batch_size, device)
-
-
-@lru_cache(maxsize=32)
-def _cached_table(
-    height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
-) -> Tensor:
-    with torch.inference_mode(False):  # or a later training step could not use it
-        return _table(height, width, step, loop, batch_size, device)
-
-
-def _table(
-    height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
-) -> Tensor:
     row = torch.arange(height, device=device).view(-1, 1, 1)
     column = torch.arange(width, device=device).view(-1, 1)
     up, left = (step * torch.arange(1, (size - 1) // step + 1, device=device) for size in (height, width))
@@ -159,7 +143,7 @@ def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> N
 
 
 def largest_neighbor_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
-    """The same in operations that autograd and compilers take; the gradient goes to one neighbour only."""
+    """The same in operations that autograd and compilers take; equals share the gradient."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
     columns, rows = (_largest_of_others(members).view_as(x) for members in _by_clique(x, graph))
@@ -180,8 +164,11 @@ def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
 
 
 def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
-    """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself."""
-    wide = precise(x)  # the difference would lose half precision's few digits
+    """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself.
+
+    A node whose own row is infinite or NaN gets NaN, whatever its neighbours.
+    """
+    wide = exact(x)  # or the difference would lose the digits of neighbours much smaller than the node
     columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
     columns, rows = _on_the_grid(columns, rows, graph)
     return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
+from pyg_vig.graph.cache import made_once
 from pyg_vig.graph.layout import Layout
 
 _OFFSETS = {
@@ -104,13 +103,12 @@ class GridGraph(torch.nn.Module):
         """Edges of the grid that the nodes lie on."""
         if isinstance(x, tuple) or layout.grid is None:
             raise ValueError("a grid graph links the nodes of one grid: use it with images and reduction 1")
-        build = _plain_edges if torch.compiler.is_compiling() else _cached_grid
+        build = _plain_edges if torch.compiler.is_compiling() else _edges_of_grids
         return build(*layout.grid, self.neighbors, self.loop, layout.num_graphs, x.device)
 
 
-@lru_cache(maxsize=16)
-def _cached_grid(
+@made_once(maxsize=16)
+def _edges_of_grids(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
 ) -> EdgeIndex:
-    with torch.inference_mode(False):  # or a later training step could not use it
-        return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)
+    return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)

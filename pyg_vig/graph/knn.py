@@ -278,7 +278,7 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
     else:
         sizes, wanted = layout_src.sizes(), layout_dst.sizes() > 0  # a graph without nodes asks for no neighbours
         available = int(sizes[wanted].min()) if bool(wanted.any()) else k * dilation + 1
-    available -= self_loops is False
+    available -= int(self_loops is False)
     if k * dilation > available and layout_dst.num_nodes > 0:
         other = " other" if self_loops is False else ""
         product = f"k={k}" if dilation == 1 else f"k * dilation = {k} * {dilation} = {k * dilation}"

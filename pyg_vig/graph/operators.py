@@ -39,8 +39,8 @@ def largest(
         return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, numbers)
     wide = precise(x) if x.device.type == "cpu" else x
     if native.serves(wide):
-        best, winner = native.largest(wide, src, ptr, num_dst, winners)
-        return best.to(x.dtype), winner.to(numbers)
+        best, winner = native.largest(wide, src, ptr, num_dst, winners, numbers)
+        return best.to(x.dtype), winner
     dst = destinations(src, ptr, num_dst)
     rows, place = x.index_select(0, src), dst.unsqueeze(1).expand(-1, x.size(1))
     best = x.new_zeros(num_dst, x.size(1)).scatter_reduce(0, place, rows, "amax", include_self=False)
@@ -110,6 +110,11 @@ def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
         return weighted_sum(
             x.contiguous(), src.contiguous(), ptr, num_dst, None if weight is None else weight.contiguous()
         )
+    return plain_sum(x, src, ptr, num_dst, weight)
+
+
+def plain_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
+    """:func:`neighbor_sum` by its definition, which everything that transforms operators can follow."""
     return _add_at(destinations(src, ptr, num_dst), x.index_select(0, src), weight, num_dst)
 
 

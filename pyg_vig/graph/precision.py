@@ -16,3 +16,15 @@ def precise(x: Tensor) -> Tensor:
         (torch.float32, torch.float64)
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def exact(x: Tensor) -> Tensor:
+    """``x`` in float64, for sums of which a small difference is wanted; in float32 where the device has no other.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.precision import exact
+        >>> exact(torch.ones(2)).dtype
+        torch.float64
+    """
+    return precise(x) if x.device.type == "mps" else x.double()

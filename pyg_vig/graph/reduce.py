@@ -26,6 +26,7 @@ from pyg_vig.graph.criss_cross import (
     largest_neighbor_with_grad,
     sum_of_neighbors,
 )
+from pyg_vig.native.switch import is_transformed
 from pyg_vig.triton_kernels import serves
 
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
@@ -144,6 +145,8 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     if isinstance(adjacency, NeighborTable) and gathers(x):
         rows = _gather(x, adjacency)
         return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
+    if is_transformed():
+        return operators.plain_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     weight = None if weight is None else weight.flatten()
     if weight is None or not _has_sparse_products(x):
         return _bag_sum(x, adjacency, weight)
@@ -182,13 +185,13 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
 
 
 def gathers(x: Tensor, *, opaque: bool = False) -> bool:
-    """Whether reductions of ``x`` are written as plain tensor operations: on accelerators and while compiling.
+    """Whether reductions of ``x`` are plain tensor operations: on accelerators, while compiling and in transforms.
 
     Args:
         x: what is to be reduced.
         opaque: whether the faster path is an operator that compilers, though not files, can hold.
     """
-    if x.device.type != "cpu" or torch.compiler.is_exporting():
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transformed():
         return True
     return torch.compiler.is_compiling() and not opaque
 
@@ -228,7 +231,7 @@ def _gather(x: Tensor, table: NeighborTable) -> Tensor:
 
 
 def _has_sparse_products(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transformed()
 
 
 def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
@@ -237,6 +240,13 @@ def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
         return F.embedding_bag(adjacency.index, x, mode="sum", per_sample_weights=weight)
     ptr, src = to_csr(adjacency)
     return F.embedding_bag(src, x, ptr, mode="sum", per_sample_weights=weight, include_last_offset=True)
+
+
+def _check_sources(src: Tensor, num_src: int) -> None:
+    """What the sparse product would read out of bounds; the other reductions find it by themselves."""
+    if src.numel() and not 0 <= src.min() <= src.max() < num_src:
+        lost = int(((src < 0) | (src >= num_src)).sum())
+        raise IndexError(f"{lost} of {src.numel()} edges name none of the {num_src} source nodes")
 
 
 def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor, num_src: int) -> Tensor:
@@ -275,6 +285,7 @@ class _NeighborDot(torch.autograd.Function):
         ctx.adjacency = adjacency
         ptr, src = to_csr(adjacency)
         size = (ptr.numel() - 1, x_src.size(0))
+        _check_sources(src, x_src.size(0))
         pattern = torch.sparse_csr_tensor(ptr, src, x_dst.new_zeros(src.numel()), size, check_invariants=False)
         return torch.sparse.sampled_addmm(pattern, x_dst, x_src.t(), beta=0.0).values()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
+from pyg_vig.graph.cache import made_once
 from pyg_vig.graph.criss_cross import CrissCross, criss_cross_table, splits_into_cliques
 from pyg_vig.graph.layout import Layout
 
@@ -51,14 +51,13 @@ def svga_graph(
     if height < 1 or width < 1 or batch_size < 1:
         raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
     _check_step(step)
-    return _cached_edges(height, width, step, loop, batch_size, torch.empty(0, device=device).device)
+    return _edges(height, width, step, loop, batch_size, device)
 
 
-@lru_cache(maxsize=16)
-def _cached_edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
-    with torch.inference_mode(False):  # or a later training step could not use it
-        table = criss_cross_table(height, width, step, loop, batch_size, device)
-        return NeighborTable(table, table.size(0)).edge_index
+@made_once(maxsize=16)
+def _edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
+    table = criss_cross_table(height, width, step, loop, batch_size, device)
+    return NeighborTable(table, table.size(0)).edge_index
 
 
 class SVGAGraph(torch.nn.Module):

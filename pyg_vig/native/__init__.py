@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from pyg_vig.native.build import library
-from pyg_vig.native.switch import Switch
+from pyg_vig.native.switch import Switch, is_transformed
 
 native_kernels = Switch("PYG_VIG_NATIVE")
-_SUFFIX = {torch.float32: "float32", torch.float64: "float64"}
+_SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
 # Arguments of the functions in C.
 _AT, _SIZE, _REAL, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 _SIGNATURES: dict[str, tuple[type, ...]] = {
@@ -44,7 +44,8 @@ _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 def serves(x: Tensor) -> bool:
     """Whether the kernels run on ``x``, building them if they are not built yet. (Not to be asked by compilers.)
 
-    They do not where a mode watches PyTorch's operators, such as a counter of FLOPs: it would not see them.
+    They do not where something watches PyTorch's operators, such as a counter of FLOPs or a function transform: it
+    would not see them.
 
     Example:
         >>> import torch
@@ -52,8 +53,8 @@ def serves(x: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    wanted = native_kernels.on and not torch._C._len_torch_dispatch_stack()
-    return wanted and x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None
+    wanted = native_kernels.on and not torch._C._len_torch_dispatch_stack() and not is_transformed()
+    return wanted and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and library() is not None
 
 
 def nearest(
@@ -74,7 +75,7 @@ def nearest(
     index = torch.empty(graphs, n, k, dtype=torch.int64)
     failed = _run(
         "nearest",
-        None,
+        (),
         *map(_at, (sources, targets, base, bias)),
         cosine,
         graphs,
@@ -93,8 +94,10 @@ def nearest(
     return index
 
 
-def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool) -> tuple[Tensor, Tensor]:
-    """:func:`pyg_vig.graph.operators.largest_neighbor`; of the rows it came from none is told without ``winners``.
+def largest(
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, numbers: torch.dtype = torch.int32
+) -> tuple[Tensor, Tensor]:
+    """:func:`pyg_vig.graph.operators.largest`; of the rows it came from none is told without ``winners``.
 
     Raises:
         IndexError: where an edge names a row that is not there.
@@ -104,10 +107,10 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
     if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
         raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
     best = x.new_empty(num_dst, x.size(1))
-    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
+    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=numbers)
     lost = _run(
         "largest",
-        x.dtype,
+        (x.dtype, numbers),
         _at(x),
         *x.shape,
         _at(src),
@@ -125,9 +128,9 @@ def largest(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: b
 
 def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     """:func:`pyg_vig.graph.operators.scatter_winners`."""
-    grad, winner = grad.contiguous(), _as(winner, torch.int32)
-    out = grad.new_zeros(num_src, grad.size(1))
-    _run("scatter_winners", grad.dtype, _at(grad), _at(winner), *grad.shape, _at(out), _threads(grad.numel()))
+    grad, winner = grad.contiguous(), winner.contiguous()
+    out, types = grad.new_zeros(num_src, grad.size(1)), (grad.dtype, winner.dtype)
+    _run("scatter_winners", types, _at(grad), _at(winner), *grad.shape, _at(out), _threads(grad.numel()))
     return out
 
 
@@ -152,14 +155,20 @@ def linear(
         groups: number of groups of channels.
         act: one of :data:`ACTIVATIONS`.
         shortcut: what is added after the activation, ``(N, out_channels)``.
+
+    Raises:
+        ValueError: where the sizes do not fit together: the kernel would read what lies behind.
     """
+    n, size = x.size(0), weight.size(0)
+    wanted = {"second rows": (y, x.shape), "bias": (bias, (size,)), "scale": (scale, (size,))}
+    _check(**wanted, shortcut=(shortcut, (n, size)))
     rows = [part if part is None or part.stride(1) == 1 else part.contiguous() for part in (x, y)]
     weight, out = weight.contiguous(), x.new_empty(x.size(0), weight.size(0))
     affine = [None if part is None else _as(part, torch.float32) for part in (scale, bias)]
     shortcut = None if shortcut is None else _as(shortcut, torch.float32)
     failed = _run(
         "linear",
-        None,
+        (),
         *(entry for part in rows for entry in (_at(part), 0 if part is None else part.stride(0))),
         x.size(0),
         _at(weight),
@@ -179,7 +188,7 @@ def linear(
 
 def activate_(x: Tensor, act: str) -> Tensor:
     """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
-    _run("activate_all", None, _at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
+    _run("activate_all", (), _at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
     return x
 
 
@@ -197,7 +206,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
     affine = [_as(part, torch.float32) for part in (weight, bias)]
     failed = _run(
         "batch_norm",
-        None,
+        (),
         _at(x),
         *x.shape,
         *map(_at, affine),
@@ -220,7 +229,7 @@ def batch_norm_backward(
     gradients = _with_room(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
     failed = _run(
         "batch_norm_backward",
-        None,
+        (),
         _at(x),
         _at(grad),
         *x.shape,
@@ -235,9 +244,15 @@ def batch_norm_backward(
     return gradients
 
 
-def _run(name: str, dtype: torch.dtype | None, *arguments: Any) -> int:
-    """Call the function in C; a profiler sees it as an operator of that name."""
-    kernel = _kernel(name, dtype)
+def _check(**parts: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    for name, (part, shape) in parts.items():
+        if part is not None and (part.shape != shape or part.device.type != "cpu"):
+            raise ValueError(f"{name}: expected {tuple(shape)} on the CPU, got {tuple(part.shape)} on {part.device}")
+
+
+def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
+    """Call the function in C, of these types where there are several; a profiler sees it as an operator."""
+    kernel = _kernel(name, types)
     if not torch.autograd._profiler_enabled():
         return kernel(*arguments)
     with torch.profiler.record_function(f"pyg_vig::{name}"):
@@ -245,9 +260,8 @@ def _run(name: str, dtype: torch.dtype | None, *arguments: Any) -> int:
 
 
 @cache
-def _kernel(name: str, dtype: torch.dtype | None = None) -> Callable[..., int]:
-    """The function in C, of rows of that type where there are several."""
-    function = getattr(library(), name if dtype is None else f"{name}_{_SUFFIX[dtype]}")
+def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int]:
+    function = getattr(library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
     function.argtypes = _SIGNATURES[name]
     return cast("Callable[..., int]", function)
 

@@ -1,4 +1,5 @@
-/* The maximum over neighbours, and its gradient; included once for every type T of the rows.
+/* The maximum over neighbours, and its gradient; included once for every type T of the rows and WINNER of the numbers of
+ * the rows that it came from.
  *
  * The edges of destination i are src[ptr[i]] to src[ptr[i + 1]], or, without ptr, its `degree` edges. Chunks of
  * channels stay in registers while the neighbours pass.
@@ -6,6 +7,8 @@
 
 typedef T NAME(Rows) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INDEX NAME(Places) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+typedef WINNER NAME(Winners)
+    __attribute__((vector_size(VECTOR_BYTES / sizeof(T) * sizeof(WINNER)), aligned(sizeof(WINNER)), may_alias));
 enum { NAME(WIDE) = VECTOR_BYTES / sizeof(T), NAME(CHUNK) = 4 }; /* entries of a vector, vectors of a chunk */
 
 /* A NaN is largest; of equals the first neighbour's wins. */
@@ -15,7 +18,7 @@ static inline int NAME(beats)(T challenger, T best) {
 
 /* Of `vectors` vectors of channels, the largest among the neighbours, and where it comes from unless `winner` is NULL. */
 ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64_t *src, int64_t degree, int vectors,
-                                       T *out, int32_t *winner) {
+                                       T *out, WINNER *winner) {
     NAME(Rows) best[NAME(CHUNK)];
     NAME(Places) from[NAME(CHUNK)];
     #pragma GCC unroll 4
@@ -38,22 +41,22 @@ ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64
     for (int v = 0; v < vectors; v++) {
         *(NAME(Rows) *)(out + v * NAME(WIDE)) = best[v];
         if (winner)
-            for (int lane = 0; lane < NAME(WIDE); lane++) winner[v * NAME(WIDE) + lane] = (int32_t)from[v][lane];
+            *(NAME(Winners) *)(winner + v * NAME(WIDE)) = __builtin_convertvector(from[v], NAME(Winners));
     }
 }
 
 /* The same of a single channel. */
 static void NAME(largest_entry)(const T *x, int64_t channels, const int64_t *src, int64_t degree, T *out,
-                                int32_t *winner) {
+                                WINNER *winner) {
     int64_t from = src[0];
     for (int64_t j = 1; j < degree; j++)
         if (NAME(beats)(x[src[j] * channels], x[from * channels])) from = src[j];
     *out = x[from * channels];
-    if (winner) *winner = (int32_t)from;
+    if (winner) *winner = (WINNER)from;
 }
 
 ALWAYS_INLINE void NAME(largest_row)(const T *x, int64_t channels, const int64_t *src, int64_t degree, T *out,
-                                     int32_t *winner) {
+                                     WINNER *winner) {
     int64_t c = 0;
     for (; c + NAME(CHUNK) * NAME(WIDE) <= channels; c += NAME(CHUNK) * NAME(WIDE))
         NAME(largest_chunk)(x + c, channels, src, degree, NAME(CHUNK), out + c, winner ? winner + c : NULL);
@@ -65,13 +68,13 @@ ALWAYS_INLINE void NAME(largest_row)(const T *x, int64_t channels, const int64_t
 /* Rows (num_dst, channels) of maxima and, unless `winner` is NULL, of the sources that they come from. Returns how many
  * edges name no source. */
 int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64_t *src, const int64_t *ptr,
-                      int64_t degree, int64_t num_dst, T *out, int32_t *winner, int threads) {
+                      int64_t degree, int64_t num_dst, T *out, WINNER *winner, int threads) {
     int64_t lost = 0;
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 32) reduction(+ : lost)
     for (int64_t i = 0; i < num_dst; i++) {
         const int64_t first = ptr ? ptr[i] : i * degree, count = ptr ? ptr[i + 1] - first : degree;
         T *best = out + i * channels;
-        int32_t *from = winner ? winner + i * channels : NULL;
+        WINNER *from = winner ? winner + i * channels : NULL;
         int64_t strays = 0;
         for (int64_t j = 0; j < count; j++) strays += (uint64_t)src[first + j] >= (uint64_t)num_src;
         lost += strays;
@@ -88,7 +91,7 @@ int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64
 
 /* Adds every entry of `grad` to the row that it came from; `out` begins as zeros. Each thread has channels of its own, so
  * that all sums run in one order. */
-void NAME(scatter_winners)(const T *grad, const int32_t *winner, int64_t num_dst, int64_t channels, T *out,
+void NAME(scatter_winners)(const T *grad, const WINNER *winner, int64_t num_dst, int64_t channels, T *out,
                            int threads) {
     #pragma omp parallel num_threads(threads)
     {
@@ -104,5 +107,6 @@ void NAME(scatter_winners)(const T *grad, const int32_t *winner, int64_t num_dst
 }
 
 #undef T
+#undef WINNER
 #undef INDEX
 #undef NAME

@@ -1,10 +1,12 @@
-"""How kernels are switched on and off, those in C and those for GPUs alike."""
+"""When kernels may run, those in C and those for GPUs alike."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 
 class Switch:
@@ -34,3 +36,23 @@ class Switch:
             yield
         finally:
             self.on = before
+
+
+def is_transformed() -> bool:
+    """Whether something follows PyTorch's operators step by step, which would not see what a kernel does.
+
+    Tracing, forward-mode derivatives and function transforms do; compilers have operators of ours to hold.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.native.switch import is_transformed
+        >>> torch.func.grad(lambda x: x * is_transformed())(torch.ones(()))
+        tensor(1.)
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return (
+        torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import exact, precise
 
 _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
 
@@ -124,20 +124,22 @@ def edge_statistics(
     r"""Mean and (biased) variance of :math:`z_{ij} = a_i + b_j` over all edges, from node-wise sums alone.
 
     With both parts centred, :math:`\operatorname{Var} z = (\sum_i d_i a_i^2 + \sum_j d'_j b_j^2 + 2 \sum_i a_i s_i)/E`
-    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`.
+    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`. Neighbours are alike, so that these terms are large and their
+    sum is small: they are taken in float64.
 
     Args:
         a: destination part ``(N_dst, C)``.
-        b: source part ``(N_src, C)``.
+        b: source part ``(N_src, C)``, see :func:`~pyg_vig.graph.precision.exact`.
         b_sum: sum of ``b`` over the neighbours of every destination ``(N_dst, C)``.
         in_degree: neighbours of every destination ``(N_dst,)``.
         out_degree: how often every source is a neighbour ``(N_src,)``.
     """
-    total = in_degree.sum().clamp(min=1)
+    total, kind = in_degree.sum().clamp(min=1), precise(a).dtype
+    a = exact(a)
     (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
-    a, b_sum = precise(a), precise(b_sum)
-    b_sum = b_sum - in_degree.to(a.dtype).unsqueeze(1) * mean_b
-    return mean_a + mean_b, var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
+    b_sum = b_sum - in_degree.to(b.dtype).unsqueeze(1) * mean_b
+    var = var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
+    return (mean_a + mean_b).to(kind), var.clamp(min=0).to(kind)
 
 
 def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,11 +174,12 @@ def _over_processes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from torch.distributed.nn.functional import all_reduce  # gradients flow through it
 
-    rows = count.to(mean.dtype).view(1)
+    kind, rows, mean, var = mean.dtype, exact(count).view(1), exact(mean), exact(var)
     sums = all_reduce(torch.cat([rows, rows * mean, rows * (var + mean.square())]), group=group or dist.group.WORLD)
     total, first, second = sums.split([1, mean.numel(), mean.numel()])
     mean = first / total.clamp(min=1)
-    return mean, second / total.clamp(min=1) - mean.square(), total
+    var = (second / total.clamp(min=1) - mean.square()).clamp(min=0)
+    return mean.to(kind), var.to(kind), total.to(kind)
 
 
 def _affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

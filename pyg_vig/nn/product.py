@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.native.operator import operator
+from pyg_vig.native.switch import is_transformed
 from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
@@ -41,7 +42,7 @@ def product(
         act: activation that follows.
         groups: number of independent groups of channels.
         scale: factor of every output, ``(out_channels,)``; a batch norm leaves one.
-        shortcut: rows added at the end, ``(N, out_channels)``.
+        shortcut: rows added at the end, ``(N, out_channels)``, or what broadcasts to them.
 
     Example:
         >>> import torch
@@ -57,7 +58,7 @@ def product(
     elif _records(*rows, weight, bias, scale, shortcut):
         weight = weight if scale is None else weight * scale.unsqueeze(1)
         out = act(_record(rows, weight, bias, groups))
-    elif (name := _native_name(act)) is not None:
+    elif (name := _native_name(act)) is not None and _is_whole(shortcut, rows[0].size(0), weight.size(0)):
         return _multiply(rows, weight, bias, scale, groups, name, shortcut)
     else:
         out = act(_multiply(rows, weight, bias, scale, groups))
@@ -111,6 +112,10 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
     return native.activate_(out, name) if _is_dense(out) else act(out)
 
 
+def _is_whole(shortcut: Tensor | None, rows: int, channels: int) -> bool:
+    return shortcut is None or shortcut.shape == (rows, channels)
+
+
 def _is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
@@ -147,14 +152,7 @@ def is_untransformed(x: Tensor, weight: Tensor) -> bool:
     """Whether these are ordinary tensors, and nothing (exporting, tracing, function transforms) looks inside."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return (
-        type(x) is Tensor
-        and type(weight) in (Tensor, nn.Parameter)
-        and x.numel() > 0
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
-    )
+    return type(x) is Tensor and type(weight) in (Tensor, nn.Parameter) and x.numel() > 0 and not is_transformed()
 
 
 def _plainly(

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pyg_vig.native.switch import Switch
+from pyg_vig.native.switch import Switch, is_transformed
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,10 @@ triton_kernels = Switch("PYG_VIG_TRITON")
 
 
 def serves(x: Tensor) -> bool:
-    """Whether the kernels run on ``x``. Not while exporting: what is exported shall run without this library.
+    """Whether the kernels run on ``x``.
+
+    Not while exporting, for what is exported shall run without this library, nor where something else looks inside, see
+    :func:`pyg_vig.native.switch.is_transformed`.
 
     Example:
         >>> import torch
@@ -38,7 +41,7 @@ def serves(x: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting():
+    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transformed():
         return False
     return x.device.type == "cuda" or (_INTERPRETED and x.device.type == "cpu")
 

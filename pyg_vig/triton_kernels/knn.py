@@ -276,13 +276,14 @@ def _order(
     if HAS_SCALE:
         left = tl.load(scale_dst + first_dst + row, mask=row < n, other=0.0)
         right = tl.load(scale_src + first_src + column, mask=column < m, other=0.0)
-        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]
+        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]  # of others the product is zero
         scale = left[:, None] * right[None, :]
         if HAS_BIAS:
             total /= tl.where(known, scale, 1.0)
-    total = _product(total, dst, src, row, column, n, m, channels, CHANNELS, PRECISION)
-    if HAS_SCALE:
-        total = tl.where(known, total * scale, 0)
+        total = _product(total, dst, src, row, column, left != 0.0, right != 0.0, channels, CHANNELS, PRECISION)
+        total = tl.where(known, total * scale, total)
+    else:
+        total = _product(total, dst, src, row, column, row < n, column < m, channels, CHANNELS, PRECISION)
     distance = -2.0 * total
     if HAS_BASE:
         distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]
@@ -290,17 +291,19 @@ def _order(
 
 
 @triton.jit
-def _product(total, dst, src, row, column, n, m, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr):
-    """Add inner products of a block of destinations with a block of sources."""
+def _product(
+    total, dst, src, row, column, present_dst, present_src, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr
+):
+    """Add inner products of a block of destinations with a block of sources; of rows not present, zeros."""
     row, column = row.to(tl.int64), column.to(tl.int64)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
         wide = channel < channels
         left = tl.load(
-            dst + row[:, None] * channels + channel[None, :], mask=(row < n)[:, None] & wide[None, :], other=0.0
+            dst + row[:, None] * channels + channel[None, :], mask=present_dst[:, None] & wide[None, :], other=0.0
         )
         right = tl.load(
-            src + column[None, :] * channels + channel[:, None], mask=(column < m)[None, :] & wide[:, None], other=0.0
+            src + column[None, :] * channels + channel[:, None], mask=present_src[None, :] & wide[:, None], other=0.0
         )
         total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision=PRECISION)
     return total

@@ -183,3 +183,23 @@ def test_heads_are_reduced_one_by_one(graph, weighted):
         torch.testing.assert_close(scores[:, head], score)
         expected = neighbor_sum(x[:, head].contiguous(), graph, score if weighted else None)
         torch.testing.assert_close(total[:, head], expected)
+
+
+@pytest.mark.parametrize("reduce", [neighbor_max, neighbor_sum, lambda x, graph: neighbor_dot(x, x, graph)])
+def test_function_transforms_and_forward_mode(reduce):
+    torch.manual_seed(0)
+    graph = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0]]), num_src=3)
+    x, direction = torch.randn(2, 3, 4, dtype=torch.float64).unbind()
+    expected = torch.autograd.functional.jacobian(lambda x: reduce(x, graph), x)
+    for transform in (torch.func.jacrev, torch.func.jacfwd):
+        assert torch.allclose(transform(lambda x: reduce(x, graph))(x), expected)
+    _, tangent = torch.func.jvp(lambda x: reduce(x, graph), (x,), (direction,))
+    assert torch.allclose(tangent, (expected * direction).sum((-1, -2)))
+    many = torch.vmap(lambda x: reduce(x, graph))(torch.stack([x, direction]))
+    assert torch.allclose(many[1], reduce(direction, graph))
+
+
+def test_products_along_edges_that_name_nothing_are_refused():
+    x, graph = torch.rand(3, 4), NeighborTable(torch.tensor([[0, 5000], [1, 2], [2, 0]]), num_src=3)
+    with pytest.raises(IndexError, match="1 of 6 edges name none of the 3 source nodes"):
+        neighbor_dot(x, x, graph)

@@ -236,3 +236,12 @@ def test_compiled_equals_eager(reduce, size, loop, dtype):
     compiled, eager = torch.compile(run, fullgraph=True)(x), run(x)
     torch.testing.assert_close(compiled, eager)
     torch.testing.assert_close(gradients(compiled, x), gradients(eager, x))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_sums_keep_neighbours_much_smaller_than_the_node(loop):
+    graph = CrissCross(1, 4, 4, 1, loop=loop)
+    x = torch.ones(16, 1)
+    x[0] = 1e8
+    expected = neighbor_sum(x.double(), NeighborTable(graph.index, 16))
+    assert torch.allclose(neighbor_sum(x, graph).double(), expected)

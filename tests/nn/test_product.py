@@ -245,3 +245,17 @@ def test_groups_filled_up_with_zeros(pair: bool, monkeypatch: pytest.MonkeyPatch
     torch.autograd.gradgradcheck(
         lambda *parts: product(parts[:-2] if pair else parts[0], *parts[-2:], groups=4), inputs
     )
+
+
+def test_a_shortcut_may_broadcast():
+    x, weight, row = torch.rand(50, 4), torch.rand(8, 4), torch.rand(1, 8)
+    assert torch.allclose(product(x, weight, shortcut=row), x @ weight.T + row)
+
+
+@pytest.mark.parametrize("wrong", [{"bias": 1}, {"scale": 1}, {"second rows": 3}], ids=str)
+def test_sizes_that_do_not_fit_are_refused(wrong):
+    rows, columns = torch.rand(30, 4), 8 if "second rows" in wrong else 4
+    x = (rows, rows[: wrong["second rows"]]) if "second rows" in wrong else rows
+    affine = {name: torch.rand(size) for name, size in wrong.items() if name != "second rows"}
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        product(x, torch.rand(8, columns), **affine)

@@ -184,6 +184,17 @@ def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
     assert_close(cosines.gather(1, found), cosines.gather(1, expected), rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("sources", [40, 260], ids=["in registers", "in blocks"])
+def test_what_has_no_direction_is_ranked_by_its_bias(sources: int) -> None:
+    x = torch.randn(sources, 5, device=DEVICE)
+    x[2, 0], x[7] = torch.nan, 0
+    bias = torch.randn(sources, sources, device=DEVICE)
+    found, expected = both(lambda: nearest(x, x, None, bias, None, None, 1, 9, None, True))
+    assert torch.equal(found[[2, 7]], expected[[2, 7]])
+    assert torch.equal(found[2], bias[2].argsort()[:9])
+
+
 @pytest.mark.parametrize("wide", [False, True], ids=["in registers", "in blocks"])
 def test_nearest_in_ragged_graphs_of_which_some_lack_nodes(wide: bool) -> None:
     sizes = [3, 0, 67, 9 + 300 * wide]

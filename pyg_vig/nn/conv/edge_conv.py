@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
+from pyg_vig.graph.precision import exact
 from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
@@ -128,7 +129,8 @@ def _training_affine(
 ) -> list[tuple[Tensor, Tensor]]:
     """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
     degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
-    moving = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, out)
+    wide = exact(b)
+    moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)
     mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
     scale, shift = training_affine(norm, mean, var, degree.sum())
     widths = [fixed.size(1), b.size(1)]

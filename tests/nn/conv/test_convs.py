@@ -13,7 +13,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.testing import assert_module
 
-from pyg_vig.graph import NeighborTable
+from pyg_vig.graph import Layout, NeighborTable, knn_table
 from pyg_vig.nn import EdgeConv, MaxRelativeConv, NeighborConv, SAGEConv
 from pyg_vig.nn.activation import _ACTIVATIONS
 from tests.nn.conv import graphs
@@ -278,3 +278,13 @@ def test_synchronised_batch_norm_of_one_process(conv):
 def test_max_relative_is_bit_identical():
     graph, layer = graphs.make("table", torch.float32), MaxRelativeConv(CHANNELS, 24, heads=4).eval()
     assert torch.equal(layer(graph.x, graph.adjacency), layer(graph.x, graph.edge_index))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_batch_norm_over_edges_much_shorter_than_the_cloud(heads):
+    torch.manual_seed(0)
+    points = (50 * torch.randn(20, 3)).repeat_interleave(50, 0) + 0.1 * torch.randn(1000, 3)
+    table = knn_table(points, 9, Layout.from_equal(1, 1000))
+    conv = EdgeConv(3, 16, norm="batch", heads=heads, act="relu").train()
+    twin = copy.deepcopy(conv).double()
+    torch.testing.assert_close(conv(points, table), twin(points.double(), table).float(), rtol=0, atol=0.01)
