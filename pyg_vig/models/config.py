@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -189,6 +189,14 @@ class HybridConfig(ModelConfig):
         valid = all(len(pair) == 2 and min(pair) >= 0 and sum(pair) >= 1 for pair in self.depths)
         _require(valid, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
         _require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
+
+
+def check_names(name: str, config: Any, options: Iterable[str]) -> None:
+    """Raise a ValueError if one of the options is no field of the configuration (or class of one) called ``name``."""
+    valid = [entry.name for entry in fields(config)]
+    unknown = [key for key in options if key not in valid]
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:

@@ -130,7 +130,7 @@ def test_features_only():
     assert [tuple(m.shape[1:]) for m in maps] == [(48, 48, 64), (240, 12, 16)]
     assert [(info["num_chs"], info["reduction"]) for info in model.feature_info] == [(48, 4), (240, 16)]
     assert not any(isinstance(m, nn.Linear) and m.out_features == 1000 for m in model.modules())
-    with pytest.raises(ValueError, match="out_indices must lie in"):
+    with pytest.raises(ValueError, match="out_indices must name stages in"):
         pyg_vig.create_model("pvig_ti", features_only=True, out_indices=(4,))
     with pytest.raises(ValueError, match="features_only=True"):
         pyg_vig.create_model("pvig_ti", out_indices=(0,))
