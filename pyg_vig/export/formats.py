@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch.export import Dim, ExportedProgram
 
+from pyg_vig.files import replacing
 from pyg_vig.models import VisionGNN
 
 Size = int | tuple[int, int]
@@ -38,6 +39,7 @@ def export_model(
 
     Raises:
         ValueError: for an unknown format, another suffix, a network on PyG graphs, or a package that is not installed.
+        FileNotFoundError: if there is no such folder.
 
     Example:
         >>> import pyg_vig, torch
@@ -158,14 +160,8 @@ def require(*packages: str) -> None:
 @contextmanager
 def _whole(path: str | Path, format: str) -> Iterator[Path]:
     """A path to write to; the file appears under its own name when it is complete."""
-    path, (suffix, _) = Path(path), FORMATS[format]
-    if path.suffix != suffix:
+    suffix, _ = FORMATS[format]
+    if Path(path).suffix != suffix:
         raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} in")
-    unfinished = path.with_name(f".{path.stem}.unfinished{suffix}")
-    try:
+    with replacing(path) as unfinished:
         yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

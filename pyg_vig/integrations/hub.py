@@ -11,8 +11,8 @@ from torch import nn
 
 import pyg_vig
 from pyg_vig.checkpoint import WEIGHTS, load_model, save_model
+from pyg_vig.files import write_atomically
 from pyg_vig.models import count_parameters
-from pyg_vig.models.checkpoint import write_atomically
 
 _CARD = "README.md"
 _LIBRARY = "pyg_vig"
