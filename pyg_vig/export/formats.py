@@ -50,15 +50,7 @@ def export_model(
         >>> network(torch.rand(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    path = Path(path)
-    if format is None:
-        format = next((name for name, (suffix, _) in FORMATS.items() if suffix == path.suffix), None)
-        if format is None:
-            suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
-            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
-    if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
-    _, write = FORMATS[format]
+    _, write = FORMATS[checked_format(path, format)]
     return write(model, path, image_size=image_size)
 
 
@@ -121,6 +113,22 @@ FORMATS: dict[str, tuple[str, Callable[..., Path]]] = {
     "pt2": (".pt2", export_pt2),
     "aoti": (".pt2", export_aoti),
 }
+
+
+def checked_format(path: str | Path, format: str | None) -> str:
+    """The format of a file: the given one, or what the suffix says.
+
+    Raises:
+        ValueError: for an unknown format or suffix.
+    """
+    if format is None:
+        format = next((name for name, (suffix, _) in FORMATS.items() if suffix == Path(path).suffix), None)
+        if format is None:
+            suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
+            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+    return format
 
 
 def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
