@@ -38,7 +38,8 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
     """Configuration of a network, with fields replaced.
 
     Raises:
-        ValueError: for an unknown name or field (the message lists the valid ones), or a value that makes no sense.
+        ValueError: for an unknown name or field (the message lists the valid ones), a value that makes no sense, or one
+            that would have no effect.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -50,7 +51,14 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
     check_names(name, VARIANTS[name], overrides)
-    return replace(VARIANTS[name], **overrides)
+    config = replace(VARIANTS[name], **overrides)
+    unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
+    if unused:
+        raise ValueError(
+            f"only the graph 'knn' takes {' and '.join(unused)}, and this network has {config.graph!r}: leave it out "
+            "(what other graphs take goes to graph_kwargs)"
+        )
+    return config
 
 
 def build_model(config: ModelConfig) -> VisionGNN:
