@@ -39,17 +39,19 @@ def load_checkpoint(
 ) -> LoadReport:
     """Load weights into a network, without executing code from the file.
 
-    Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with a ``module.``
-    prefix), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless everything fits.
+    Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
+    ``torch.compile`` and data parallelism), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless
+    everything fits.
 
     Args:
         model: the network, built with the file's configuration.
         path: the file.
         use_ema: prefer the EMA copy of the weights, where the file has one.
-        reset_head: accept a classifier of another size and start from a new one.
+        reset_head: accept a classifier of another size, or none, on either side; the network keeps its own.
 
     Raises:
-        ValueError: if keys are missing or unknown, or shapes differ; the message names them.
+        ValueError: if keys are missing or unknown, or shapes differ (the message names them), or the file holds no
+            tensors.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -135,7 +137,12 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
 
 
 def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under their own names, unwrapped and without prefixes."""
+    """The tensors of a checkpoint under their own names, unwrapped and without prefixes.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is of another kind.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
