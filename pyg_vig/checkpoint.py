@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pyg_vig import models
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.models.storage import WEIGHTS, read_config, read_weights, unwrapped, weights_file, write_network
 
-WEIGHTS = "model.safetensors"  # in the folder of a run, and of a network on the Hub
+__all__ = ["WEIGHTS", "load_model", "read_config", "save_model", "weights_file"]
 
 _HOMES = {  # configurations and where their networks are built
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
@@ -44,21 +41,14 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
         ...     load_model(f"{folder}/model.safetensors").config.num_classes
         2
     """
-    from safetensors.torch import save
-
+    model = unwrapped(model)
     if isinstance(model, models.VisionGNN):
         models.save_checkpoint(model, path)
         return
     config: Any = getattr(model, "config", None)
-    kind = type(config).__name__
-    if kind not in _HOMES:
+    if type(config).__name__ not in _HOMES:
         raise ValueError(f"{type(model).__name__} was not built by create_model, build_detector or build_segmenter")
-    try:
-        text = json.dumps({"class": kind, **asdict(config)})
-    except TypeError as error:
-        raise ValueError(f"the configuration cannot be written to a file, name its parts instead: {error}") from error
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(path, save(state, {"format": "pyg_vig", "config": text}))
+    write_network(path, model, config)
 
 
 def load_model(path: str | os.PathLike[str]) -> nn.Module:
@@ -86,63 +76,14 @@ def load_model(path: str | os.PathLike[str]) -> nn.Module:
         ...     load_model(folder).config.decoder
         'fpn'
     """
-    from safetensors.torch import load_file
-
     path = weights_file(path)
     values = read_config(path)
     kind = values.pop("class")
     if kind not in _HOMES:
-        return models.load_model(path).eval()
+        return models.load_model(path)
     home = import_module(_HOMES[kind])
-    model: nn.Module = home.from_config(getattr(home, kind)(**values))
-    model.load_state_dict(load_file(path))
+    config = getattr(home, kind)
+    models.config.check_names(kind, config, values)
+    model: nn.Module = home.from_config(config(**values))
+    model.load_state_dict(read_weights(path))
     return model.eval()
-
-
-def weights_file(path: str | os.PathLike[str]) -> Path:
-    """The file with the weights: in the folder of a run or of a network on the Hub, or the file itself.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-
-    Example:
-        >>> import pyg_vig, tempfile
-        >>> from pyg_vig.checkpoint import weights_file
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
-        ...     weights_file(folder).name
-        'model.safetensors'
-    """
-    path = Path(path)
-    file = path / WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"no checkpoint at {file}")
-    return file
-
-
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration in a checkpoint of this package, its ``class`` among the values.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds no configuration.
-
-    Example:
-        >>> import pyg_vig, tempfile
-        >>> from pyg_vig.tasks import read_config
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
-        ...     read_config(f"{folder}/model.safetensors")["class"]
-        'ViGConfig'
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = weights_file(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no .safetensors file: {error}") from error
-    if "config" not in metadata:
-        raise ValueError(f"{path} holds no configuration, so it does not say which network it belongs to")
-    return json.loads(metadata["config"])

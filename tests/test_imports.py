@@ -14,7 +14,7 @@ import pyg_vig
 ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CORE = {"native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
+CORE = {"files", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
 TOOLS = {"benchmark", "checkpoint", "export"}  # made of networks alone, each without the others
 EDGE = {  # what users start from; nothing in the core knows of it
     "train",
@@ -26,15 +26,16 @@ EDGE = {  # what users start from; nothing in the core knows of it
     "cli",
 }
 ALLOWED = {
+    "files": set(),
     "native": set(),
     "triton_kernels": {"native"},
     "graph": {"native", "triton_kernels"},
-    "transforms": {"graph"},
+    "transforms": {"files", "graph"},
     "nn": {"native", "triton_kernels", "graph"},
-    "models": {"graph", "nn"},
+    "models": {"files", "graph", "nn"},
     "analysis": {"graph", "nn", "models"},
     "": {"models"},  # pyg_vig/__init__.py
-    **{part: {"nn", "models", ""} for part in TOOLS},
+    **{part: {"files", "nn", "models", ""} for part in TOOLS},
     **{part: CORE | TOOLS | EDGE | {""} for part in EDGE},
 }
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
 from pyg_vig.models import record_graphs
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.record import Call, convs_of, record_calls
 
 
@@ -61,9 +62,8 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
             f"the convs of this {type(model).__name__} have no attention weights: "
             "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
         )
-    was_training = model.training
-    try:
-        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
+    with evaluating(model):
+        with record_graphs(model) as graphs, record_calls(model) as calls:
             model(images)
         blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
         return [
@@ -71,8 +71,6 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
             for name, layout, source_layout in blocks
             if has_weights(calls[name].conv)
         ]
-    finally:
-        model.train(was_training)
 
 
 def has_weights(conv: nn.Module) -> bool:

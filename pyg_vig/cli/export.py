@@ -25,7 +25,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("network", help="name (see pyg-vig models), checkpoint, or folder of a run")
     parser.add_argument(
-        "--format", choices=FORMATS, default="onnx", help="ONNX, PyTorch's exported program, or compiled package"
+        "--format",
+        choices=FORMATS,
+        help="ONNX, PyTorch's exported program, or compiled package (default: as the file's suffix says, or onnx)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: NETWORK.SUFFIX)")
     parser.add_argument("--image-size", nargs="+", type=int, metavar="N", help="side in pixels, or height and width")
@@ -33,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
         "--verify", action=argparse.BooleanOptionalAction, default=True, help="run the file and compare the scores"
     )
     options = parser.parse_args(arguments)
-    suffix, _ = FORMATS[options.format]
+    suffix, _ = FORMATS[options.format or "onnx"]
     with user_errors("export"):
         size = _size(options.image_size)
         model = open_network(options.network)

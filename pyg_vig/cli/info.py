@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with user_errors("info"):
         model = open_network(options.network)
-        size = options.size or model.config.image_size
+        size = model.config.image_size if options.size is None else options.size
         macs = count_macs(model, size), count_macs(model, size, definition=True)
     print(f"parameters     {count_parameters(model):,}")
     print(f"multiply-adds  {macs[0] / 1e9:.3f} G at {size} x {size} (edge by edge {macs[1] / 1e9:.3f} G)")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyg_vig.analysis.attention import has_weights
 from pyg_vig.models import record_graphs
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.record import Call, record_calls
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
@@ -84,10 +85,9 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     """
     if image.dim() != 3:
         raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
-    modes = {module: module.training for module in model.modules()}
     device = next((parameter.device for parameter in model.parameters()), image.device)
-    try:
-        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
+    with evaluating(model):
+        with record_graphs(model) as graphs, record_calls(model) as calls:
             model(image.unsqueeze(0).to(device))
         if any(layout.grid is None for layout in (*graphs.layouts, *graphs.source_layouts)):
             raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
@@ -96,9 +96,6 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
             _block(name, edges, source.grid, destination.grid, calls[name])
             for name, edges, source, destination in entries
         ]
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, call: Call) -> BlockGraph:

@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch.export import Dim, ExportedProgram
 
+from pyg_vig.files import replacing
 from pyg_vig.models import VisionGNN
 
 Size = int | tuple[int, int]
@@ -38,6 +39,7 @@ def export_model(
 
     Raises:
         ValueError: for an unknown format, another suffix, a network on PyG graphs, or a package that is not installed.
+        FileNotFoundError: if there is no such folder.
 
     Example:
         >>> import pyg_vig, torch
@@ -48,15 +50,7 @@ def export_model(
         >>> network(torch.rand(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    path = Path(path)
-    if format is None:
-        format = next((name for name, (suffix, _) in FORMATS.items() if suffix == path.suffix), None)
-        if format is None:
-            suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
-            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
-    if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
-    _, write = FORMATS[format]
+    _, write = FORMATS[checked_format(path, format)]
     return write(model, path, image_size=image_size)
 
 
@@ -121,6 +115,22 @@ FORMATS: dict[str, tuple[str, Callable[..., Path]]] = {
 }
 
 
+def checked_format(path: str | Path, format: str | None) -> str:
+    """The format of a file: the given one, or what the suffix says.
+
+    Raises:
+        ValueError: for an unknown format or suffix.
+    """
+    if format is None:
+        format = next((name for name, (suffix, _) in FORMATS.items() if suffix == Path(path).suffix), None)
+        if format is None:
+            suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
+            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+    return format
+
+
 def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
     """The fused network as a graph of plain operators, for any number of images.
 
@@ -158,14 +168,8 @@ def require(*packages: str) -> None:
 @contextmanager
 def _whole(path: str | Path, format: str) -> Iterator[Path]:
     """A path to write to; the file appears under its own name when it is complete."""
-    path, (suffix, _) = Path(path), FORMATS[format]
-    if path.suffix != suffix:
+    suffix, _ = FORMATS[format]
+    if Path(path).suffix != suffix:
         raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} in")
-    unfinished = path.with_name(f".{path.stem}.unfinished{suffix}")
-    try:
+    with replacing(path) as unfinished:
         yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyg_vig.export.formats import Size, example_images, require
+from pyg_vig.export.formats import Size, checked_format, example_images, require
 from pyg_vig.models import VisionGNN
 
 TOLERANCE = 1e-4  # of the largest score
@@ -56,29 +56,28 @@ class Comparison:
 
 @torch.no_grad()
 def verify_export(
-    model: VisionGNN, path: str | Path, *, format: str = "onnx", image_size: Size | None = None, images: int = 8
+    model: VisionGNN, path: str | Path, *, format: str | None = None, image_size: Size | None = None, images: int = 8
 ) -> Comparison:
     """Run an exported file on random images and compare its scores with those of the network.
 
     Args:
         model: the network that was exported.
         path: the file.
-        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``.
+        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default what the suffix says (``.pt2``: ``"pt2"``).
         image_size: side of the images in pixels, or height and width, as exported.
         images: how many, at least 2.
 
     Raises:
-        ValueError: for an unknown format, too few images, or a package that is not installed.
+        ValueError: for an unknown format or suffix, too few images, or a package that is not installed.
 
     Example:
         >>> import pyg_vig
         >>> from pyg_vig.export import export_pt2, verify_export
         >>> model = pyg_vig.create_model("vig_nano", depth=1)
-        >>> verify_export(model, export_pt2(model, "vig_nano.pt2"), format="pt2").agrees
+        >>> verify_export(model, export_pt2(model, "vig_nano.pt2")).agrees
         True
     """
-    if format not in _RUNNERS:
-        raise ValueError(f"unknown format {format!r}: choose {', '.join(_RUNNERS)}")
+    format = checked_format(path, format)
     if images < 2:
         raise ValueError(f"a batch to compare on has at least 2 images, got {images}")
     run, batch = _RUNNERS[format](str(path)), example_images(model, images, image_size)

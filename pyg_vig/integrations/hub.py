@@ -11,8 +11,9 @@ from torch import nn
 
 import pyg_vig
 from pyg_vig.checkpoint import WEIGHTS, load_model, save_model
+from pyg_vig.files import write_atomically
 from pyg_vig.models import count_parameters
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.models.storage import unwrapped
 
 _CARD = "README.md"
 _LIBRARY = "pyg_vig"
@@ -24,8 +25,15 @@ _TASKS = {
 }
 
 
-def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, card: str = "") -> Path:
-    """Write a network and its model card to a folder, as the Hub keeps them.
+def save_pretrained(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    card: str = "",
+    license: str | None = None,
+    repo_id: str | None = None,
+) -> Path:
+    """Write a network and its model card to a folder, as the Hub keeps them; a ``README.md`` of yours stays.
 
     The network goes to ``model.safetensors`` with its configuration inside, the format of
     :func:`pyg_vig.save_checkpoint`; the folder can be read by :func:`from_pretrained`.
@@ -34,6 +42,8 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, card: s
         model: a network, detector or segmenter of this package.
         folder: where to; made if needed.
         card: text about data, training and results for the card.
+        license: of the weights, by the Hub's short name such as ``"apache-2.0"``; by default the card names none.
+        repo_id: ``"user/repository"`` where the network will be, for the card's example.
 
     Raises:
         ValueError: for a network that a file cannot hold (a fused one, for instance).
@@ -49,7 +59,9 @@ def save_pretrained(model: nn.Module, folder: str | os.PathLike[str], *, card: s
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     save_model(model, target / WEIGHTS)
-    write_atomically(target / _CARD, model_card(model, card).encode())
+    if not (target / _CARD).exists():
+        text = model_card(model, card, license=license, repo_id=repo_id)
+        write_atomically(target / _CARD, text.encode())
     return target
 
 
@@ -75,14 +87,22 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
 
 
 def push_to_hub(
-    model: nn.Module, name: str, *, card: str = "", private: bool = False, token: str | None = None, **options: Any
+    model: nn.Module,
+    name: str,
+    *,
+    card: str = "",
+    license: str | None = None,
+    private: bool = False,
+    token: str | None = None,
+    **options: Any,
 ) -> str:
-    """Upload a network and its model card to a repository of the Hub, which is made if needed.
+    """Upload a network and its model card to a repository of the Hub, which is made if needed; a card there stays.
 
     Args:
         model: a network, detector or segmenter of this package.
         name: ``"user/repository"``.
         card: text about data, training and results for the card.
+        license: of the weights, by the Hub's short name; by default the card names none.
         private: whether a new repository is private.
         token: of the account; by default the one that is logged in.
         **options: passed to ``huggingface_hub.HfApi.upload_folder``, such as ``commit_message`` and ``revision``.
@@ -95,17 +115,21 @@ def push_to_hub(
     api = HfApi(token=token, library_name=_LIBRARY, library_version=pyg_vig.__version__)
     api.create_repo(name, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(model, folder, card=card)
+        save_pretrained(model, folder, card=card, license=license, repo_id=name)
+        if api.file_exists(name, _CARD, revision=options.get("revision")):
+            Path(folder, _CARD).unlink()
         options = {"commit_message": "Upload a network of pyg_vig"} | options
         return str(api.upload_folder(repo_id=name, folder_path=folder, **options))
 
 
-def model_card(model: nn.Module, text: str = "") -> str:
+def model_card(model: nn.Module, text: str = "", *, license: str | None = None, repo_id: str | None = None) -> str:
     """The card of a network: what it is, how to load it, and the text given.
 
     Args:
         model: a network, detector or segmenter of this package.
         text: about data, training and results.
+        license: of the weights, by the Hub's short name; by default the card names none.
+        repo_id: ``"user/repository"``, for the example.
 
     Example:
         >>> import pyg_vig
@@ -115,16 +139,22 @@ def model_card(model: nn.Module, text: str = "") -> str:
     """
     from huggingface_hub import ModelCardData
 
+    model = unwrapped(model)
     kind = next((base.__name__ for base in type(model).__mro__ if base.__name__ in _TASKS), type(model).__name__)
     data = ModelCardData(
-        license="apache-2.0",
+        license=license,
         library_name=_LIBRARY,
         pipeline_tag=_TASKS.get(kind),
         tags=["vision-gnn", "graph-neural-network", "pytorch-geometric"],
     )
     size = f"{count_parameters(model, trainable_only=False) / 1e6:.1f} M parameters"
     return _TEMPLATE.format(
-        data=data.to_yaml(), kind=kind, size=size, config=model.config, text=text or "No details were given."
+        data=data.to_yaml(),
+        kind=kind,
+        size=size,
+        address=repo_id or "user/repository",
+        config=model.config,
+        text=text or "No details were given.",
     )
 
 
@@ -139,7 +169,7 @@ A vision graph neural network with {size}, from [pyg_vig](https://pypi.org/proje
 ```python
 from pyg_vig.integrations.hub import from_pretrained
 
-model = from_pretrained("user/repository")  # or the folder with this file
+model = from_pretrained("{address}")  # or the folder with this file
 ```
 
 ## Training and results

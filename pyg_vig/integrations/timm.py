@@ -69,7 +69,7 @@ class TimmFeatures(FeatureExtractor):
         from timm.models import FeatureInfo
 
         described = model.feature_info
-        super().__init__(model, range(-out_indices, 0) if isinstance(out_indices, int) else out_indices)
+        super().__init__(model, out_indices)
         self.feature_info = FeatureInfo(described, tuple(self.out_indices))  # type: ignore[assignment]
         self.output_fmt = "NCHW"
 
@@ -119,7 +119,7 @@ def _build_variant(name: str) -> Callable[..., VisionGNN]:
 
     def build(**options: Any) -> VisionGNN:
         options = {_SPELLINGS.get(key, key): value for key, value in options.items() if value is not None}
-        if options.pop("global_pool", "avg") not in ("avg", ""):
+        if options.pop("global_pool", "avg") != "avg":
             raise ValueError(f"{name} pools by the mean of its nodes: leave global_pool at 'avg'")
         model = build_model(get_config(name, **options))
         if model.config.distilled:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.models import config as configs
-from pyg_vig.models.factory import build_model
+from pyg_vig.models.config import ModelConfig, check_names
+from pyg_vig.models.factory import CONFIGS, build_model
 from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
+from pyg_vig.models.storage import read_config, read_weights, unwrapped, weights_file, without_prefixes, write_network
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _WRAPPERS_EMA = ("state_dict_ema", "model_ema", "ema_state_dict")
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 _HEAD = ("head.classifier.", "head.distillation_classifier.")
 
 
@@ -29,7 +26,8 @@ class LoadReport(NamedTuple):
 
     Attributes:
         layout: who wrote the file: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``.
-        reset: keys that were drawn anew because the file's classifier has another size.
+        reset: keys of the network that kept what they had, because the file's classifier has another size, or there is
+            none.
     """
 
     layout: str
@@ -41,17 +39,19 @@ def load_checkpoint(
 ) -> LoadReport:
     """Load weights into a network, without executing code from the file.
 
-    Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with a ``module.``
-    prefix), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless everything fits.
+    Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
+    ``torch.compile`` and data parallelism), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless
+    everything fits.
 
     Args:
         model: the network, built with the file's configuration.
         path: the file.
         use_ema: prefer the EMA copy of the weights, where the file has one.
-        reset_head: accept a classifier of another size and start from a new one.
+        reset_head: accept a classifier of another size, or none, on either side; the network keeps its own.
 
     Raises:
-        ValueError: if keys are missing or unknown, or shapes differ; the message names them.
+        ValueError: if keys are missing or unknown, or shapes differ (the message names them), or the file holds no
+            tensors.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -62,6 +62,7 @@ def load_checkpoint(
         ...     pyg_vig.load_checkpoint(model, f"{folder}/model.safetensors")
         LoadReport(layout='pyg_vig', reset=[])
     """
+    model = cast("VisionGNN", unwrapped(model))
     state = read_state(path, use_ema=use_ema)
     layout = layout_of(state)
     if layout == "mmpretrain":
@@ -69,14 +70,15 @@ def load_checkpoint(
     if layout != "pyg_vig":
         state = from_official(state, model)
     own = model.state_dict()
-    reset = _resized_head(state, own)
-    if reset and not reset_head:
-        sizes = ", ".join(f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in reset)
+    other = _other_classifiers(state, own)
+    if other and not reset_head:
+        sizes = ", ".join(f"{name}{_classes(state, name)} for {_classes(own, name)}" for name in other)
         raise ValueError(
             f"{path}: the classifier has another size ({sizes}). Build the network with num_classes="
-            f"{state[reset[0]].size(0)}, or pass reset_head=True to start from a new classifier"
+            f"{_classes(state, _HEAD[0])}{_distilled(state, own)}, or pass reset_head=True to start from a new one"
         )
-    state = {key: value for key, value in state.items() if key not in reset}
+    state = {key: value for key, value in state.items() if not key.startswith(other)}
+    reset = [key for key in own if key.startswith(other)]
     _check(path, state, own, set(reset))
     model.load_state_dict(state, strict=False)
     return LoadReport(layout, reset)
@@ -86,36 +88,40 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
     """Write weights and configuration to one ``.safetensors`` file, atomically.
 
     Args:
-        model: a network from :func:`pyg_vig.create_model`, not fused.
+        model: a network from :func:`pyg_vig.create_model`, not fused; what ``torch.compile`` or data parallelism put
+            around it is left out.
         path: where to; the folder must exist.
 
     Raises:
-        ValueError: for a network whose weights no longer match its configuration (a fused one, for instance).
+        ValueError: for a network whose weights no longer match its configuration (a fused one, for instance), or
+            options that a file cannot hold.
+        FileNotFoundError: if there is no such folder.
 
     Example:
         >>> import pyg_vig, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
     """
-    from safetensors.torch import save
-
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    if any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules()) is False:
+    model = cast("VisionGNN", unwrapped(model))
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise ValueError("this network is fused, so its weights fit no other: save the one that it was fused from")
-    metadata = {"format": "pyg_vig", "config": json.dumps(_config_to_json(model))}
-    write_atomically(path, save(state, metadata))
+    write_network(path, model, model.config)
 
 
 def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
     """Rebuild a network from a file of :func:`save_checkpoint` alone.
 
     Args:
-        path: the file.
+        path: the file, or a folder with one as ``model.safetensors``.
         **overrides: fields of the configuration to replace, for instance a ``conv`` of your own, which a file can only
             name.
 
+    Returns:
+        The network, in evaluation mode.
+
     Raises:
-        ValueError: if the file holds no configuration, or names a conv that is not in a library.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds no configuration, or names a conv that is not in a library; for an unknown field.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -124,57 +130,62 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
         ...     pyg_vig.load_model(f"{folder}/model.safetensors").config.conv
         'edge'
     """
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "config" not in metadata:
-        raise ValueError(f"{path} holds no configuration: create_model(...), then load_checkpoint(model, path)")
-    model = build_model(_config_from_json(json.loads(metadata["config"]), overrides))
+    path = weights_file(path)
+    model = build_model(_config_from_json(read_config(path), overrides))
     load_checkpoint(model, path)
-    return model
+    return model.eval()
 
 
 def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under their own names, unwrapped and without prefixes."""
+    """The tensors of a checkpoint under their own names, unwrapped and without prefixes.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is of another kind.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script puts one beside the weights
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return read_weights(path)
+    content = _unpickled(path)
     for key in (*_WRAPPERS_EMA, *_WRAPPERS) if use_ema else _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict: expected a dictionary of tensors, plain or under 'state_dict'")
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in content):
-            content = {key[len(prefix) :]: value for key, value in content.items()}
-    return content
+    return without_prefixes(content)
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any time there is the old one or the new one, never a part."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+def _unpickled(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script puts one there
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of bytes that are no pickle, any kind
+        raise ValueError(
+            f"{path} is read neither as .safetensors (that takes the suffix) nor as what torch.save makes of tensors "
+            f"alone: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _resized_head(state: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
-    return [key for key in state if key.startswith(_HEAD) and key in own and state[key].shape[:1] != own[key].shape[:1]]
+def _classes(state: dict[str, Tensor], name: str) -> int:
+    """Width of a classifier; 0 where there is none."""
+    weight = state.get(f"{name}weight")
+    return 0 if weight is None else len(weight)
+
+
+def _other_classifiers(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, ...]:
+    return tuple(name for name in _HEAD if _classes(state, name) != _classes(own, name))
+
+
+def _distilled(state: dict[str, Tensor], own: dict[str, Tensor]) -> str:
+    """What to say of the second classifier, where one of the two has none."""
+    found, wanted = (bool(_classes(entries, _HEAD[1])) for entries in (state, own))
+    both_classify = _classes(state, _HEAD[0]) and _classes(own, _HEAD[0])
+    return f" and distilled={found}" if both_classify and found != wanted else ""
 
 
 def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: set[str]) -> None:
@@ -196,24 +207,16 @@ def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: 
         raise ValueError(f"{path} does not fit this network. Keys {'; '.join(problems)}")
 
 
-def _config_to_json(model: VisionGNN) -> dict[str, Any]:
-    values = asdict(model.config) | {"num_classes": model.num_classes}
-    for key in ("conv", "graph"):
-        if not isinstance(values[key], str):
-            values[key] = {"custom": getattr(values[key], "__name__", type(values[key]).__name__)}
-    return {"class": type(model.config).__name__, **values}
-
-
-def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> configs.ModelConfig:
+def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> ModelConfig:
     name = values.pop("class")
-    kind = getattr(configs, name, None)
-    if kind is None:
+    if name not in CONFIGS:
         raise ValueError(f"the file holds a {name}: open detectors and segmenters with pyg_vig.tasks.load_model")
     values = values | overrides
     for key in ("conv", "graph"):
-        if isinstance(values[key], dict):
+        if isinstance(values.get(key), dict):
             custom = values[key]["custom"]
             raise ValueError(
                 f"the network was built with {key}={custom} of its author: pass it, load_model(path, {key}=...)"
             )
-    return kind(**values)
+    check_names(name, CONFIGS[name], values)
+    return CONFIGS[name](**values)

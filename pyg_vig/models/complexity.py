@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.vision_gnn import VisionGNN
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv
 
@@ -45,6 +46,9 @@ def count_macs(
         definition: let pyg_vig's convs work edge by edge, as they are defined and as papers count them, instead of
             by their fused path.
 
+    Raises:
+        ValueError: for a side below one pixel.
+
     Example:
         >>> import pyg_vig
         >>> from pyg_vig.models import count_macs
@@ -54,14 +58,12 @@ def count_macs(
     channels = in_channels or (model.config.in_channels if isinstance(model, VisionGNN) else 3)
     parameter = next(model.parameters())
     height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     image = torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
-    was_training = model.training
     counter = FlopCounterMode(display=False)
-    try:
-        with counter, _by_definition(model if definition else None):
-            model.eval()(image)
-    finally:
-        model.train(was_training)
+    with evaluating(model), counter, _by_definition(model if definition else None):
+        model(image)
     return counter.get_total_flops() // 2
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from pyg_vig.graph import GraphSpec
@@ -22,9 +23,9 @@ class ModelConfig:
         conv_kwargs: further arguments of its constructor.
         graph: graph builder, see :func:`~pyg_vig.graph.graph_resolver`.
         graph_kwargs: further arguments of its constructor.
-        k: neighbours of every node; a sequence gives one value per block.
+        k: neighbours of every node in the k-NN graph; a sequence gives one value per block.
         dilated: whether the dilation of the k-NN graph grows with depth.
-        epsilon: probability, in training, of random neighbours among the nearest ``k * dilation``.
+        epsilon: probability, in training, of random neighbours among the nearest ``k * dilation`` in the k-NN graph.
         heads: groups of the conv's update.
         act: activation everywhere, by PyTorch's name.
         norm: norm of the graph convs (``"batch"``, ``"layer"``, ``None``); all else has batch norm.
@@ -73,14 +74,34 @@ class ModelConfig:
     distilled: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("in_channels", "image_size", "heads", "head_channels"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(self.num_classes >= 0, "num_classes", self.num_classes, "0 or more")
+        self._require_whole("in_channels", "image_size", "heads", "head_channels")
+        self._require_whole("num_classes", least=0)
         for name in ("drop_rate", "drop_path_rate", "epsilon"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability")
+            value = getattr(self, name)
+            _require(isinstance(value, Real), name, value, "a probability")
+            _require(0 <= value <= 1, name, value, "a probability")
+        for name in ("conv_kwargs", "graph_kwargs"):
+            _require(isinstance(getattr(self, name), dict), name, getattr(self, name), "a dictionary of arguments")
+        each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
+        _require(each, "k", self.k, "a whole number, or one for every block")
         for entry in fields(self):  # JSON has lists only
             if isinstance(getattr(self, entry.name), list):
                 object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
+
+    def _require_whole(self, *names: str, least: int = 1) -> None:
+        for name in names:
+            value = getattr(self, name)
+            _require(isinstance(value, Integral), name, value, "a whole number")
+            _require(value >= least, name, value, f"at least {least}")
+
+    def _require_whole_by_stage(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            _require(_are_whole(value), name, value, "one whole number a stage, each at least 1")
+
+    def _require_one_length(self, *names: str) -> None:
+        lengths = tuple(len(getattr(self, name)) for name in names)
+        _require(len(set(lengths)) == 1, f"{', '.join(names[:-1])} and {names[-1]}", lengths, "of one length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +130,8 @@ class ViGConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.channels >= 1, "channels", self.channels, "at least 1")
-        _require(self.depth >= 1, "depth", self.depth, "at least 1")
+        self._require_whole("channels", "depth", "patch_size")
         _require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
-        _require(self.patch_size >= 1, "patch_size", self.patch_size, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +157,9 @@ class PyramidViGConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        same = len(self.channels) == len(self.depths) == len(self.reductions)
-        lengths = (len(self.channels), len(self.depths), len(self.reductions))
-        _require(same, "channels, depths and reductions", lengths, "of one length")
-        _require(min(self.depths) >= 1, "depths", self.depths, "at least 1 each")
+        self._require_whole("patch_size")
+        self._require_whole_by_stage("channels", "depths", "reductions")
+        self._require_one_length("channels", "depths", "reductions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +201,34 @@ class HybridConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require_whole("expansion", "patch_size")
+        self._require_whole("position_kernel", least=0)
+        odd = self.position_kernel % 2 or self.position_kernel == 0
+        _require(bool(odd), "position_kernel", self.position_kernel, "odd, or 0 for none")
+        scale = self.layer_scale
+        _require(scale is None or isinstance(scale, Real), "layer_scale", scale, "a number, or None")
+        pairs = isinstance(self.depths, Sequence) and all(
+            _are_whole(pair, least=0) and len(pair) == 2 and sum(pair) >= 1 for pair in self.depths
+        )
+        _require(pairs, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
         object.__setattr__(self, "depths", tuple(tuple(pair) for pair in self.depths))
-        lengths = (len(self.channels), len(self.depths), len(self.steps))
-        _require(len(set(lengths)) == 1, "channels, depths and steps", lengths, "of one length")
-        valid = all(len(pair) == 2 and min(pair) >= 0 and sum(pair) >= 1 for pair in self.depths)
-        _require(valid, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
+        self._require_whole_by_stage("channels", "steps")
+        self._require_one_length("channels", "depths", "steps")
         _require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
+
+
+def check_names(name: str, config: Any, options: Iterable[str]) -> None:
+    """Raise a ValueError if one of the options is no field of the configuration (or class of one) called ``name``."""
+    valid = [entry.name for entry in fields(config)]
+    unknown = [key for key in options if key not in valid]
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
+
+
+def _are_whole(values: Any, least: int | None = 1) -> bool:
+    """Whether it is a sequence of whole numbers, none below the least."""
+    numbers = isinstance(values, Sequence) and all(isinstance(value, Integral) for value in values)
+    return numbers and (least is None or all(value >= least for value in values))
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
-from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig
+from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig, check_names
 from pyg_vig.models.hybrid import build_hybrid
 from pyg_vig.models.pyramid_vig import build_pyramid_vig
 from pyg_vig.models.variants import VARIANTS
@@ -20,6 +20,7 @@ _BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
     PyramidViGConfig: build_pyramid_vig,
     HybridConfig: build_hybrid,
 }
+CONFIGS: dict[str, type[ModelConfig]] = {kind.__name__: kind for kind in _BUILDERS}  # what a file can name
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -37,7 +38,8 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
     """Configuration of a network, with fields replaced.
 
     Raises:
-        ValueError: for an unknown name or field (the message lists the valid ones), or a value that makes no sense.
+        ValueError: for an unknown name or field (the message lists the valid ones), a value that makes no sense, or one
+            that would have no effect.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -48,12 +50,15 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
         close = get_close_matches(name, VARIANTS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
-    config = VARIANTS[name]
-    valid = [entry.name for entry in fields(config)]
-    unknown = [key for key in overrides if key not in valid]
-    if unknown:
-        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
-    return replace(config, **overrides)
+    check_names(name, VARIANTS[name], overrides)
+    config = replace(VARIANTS[name], **overrides)
+    unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
+    if unused:
+        raise ValueError(
+            f"only the graph 'knn' takes {' and '.join(unused)}, and this network has {config.graph!r}: leave it out "
+            "(what other graphs take goes to graph_kwargs)"
+        )
+    return config
 
 
 def build_model(config: ModelConfig) -> VisionGNN:
@@ -68,14 +73,14 @@ def build_model(config: ModelConfig) -> VisionGNN:
 
 
 def create_model(
-    name: str, *, features_only: bool = False, out_indices: Sequence[int] | None = None, **overrides: Any
+    name: str, *, features_only: bool = False, out_indices: int | Sequence[int] | None = None, **overrides: Any
 ) -> VisionGNN | FeatureExtractor:
     """Build a published network, or a variation of it.
 
     Args:
         name: one of :func:`list_models`.
         features_only: return the feature maps of the stages instead of scores.
-        out_indices: which stages, with ``features_only``; all by default.
+        out_indices: which stages (a number: so many last ones), with ``features_only``; all by default.
         **overrides: any field of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
             ``k``, ``depth`` or ``depths``, ``channels``, ... (see :mod:`pyg_vig.models.config`).
 

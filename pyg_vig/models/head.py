@@ -49,4 +49,7 @@ class Head(nn.Module):
         return (scores, distilled) if self.training else (scores + distilled) / 2
 
     def _new_classifier(self, num_classes: int) -> nn.Module:
-        return nn.Linear(self.hidden_channels, num_classes) if num_classes else nn.Identity()
+        if not num_classes:
+            return nn.Identity()
+        classifier = nn.Linear(self.hidden_channels, num_classes)
+        return classifier.to(self.fc.linear.weight).train(self.training)  # the network may be on a GPU by now

@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from pyg_vig.models.config import HybridConfig
-from pyg_vig.models.schedule import neighbor_counts, spread
+from pyg_vig.models.pyramid_vig import grid_sizes
+from pyg_vig.models.schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
@@ -19,6 +20,7 @@ def build_hybrid(config: HybridConfig) -> VisionGNN:
     depth = sum(map(sum, config.depths))
     drop_path = spread(0, config.drop_path_rate, depth)
     k = neighbor_counts(config.k, depth, growth=1)
+    dilation = dilations(k, grid_sizes(config)[-1] ** 2, config.dilated)
     stages: list[Stage] = []
     first = 0
     for i, (channels, (local, graph)) in enumerate(zip(config.channels, config.depths, strict=True)):
@@ -27,7 +29,8 @@ def build_hybrid(config: HybridConfig) -> VisionGNN:
         ]
         first += local
         for j in range(first, first + graph):
-            blocks.append(ViGBlock(channels, k=k[j], drop_path=drop_path[j], **_graph_options(config, i)))
+            options = _graph_options(config, i)
+            blocks.append(ViGBlock(channels, k=k[j], dilation=dilation[j], drop_path=drop_path[j], **options))
         first += graph
         downsample = Downsample(config.channels[i - 1], channels) if i else None
         stages.append(Stage(blocks, channels, config.patch_size * 2**i, downsample))

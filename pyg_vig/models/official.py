@@ -13,6 +13,10 @@ from pyg_vig.models.config import HybridConfig
 from pyg_vig.models.vision_gnn import VisionGNN
 from pyg_vig.nn.linear import PairUpdate
 
+_CLASSIFIERS = tuple(
+    f"head.{name}.{part}" for name in ("classifier", "distillation_classifier") for part in ("weight", "bias")
+)
+
 
 def layout_of(state: dict[str, Tensor]) -> str:
     """Which code wrote a state dict: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
@@ -26,7 +30,7 @@ def layout_of(state: dict[str, Tensor]) -> str:
 def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Rename and reshape an official state dict for ``model``; unknown keys keep their names."""
     own = model.state_dict()
-    renamed = {_official_name(key, model): key for key in own}
+    renamed = {_official_name(key, model): key for key in (*_CLASSIFIERS, *own)}  # a network may have none
     converted = {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
     for key in _plain_pairs(model):
         if key in converted:  # [x | y] to x0, y0, x1, y1, ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyg_vig.models.config import PyramidViGConfig
+from pyg_vig.models.config import HybridConfig, PyramidViGConfig
 from pyg_vig.models.position import AbsolutePosition, RelativePosition
 from pyg_vig.models.schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.stem import ConvStem
@@ -13,7 +13,7 @@ from pyg_vig.nn import Downsample, ViGBlock
 
 def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
     """A pyramid: every stage halves the grid of the one before."""
-    depth, sizes = sum(config.depths), _grid_sizes(config)
+    depth, sizes = sum(config.depths), grid_sizes(config)
     k = neighbor_counts(config.k, depth, growth=1)
     dilation = dilations(k, sizes[-1] ** 2, config.dilated)
     drop_path = spread(0, config.drop_path_rate, depth)
@@ -40,6 +40,6 @@ def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
     return VisionGNN(config, stem, stages, position)
 
 
-def _grid_sizes(config: PyramidViGConfig) -> list[int]:
+def grid_sizes(config: PyramidViGConfig | HybridConfig) -> list[int]:
     """Patches on a side in every stage; each convolution of stride 2 rounds up."""
     return [-(-config.image_size // (config.patch_size * 2**i)) for i in range(len(config.channels))]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, NeighborTable
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.record import Call, convs_of, record_calls, record_graphs
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
@@ -48,9 +49,8 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
         raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
     if not any(isinstance(conv, CrossAttentionConv) for conv in convs_of(model).values()):
         raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
-    was_training = model.training
-    try:
-        with record_graphs(model.eval()) as graphs, record_calls(model) as calls:
+    with evaluating(model):
+        with record_graphs(model) as graphs, record_calls(model) as calls:
             model(image.unsqueeze(0))
         blocks = zip(graphs.names, graphs.source_layouts, graphs.layouts, strict=True)
         return [
@@ -58,8 +58,6 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
             for name, *layouts in blocks
             if isinstance(calls[name].conv, CrossAttentionConv)
         ]
-    finally:
-        model.train(was_training)
 
 
 def _weights(call: Call, layouts: Sequence[Layout], points: Sequence[Point]) -> Tensor:

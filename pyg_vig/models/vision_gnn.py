@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from torch_geometric.data import Data
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.models.config import ModelConfig
 from pyg_vig.models.head import Head
 from pyg_vig.models.initialize import initialize
+from pyg_vig.models.recompute import recomputed
 
 
 class Stage(nn.Module):
@@ -43,7 +44,7 @@ class Stage(nn.Module):
             x, layout = self.downsample(x, layout)
         for block in self.blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, layout, use_reentrant=False)
+                x = recomputed(block, x, layout)
             else:
                 x = block(x, layout)
         return x, layout
@@ -125,23 +126,60 @@ class VisionGNN(nn.Module):
         x, layout = to_nodes(features)
         return self.head(layout.pool(x), pre_logits)
 
-    def forward_intermediates(self, images: Tensor | Data, indices: Sequence[int] | None = None) -> list[Tensor]:
-        """Feature maps ``(B, C_i, H_i, W_i)`` after the chosen stages (all by default)."""
-        wanted = {i % len(self.stages) for i in (range(len(self.stages)) if indices is None else indices)}
+    def forward_intermediates(
+        self,
+        images: Tensor | Data,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The feature map after the last stage, and those after chosen ones (timm's method).
+
+        Args:
+            images: as in the network's call.
+            indices: stages whose maps are wanted; negative ones count from the end, and a number stands for so many
+                last ones. All by default.
+            norm: changes nothing, for no norm follows the stages.
+            stop_early: leave out the stages after the last chosen one.
+            output_fmt: ``"NCHW"``.
+            intermediates_only: return the list alone.
+
+        Returns:
+            A map ``(B, C, H, W)``, and a list of maps ``(B, C_i, H_i, W_i)``.
+
+        Raises:
+            ValueError: for a stage that does not exist, or another format.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"feature maps have the format 'NCHW', got {output_fmt!r}")
+        chosen = stage_indices("indices", indices, len(self.stages))
         x, layout = self._embed(images)
         maps = []
-        for i, stage in enumerate(self.stages):
+        for i, stage in enumerate(self.stages[: chosen[-1] + 1] if stop_early else self.stages):
             x, layout = stage(x, layout)
-            if i in wanted:
+            if i in chosen:
                 maps.append(to_map(x, layout))
-        return maps
+        return maps if intermediates_only else (to_map(x, layout), maps)
 
     def get_classifier(self) -> nn.Module:
         """The classifier of the head."""
         return self.head.classifier
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a new one for ``num_classes`` classes (0: none)."""
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a new one for ``num_classes`` classes (0: none), in its place and type.
+
+        Args:
+            num_classes: width of the output.
+            global_pool: ``"avg"``, or ``None`` for the same; timm's methods have it.
+
+        Raises:
+            ValueError: for fewer classes than none, or another pooling.
+        """
+        if global_pool not in (None, "avg"):
+            raise ValueError(f"these networks pool by the mean of their nodes, global_pool='avg', got {global_pool!r}")
+        self.config = replace(self.config, num_classes=num_classes)
         self.num_classes = num_classes
         self.head.reset(num_classes)
         for classifier in (self.head.classifier, self.head.distillation_classifier):
@@ -180,8 +218,9 @@ class FeatureExtractor(nn.Module):
     """Wraps a network so that it returns the feature maps of chosen stages (timm's ``features_only``).
 
     Args:
-        model: the network.
-        out_indices: stages to return; negative ones count from the end.
+        model: the network, which stays as it is; the stages up to the last chosen one, with their weights, are shared.
+        out_indices: stages to return; negative ones count from the end, and a number stands for so many last ones. All
+            by default.
 
     Raises:
         ValueError: for a stage that does not exist.
@@ -193,18 +232,30 @@ class FeatureExtractor(nn.Module):
         [(1, 32, 8, 8), (1, 32, 8, 8)]
     """
 
-    def __init__(self, model: VisionGNN, out_indices: Sequence[int] | None = None) -> None:
+    def __init__(self, model: VisionGNN, out_indices: int | Sequence[int] | None = None) -> None:
         super().__init__()
-        count = len(model.stages)
-        indices = range(count) if out_indices is None else out_indices
-        if any(not -count <= i < count for i in indices):
-            raise ValueError(f"out_indices must lie in -{count} .. {count - 1}, got {tuple(indices)}")
-        self.out_indices = sorted({i % count for i in indices})
-        self.model = model
-        model.stages = model.stages[: self.out_indices[-1] + 1]
-        model.head = cast("Head", nn.Identity())
+        self.out_indices = stage_indices("out_indices", out_indices, len(model.stages))
+        self.model = copy.copy(model)
+        self.model._modules = model._modules.copy()  # which the two would share
+        self.model.stages = model.stages[: self.out_indices[-1] + 1]
+        self.model.head = cast("Head", nn.Identity())
         self.feature_info = [model.feature_info[i] for i in self.out_indices]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps ``(B, C_i, H_i, W_i)``."""
-        return self.model.forward_intermediates(images, self.out_indices)
+        maps = self.model.forward_intermediates(images, self.out_indices, intermediates_only=True)
+        return cast("list[Tensor]", maps)
+
+
+def stage_indices(name: str, indices: int | Sequence[int] | None, count: int) -> list[int]:
+    """Numbers of the chosen stages of ``count``, in order; a number stands for so many last ones, ``None`` for all.
+
+    Raises:
+        ValueError: for a stage that does not exist, or none at all; the message calls them by ``name``.
+    """
+    if indices is None:
+        return list(range(count))
+    chosen = list(range(-indices, 0) if isinstance(indices, int) else indices)
+    if not chosen or any(not -count <= i < count for i in chosen):
+        raise ValueError(f"{name} must name stages in -{count} .. {count - 1}, at least one, got {indices!r}")
+    return sorted({i % count for i in chosen})

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN, record_graphs
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
 
@@ -55,10 +56,8 @@ def plot_blocks(
         >>> from pyg_vig.plot import plot_blocks
         >>> figure = plot_blocks(pyg_vig.create_model("vig_nano"), torch.rand(2, 3, 32, 32), title="not trained")
     """
-    was_training = model.training
-    with record_graphs(model.eval()) as graphs:
+    with evaluating(model), record_graphs(model) as graphs:
         model(images)
-    model.train(was_training)
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
     figure, panels = _panels(len(blocks), len(images), panel, across)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pyg_vig.checkpoint import load_model, weights_file
+from pyg_vig.files import write_atomically
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.checkpoint import write_atomically
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
 from pyg_vig.train.folder import CONFIG
 from pyg_vig.train.transforms import evaluation_transform

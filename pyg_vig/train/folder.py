@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import _get_rank
 
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.files import write_atomically
 from pyg_vig.train.options import Options, RunOptions
 
 CONFIG = "config.yaml"  # the options

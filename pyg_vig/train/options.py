@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import yaml
 
-from pyg_vig.models.checkpoint import write_atomically
+from pyg_vig.files import write_atomically
 
 Options = TypeVar("Options", bound="RunOptions")
 

@@ -34,6 +34,12 @@ def test_a_checkpoint_becomes_a_verified_file(checkpoint: Path, capsys: pytest.C
     torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_suffix_says_the_format(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["export", str(checkpoint), "-o", "network.pt2"])
+    assert "of the largest score, over 8 images" in capsys.readouterr().out
+    assert torch.export.load("network.pt2").module()(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(
     ("found", "lines", "fails"),
     [
@@ -66,7 +72,9 @@ def test_differences_are_reported_as_they_are(
     [
         ("vig_mini", "pyg-vig export: unknown model 'vig_mini'"),
         ("nowhere.safetensors", "pyg-vig export: no checkpoint at nowhere.safetensors"),
-        ("vig_nano -o network.pb", "a file of format onnx ends in .onnx, got network.pb"),
+        ("vig_nano -o network.pb", "no format has the suffix of network.pb: name a file with .onnx or .pt2"),
+        ("vig_nano -o network.pt2 --format onnx", "a file of format onnx ends in .onnx, got network.pt2"),
+        ("vig_nano -o nowhere/network.pt2", "no folder nowhere to write network.pt2 in"),
         ("vig_nano --format tflite", "invalid choice: 'tflite'"),
         ("vig_nano --image-size 1 2 3", "--image-size takes a side, or height and width, got 1 2 3"),
     ],

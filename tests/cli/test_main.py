@@ -75,6 +75,8 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
         ("eval nowhere", "pyg-vig eval: no checkpoint at nowhere"),
         ("info nowhere.safetensors", "pyg-vig info: no checkpoint at nowhere.safetensors"),
         ("info vig_mini", "pyg-vig info: unknown model 'vig_mini'"),
+        ("info vig_nano --size -3", "pyg-vig info: size must be at least 1 pixel, got -3"),
+        ("info vig_nano --size 0", "pyg-vig info: size must be at least 1 pixel, got 0"),
         ("graph nowhere.jpg --model vig_nano", "nowhere.jpg"),
         ("graph example --model vig_nano --patches 2,0", "--patches takes places in [0, 1), got 2,0"),
         ("fly", "invalid choice: 'fly'"),
@@ -88,6 +90,24 @@ def test_mistakes_become_one_clear_line(
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("info w.pth", "pyg-vig info: w.pth is no .safetensors file"),
+        ("eval w.pth --data digits", "pyg-vig eval: w.pth is no .safetensors file"),
+        ("graph example --model vig_nano --checkpoint w.pth", "pyg-vig graph: w.pth is read neither as .safetensors"),
+    ],
+)
+def test_files_that_cannot_be_read_become_one_clear_line(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w.pth").write_bytes(b"hello world")
+    with pytest.raises(SystemExit) as exit_:
+        main(command.split())
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

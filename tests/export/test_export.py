@@ -109,12 +109,16 @@ def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> Non
         ("network.pb", {}, "no format has the suffix of network.pb: name a file with .onnx or .pt2"),
         ("network.onnx", {"format": "tflite"}, "unknown format 'tflite': choose onnx, pt2, aoti"),
         ("network.onnx", {"format": "pt2"}, "a file of format pt2 ends in .pt2, got network.onnx"),
-        ("nowhere/network.onnx", {}, "no folder nowhere to write network.onnx in"),
     ],
 )
 def test_mistakes_are_told(path: str, options: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         export_model(small_network("vig"), path, **options)
+
+
+def test_a_missing_folder_is_told_before_any_work() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder nowhere to write network\.onnx in"):
+        export_model(small_network("vig"), "nowhere/network.onnx")
 
 
 def test_networks_on_graphs_and_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import pyg_vig
-from pyg_vig.integrations.hub import from_pretrained, push_to_hub, save_pretrained
+from pyg_vig.integrations.hub import from_pretrained, model_card, push_to_hub, save_pretrained
 from pyg_vig.tasks.detection import build_detector
 from pyg_vig.tasks.segmentation import build_segmenter
 
@@ -36,6 +36,25 @@ def test_what_is_saved_is_loaded(task: str, tmp_path: Path) -> None:
     card = huggingface_hub.ModelCard.load(folder / "README.md")
     assert (card.data.library_name, card.data.pipeline_tag) == ("pyg_vig", task)
     assert "Trained on nothing." in card.text
+    assert card.data.license is None
+    again = save_pretrained(model, tmp_path / "licensed", license="cc-by-4.0", repo_id="someone/vig")
+    card = huggingface_hub.ModelCard.load(again / "README.md")
+    assert card.data.license == "cc-by-4.0"
+    assert 'from_pretrained("someone/vig")' in card.text
+
+
+def test_a_card_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("Mine.")
+    save_pretrained(pyg_vig.create_model("vig_nano", depth=1), tmp_path, card="Trained on nothing.")
+    assert (tmp_path / "README.md").read_text() == "Mine."
+
+
+def test_the_card_tells_the_network_as_it_is() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=1)
+    model.reset_classifier(3)
+    for network in (model, torch.compile(model)):
+        card = model_card(network)
+        assert "num_classes=3" in card and "# VisionGNN of" in card
 
 
 def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +65,11 @@ def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pyt
     def create_repo(self: Any, name: str, **options: Any) -> None:
         calls.append((name, options))
 
+    def file_exists(self: Any, name: str, file: str, revision: str | None) -> bool:
+        return (hub / name / file).exists()
+
     def upload_folder(self: Any, *, repo_id: str, folder_path: str, **options: Any) -> str:
-        shutil.copytree(folder_path, hub / repo_id)
+        shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
         return f"commit of {repo_id}: {options['commit_message']}"
 
     def download(name: str, file: str, **options: Any) -> str:
@@ -55,6 +77,7 @@ def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pyt
         return str(hub / name / file)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "file_exists", file_exists)
     monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     model = pyg_vig.create_model("vig_nano", depth=1)
@@ -62,6 +85,11 @@ def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pyt
     loaded = from_pretrained("someone/vig", revision="v1")
     assert calls == [("someone/vig", {"private": True, "exist_ok": True}), ("someone/vig", "v1")]
     assert torch.equal(loaded.head.classifier.weight, model.head.classifier.weight)
+    card = hub / "someone" / "vig" / "README.md"
+    assert 'from_pretrained("someone/vig")' in card.read_text()
+    card.write_text("Mine.")
+    push_to_hub(model, "someone/vig", commit_message="Second")
+    assert card.read_text() == "Mine."
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:

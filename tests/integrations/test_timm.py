@@ -55,10 +55,23 @@ def test_feature_maps_are_described_as_timm_describes_them() -> None:
     assert last.feature_info.channels() == [64]
 
 
+def test_intermediates_come_as_from_timms_own_networks() -> None:
+    ours, theirs = timm.create_model("pvig_ti", **TINY).eval(), timm.create_model("resnet10t").eval()
+    images = torch.rand(1, 3, 64, 64)
+    for options in ({"indices": 2}, {"indices": (0, -1), "norm": False, "stop_early": True, "output_fmt": "NCHW"}):
+        for model in (ours, theirs):
+            last, maps = model.forward_intermediates(images, **options)
+            assert torch.equal(last, maps[-1]) and len(maps) == 2
+            alone = model.forward_intermediates(images, intermediates_only=True, **options)
+            assert all(torch.equal(x, y) for x, y in zip(alone, maps, strict=True))
+
+
 def test_classifiers_are_reset() -> None:
     model = timm.create_model("pvig_ti", num_classes=5, **TINY).eval()
     model.reset_classifier(3)
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+    model.reset_classifier(2, "avg")
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 2)
     model.reset_classifier(0)
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, model.head_hidden_size)
     assert timm.create_model("pvig_ti", num_classes=0, **TINY).eval()(torch.rand(1, 3, 64, 64)).shape == (1, 1024)
@@ -120,8 +133,9 @@ def test_transforms_follow_the_network() -> None:
 
 
 def test_a_mistake_is_told() -> None:
-    with pytest.raises(ValueError, match="leave global_pool at 'avg'"):
-        timm.create_model("pvig_ti", global_pool="max", **TINY)
+    for pool in ("max", ""):
+        with pytest.raises(ValueError, match="leave global_pool at 'avg'"):
+            timm.create_model("pvig_ti", global_pool=pool, **TINY)
 
 
 def test_scripts_run_with_the_networks_registered(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pyg_vig.models import VisionGNN
 from pyg_vig.nn import LayerScale
 
 _VIG: dict[str, Any] = {"depth": 1, "channels": 16, "k": 4, "head_channels": 16}
+_FIXED = {name: value for name, value in _VIG.items() if name != "k"}
 _PYRAMID: dict[str, Any] = {"channels": (8, 16), "depths": (1, 1), "reductions": (2, 1), "k": 4, "head_channels": 16}
 _HYBRID: dict[str, Any] = {"channels": (8, 16), "depths": ((1, 1), (0, 1)), "steps": (4, 2), "head_channels": 16}
 
@@ -23,7 +24,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "greedyvig": ("greedyvig_s", _HYBRID),
     "attention_vig": ("attention_vig_s", _HYBRID),
     **{conv: ("vig_nano", _VIG | {"conv": conv}) for conv in ("edge", "sage", "gin", "cross_attention", "GATv2Conv")},
-    **{graph: ("vig_nano", _VIG | {"graph": graph}) for graph in ("svga", "dagc", "grid")},
+    **{graph: ("vig_nano", _FIXED | {"graph": graph}) for graph in ("svga", "dagc", "grid")},
     "patch": ("vig_nano", _VIG | {"stem": "patch"}),
 }
 SIZE = 32

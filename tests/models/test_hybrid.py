@@ -174,8 +174,8 @@ class TestAnyHybrid:
     @pytest.mark.parametrize("graph", ["published", "knn", "grid"])
     @pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention", "GATv2Conv"])
     def test_any_conv_on_any_graph(self, name, conv, graph):
-        choice = {} if graph == "published" else {"graph": graph}
-        model = small(name, conv=conv, distilled=False, k=4, **choice)
+        choice = {"published": {}, "knn": {"graph": "knn", "k": 4}, "grid": {"graph": "grid"}}[graph]
+        model = small(name, conv=conv, distilled=False, **choice)
         model(images(2).float()).logsumexp(-1).sum().backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
         assert model.eval()(images(1, 40, 52).float()).isfinite().all()
@@ -203,6 +203,12 @@ class TestAnyHybrid:
         assert torch.equal(restored(batch), model(batch))
 
 
+def test_dilation_grows_with_depth_where_it_is_asked_for():
+    for options, expected in (({"dilated": True}, [2, 2]), ({}, [1, 1]), ({"dilated": True, "k": 60}, [1, 1])):
+        model = small("mobilevig_ti", depths=((4, 0), (0, 2)), image_size=SIZE, graph="knn", **options)
+        assert [block.grapher.graph.dilation for block in model.stages[1].blocks] == expected
+
+
 @pytest.mark.parametrize("name", ["greedyvig_s", "attention_vig_s"])
 def test_compiles_without_a_graph_break(name):
     torch._dynamo.reset()
@@ -226,8 +232,16 @@ def test_graphs_of_every_block_can_be_recorded():
         ({"steps": (2,)}, r"of one length, got \(2, 2, 1\)"),
         ({"depths": ((1, 1), (0, 0))}, "at least one block a stage"),
         ({"depths": ((1, 1, 1), (1, 1))}, "pairs"),
-        ({"steps": (2, 0)}, "step must be at least 1, got 0"),
+        ({"steps": (2, 0)}, r"steps must be one whole number a stage, each at least 1, got \(2, 0\)"),
+        ({"depths": (1, 1)}, r"depths must be pairs .* got \(1, 1\)"),
+        ({"depths": ((1, 0.5), (1, 1))}, "depths must be pairs"),
+        ({"channels": 16}, "channels must be one whole number a stage, each at least 1, got 16"),
         ({"position": True}, "position_kernel instead"),
+        ({"position_kernel": 4}, "position_kernel must be odd, or 0 for none, got 4"),
+        ({"expansion": 0}, "expansion must be at least 1, got 0"),
+        ({"layer_scale": "small"}, "layer_scale must be a number, or None, got 'small'"),
+        ({"k": 4}, "only the graph 'knn' takes k, and this network has 'dagc'"),
+        ({"graph": "svga", "dilated": True}, "only the graph 'knn' takes dilated, and this network has 'svga'"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(overrides, message):

@@ -36,6 +36,13 @@ def test_relative_tables_are_resized_once_a_size():
     torch.testing.assert_close(module(layout), 2 * expected)
 
 
+def test_tables_made_in_inference_mode_are_resized_too():
+    with torch.inference_mode():
+        module = RelativePosition(8, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(module(Layout.from_grid(1, 6, 6)), RelativePosition(8, 4)(Layout.from_grid(1, 6, 6)))
+
+
 def test_relative_tables_need_channels_of_four():
     with pytest.raises(ValueError, match="divisible by 4, got 18"):
         RelativePosition(18, 8)

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch_geometric.data import Batch, Data
 
 import pyg_vig
 from pyg_vig.graph import grid_graph
+from pyg_vig.models import FeatureExtractor
 
 SMALL = {
     "vig": ("vig_nano", {"depth": 3, "channels": 32}, 32),
@@ -58,14 +60,52 @@ def test_timm_methods(network):
     torch.testing.assert_close(model.forward_head(features), model(batch))
     assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
     assert model.get_classifier().out_features == 5
-    maps = model.forward_intermediates(batch)
+    last, maps = model.forward_intermediates(batch)
+    assert torch.equal(last, features)
     assert [m.shape[1] for m in maps] == [info["num_chs"] for info in model.feature_info]
     assert [size // m.shape[2] for m in maps] == [info["reduction"] for info in model.feature_info]
     torch.testing.assert_close(maps[-1], features)
-    model.double().reset_classifier(11)
-    assert model.double()(batch).shape == (2, 11)
-    model.reset_classifier(0)
+    model.reset_classifier(11)
+    assert model(batch).shape == (2, 11)
+    assert model.num_classes == model.config.num_classes == 11
+    model.reset_classifier(0, "avg")
     assert model(batch).shape == (2, model.head_hidden_size)
+    with pytest.raises(ValueError, match="global_pool='avg', got 'max'"):
+        model.reset_classifier(3, "max")
+
+
+def test_intermediates_are_chosen_as_in_timm(network):
+    model, size = network
+    batch, count = images(1, size), len(model.stages)
+    last, every = model.forward_intermediates(batch)
+    for indices, expected in ((1, every[-1:]), (2, every[-2:]), ((0, -1), [every[0], every[-1]])):
+        for stop_early in (False, True):
+            final, found = model.forward_intermediates(batch, indices, stop_early=stop_early)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+            assert torch.equal(final, last)
+    final, found = model.forward_intermediates(batch, (0,), stop_early=True)
+    assert torch.equal(final, found[0])
+    assert len(model.forward_intermediates(batch, intermediates_only=True)) == count
+    for indices in ((count,), (-count - 1,), (), 0, count + 1):
+        with pytest.raises(ValueError, match=rf"indices must name stages in -{count} .. {count - 1}"):
+            model.forward_intermediates(batch, indices)
+    with pytest.raises(ValueError, match="'NCHW', got 'NLC'"):
+        model.forward_intermediates(batch, output_fmt="NLC")
+
+
+def test_feature_maps_leave_the_network_as_it_is(network):
+    model, size = network
+    batch = images(1, size)
+    scores, parts = model(batch), dict(model.named_modules())
+    extractor = FeatureExtractor(model, [0])
+    torch.testing.assert_close(extractor(batch), model.forward_intermediates(batch, (0,))[1], rtol=0, atol=0)
+    assert len(extractor.model.stages) == 1
+    assert torch.equal(model(batch), scores)
+    assert dict(model.named_modules()) == parts
+    assert extractor.model.stem is model.stem
+    for indices in ((), (9,), 0):
+        with pytest.raises(ValueError, match="out_indices must name stages in"):
+            FeatureExtractor(model, indices)
 
 
 def test_fuse_gives_the_same_and_leaves_the_network_alone(network):
@@ -81,14 +121,17 @@ def test_fuse_gives_the_same_and_leaves_the_network_alone(network):
 def test_gradient_checkpointing_gives_the_same_gradients(network):
     model, size = network
     batch = images(2, size)
-    gradients = []
-    for enable in (False, True):
-        twin = copy.deepcopy(model)
-        twin.set_grad_checkpointing(enable)
-        twin(batch).square().sum().backward()
-        gradients.append([p.grad for p in twin.parameters()])
-    for plain, checkpointed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, checkpointed)
+    first = next(module for module in model.stages.modules() if isinstance(module, nn.BatchNorm1d))
+    first.momentum = None  # the mean over all batches
+    for training in (False, True):
+        plain, checkpointed = copy.deepcopy(model.train(training)), copy.deepcopy(model.train(training))
+        checkpointed.set_grad_checkpointing(True)
+        for twin in (plain, checkpointed):
+            twin(batch).square().sum().backward()
+        for mine, theirs in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad)
+        torch.testing.assert_close(dict(plain.named_buffers()), dict(checkpointed.named_buffers()), rtol=0, atol=0)
+        assert all(int(count) == training for name, count in plain.named_buffers() if name.endswith("tracked"))
 
 
 def test_eval_and_no_grad_take_the_same_path(network):
@@ -122,7 +165,7 @@ def graph_of(image, patch, with_edges):
 @pytest.mark.parametrize("graph", ["knn", "given"])
 def test_a_pyg_batch_of_patches_gives_what_the_images_give(graph):
     torch.manual_seed(0)
-    options = {"depth": 3, "stem": "patch", "dilated": True, "k": 4}
+    options = {"depth": 3, "stem": "patch"} | ({"dilated": True, "k": 4} if graph == "knn" else {})
     model = pyg_vig.create_model("vig_nano", graph=graph, **options).double().eval()
     torch.nn.init.normal_(model.position.weight)
     of_images = pyg_vig.create_model("vig_nano", graph="knn" if graph == "knn" else "grid", **options).double().eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -116,8 +117,9 @@ def conv_resolver(
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
     except TypeError as error:
+        reason = re.sub(r"^_\w+\.__init__\(\) ", "", str(error))  # a base class that no user knows
         raise ValueError(
-            f"{name} cannot be built as conv({in_channels}, {out_channels}): {error}. {_FACTORY}"
+            f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY}"
         ) from error
     if not isinstance(conv, nn.Module):
         raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")

@@ -1,0 +1,53 @@
+"""Gradient checkpointing for modules with batch norms."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
+    """The module's output, whose activations are computed again in the backward pass instead of being kept.
+
+    The running statistics of batch norms move once, as without. (Compilers keep to that by themselves.)
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyg_vig.models.recompute import recomputed
+        >>> module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> recomputed(module, torch.rand(5, 4)).sum().backward()
+        >>> module[1].num_batches_tracked
+        tensor(1)
+    """
+    if torch.compiler.is_compiling():
+        return checkpoint(module, *inputs, use_reentrant=False)
+    return checkpoint(module, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _OnCopies(module)))
+
+
+class _OnCopies:
+    """A context, which may be entered again, in which batch norms move copies of their running statistics.
+
+    Copies rather than a momentum of zero, which would move the count of batches, and choose other kernels for norms
+    that take the mean over all batches; and rather than none at all, of which autograd would keep fewer tensors.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.kept: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+
+    def __enter__(self) -> None:
+        for norm in self.module.modules():
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training and norm.track_running_stats:
+                self.kept.append((norm, norm._buffers.copy()))
+                copies = {name: buffer if buffer is None else buffer.clone() for name, buffer in norm._buffers.items()}
+                norm._buffers.update(copies)
+
+    def __exit__(self, *_: object) -> None:
+        while self.kept:
+            norm, buffers = self.kept.pop()
+            norm._buffers.update(buffers)

@@ -1,0 +1,119 @@
+"""The package's one file format: a ``.safetensors`` file with the configuration of the network in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyg_vig.files import write_atomically
+
+WEIGHTS = "model.safetensors"  # in the folder of a run, and of a network on the Hub
+
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, Lightning
+_BUILD_FIRST = "For files of other libraries: create_model(...), then load_checkpoint(model, path)"
+
+
+def weights_file(path: str | os.PathLike[str]) -> Path:
+    """The file with the weights: in the folder of a run or of a network on the Hub, or the file itself.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.checkpoint import weights_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
+        ...     weights_file(folder).name
+        'model.safetensors'
+    """
+    path = Path(path)
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint at {file}")
+    return file
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration in a checkpoint of this package, its ``class`` among the values.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no configuration.
+
+    Example:
+        >>> import pyg_vig, tempfile
+        >>> from pyg_vig.tasks import read_config
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
+        ...     read_config(f"{folder}/model.safetensors")["class"]
+        'ViGConfig'
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = weights_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        values = json.loads(metadata.get("config", "null"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no .safetensors file: {error}. {_BUILD_FIRST}") from error
+    if not isinstance(values, dict) or "class" not in values:
+        raise ValueError(
+            f"{path} holds no configuration, so it does not say which network it belongs to. {_BUILD_FIRST}"
+        )
+    return values
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, under their own names.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return without_prefixes(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no .safetensors file: {error}") from error
+
+
+def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -> None:
+    """Write the weights of a network, and the dataclass that it was built from, atomically.
+
+    Raises:
+        ValueError: for values of the configuration that a file cannot hold.
+    """
+    from safetensors.torch import save
+
+    values = {"class": type(config).__name__, **asdict(config)}
+    for key in ("conv", "graph"):
+        if key in values and not isinstance(values[key], str):
+            values[key] = {"custom": getattr(values[key], "__name__", type(values[key]).__name__)}
+    try:
+        text = json.dumps(values)
+    except TypeError as error:
+        raise ValueError(f"the configuration cannot be written to a file, name its parts instead: {error}") from error
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_atomically(path, save(without_prefixes(state), {"format": "pyg_vig", "config": text}))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside of what ``torch.compile`` and data parallelism put around it."""
+    while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
+        model = inner
+    return model
+
+
+def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names that they have without the wrappers of :func:`unwrapped`, in whatever order."""
+    while found := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
+        state = {key.removeprefix(found[0]): value for key, value in state.items()}
+    return state
