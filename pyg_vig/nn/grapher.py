@@ -32,7 +32,7 @@ class Grapher(nn.Module):
         channels: width of the nodes.
         conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to twice as many.
         graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of
-            one.
+            one. The class :class:`~pyg_vig.graph.KNNGraph` is ``"knn"``.
         k: neighbours of every node, for ``"knn"``.
         dilation: take every ``dilation``-th of the nearest, for ``"knn"``.
         cosine: compare directions instead of Euclidean distances, for ``"knn"``.
