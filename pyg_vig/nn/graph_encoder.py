@@ -11,6 +11,7 @@ from torch_geometric.nn import JumpingKnowledge, MessagePassing
 from pyg_vig.graph import GraphSpec, Layout, graph_resolver, sorted_edges
 from pyg_vig.nn.conv import ConvSpec
 from pyg_vig.nn.grapher import ViGBlock
+from pyg_vig.nn.hooks import shows_messages
 from pyg_vig.nn.linear import LinearNorm
 
 POOLS = ("mean", "max", "sum", None)
@@ -174,7 +175,7 @@ class GraphEncoder(nn.Module):
         """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
         and hooks follow the order given) needs the edges as they are.
         """
-        explained = any(_is_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
+        explained = any(shows_messages(module) for module in self.modules() if isinstance(module, MessagePassing))
         if torch.compiler.is_compiling() or explained:
             return layout.with_edges(edge_index, edge_attr)
         edges = sorted_edges(edge_index, layout.num_nodes)
@@ -203,10 +204,6 @@ class GraphEncoder(nn.Module):
         expected = (edge_index.size(-1), self.edge_dim)
         if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
             raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")
-
-
-def _is_watched(conv: MessagePassing) -> bool:
-    return bool(conv.explain or conv._message_forward_pre_hooks or conv._message_forward_hooks)
 
 
 def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:

@@ -9,6 +9,7 @@ from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
@@ -46,6 +47,8 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply both, and the activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
+        if is_watched(conv) or is_watched(norm):
+            return act(norm(conv(x)))
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
