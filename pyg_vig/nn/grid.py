@@ -26,9 +26,12 @@ class ConvNorm(nn.Module):
     Args:
         in_channels: channels of the input map.
         out_channels: channels of the output map.
-        kernel_size: side of the kernel; the padding keeps the size.
+        kernel_size: side of the kernel, odd; the padding keeps the size.
         stride: stride of the kernel.
         groups: groups of channels.
+
+    Raises:
+        ValueError: for an even kernel.
 
     Example:
         >>> import torch
@@ -41,6 +44,7 @@ class ConvNorm(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
+        _check_kernel(kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
@@ -104,7 +108,7 @@ class ConditionalPosition(nn.Module):
         - **x**: ``(N, channels)`` on a grid; **output**: the same
 
     Raises:
-        ValueError: (on call) for nodes that lie on no grid.
+        ValueError: for an even kernel, and (on call) for nodes that lie on no grid.
 
     Example:
         >>> import torch
@@ -116,6 +120,7 @@ class ConditionalPosition(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 7) -> None:
         super().__init__()
+        _check_kernel(kernel_size)
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -174,3 +179,8 @@ class InvertedResidual(nn.Module):
     def fold_norm(self) -> None:
         """Replace the layer scale, for good, by what it does to the weights of the layer before."""
         self.layer_scale = fold_layer_scale(self.project, self.layer_scale)
+
+
+def _check_kernel(size: int) -> None:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, so that padding keeps the size, got {size}: use {max(size + 1, 1)}")

@@ -47,6 +47,7 @@ class GroupedLinear(nn.Linear):
                 f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
+        self.in_features = in_channels  # what comes in, and what tools take it for; the weight is of one group's width
         self.groups = groups
 
     def extra_repr(self) -> str:

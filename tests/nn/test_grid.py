@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, to_map
-from pyg_vig.nn import ConditionalPosition, Downsample, InvertedResidual
+from pyg_vig.nn import ConditionalPosition, ConvNorm, Downsample, InvertedResidual
 from tests.nn.conv.graphs import randomize
 
 GRID = Layout.from_grid(2, 5, 6)
@@ -86,6 +86,13 @@ def test_drop_path_drops_the_branch_of_whole_images():
     layer, x = InvertedResidual(8, layer_scale=1.0, drop_path=0.5).double(), nodes(layout=layout)
     kept = (layer(x, layout) != x).view(40, -1).double().mean(1)
     assert set(kept.tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2, 4])
+def test_kernels_without_a_centre(size):
+    for build in (lambda: ConvNorm(3, 4, size), lambda: ConditionalPosition(4, size)):
+        with pytest.raises(ValueError, match=f"must be odd, .* got {size}: use {max(size + 1, 1)}"):
+            build()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 7)])
