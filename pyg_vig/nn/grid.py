@@ -15,7 +15,7 @@ from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
 from pyg_vig.nn.remake import forget
-from pyg_vig.nn.residual import add_branch, fold_layer_scale
+from pyg_vig.nn.residual import ResidualBranch
 
 
 class ConvNorm(nn.Module):
@@ -129,7 +129,7 @@ class ConditionalPosition(nn.Module):
         return x + around
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(ResidualBranch):
     r"""Inverted residual block with layer scale (`"MobileNetV2" <https://arxiv.org/abs/1801.04381>`_, as MobileViG
     has it): linear, depthwise 3x3, linear, with batch norm after each.
 
@@ -174,11 +174,11 @@ class InvertedResidual(nn.Module):
         """Apply the block."""
         hidden = to_map(self.expand(x, self.act1), layout)
         hidden, _ = to_nodes(self.depthwise(hidden, self.act2))
-        return add_branch(x, hidden, self.project, self.layer_scale, self.drop_path, layout)
+        return self._add_branch(x, hidden, layout)
 
-    def fold_norm(self) -> None:
-        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
-        self.layer_scale = fold_layer_scale(self.project, self.layer_scale)
+    @property
+    def _last_layer(self) -> nn.Module:
+        return self.project
 
 
 def _check_kernel(size: int) -> None:

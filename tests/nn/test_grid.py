@@ -107,8 +107,8 @@ def test_folding_gives_the_same_and_leaves_no_norm():
         x, layer = nodes(), randomize(layer.double()).eval()
         expected = layer(x, GRID)
         for part in layer.modules():
-            if hasattr(part, "fold_norm"):
-                part.fold_norm()
+            for name in {"fold_norm", "fold_layer_scale"} & set(dir(part)):
+                getattr(part, name)()
         found = layer(x, GRID)
         assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in layer.modules())
         for one, other in zip(found, expected, strict=True):
