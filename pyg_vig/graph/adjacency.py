@@ -19,6 +19,9 @@ class NeighborTable:
             first.
         num_src: number of rows of the source node matrix.
 
+    Raises:
+        ValueError: for an index of another shape or type. (What it names is not read, which would wait for the device.)
+
     Example:
         >>> import torch
         >>> from pyg_vig.graph import NeighborTable
@@ -28,6 +31,9 @@ class NeighborTable:
     """
 
     def __init__(self, index: Tensor, num_src: int) -> None:
+        if index.dim() != 2 or index.dtype != torch.int64:
+            got = f"{index.dtype} of shape {tuple(index.shape)}"
+            raise ValueError(f"index must be int64 of shape (N_dst, k), got {got}: for edges use an EdgeIndex")
         self._index = index
         self.num_src = num_src
 

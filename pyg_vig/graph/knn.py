@@ -174,7 +174,7 @@ class KNNGraph(torch.nn.Module):
 
     def forward(self, x: Pair[Tensor], layout: Pair[Layout] | Tensor | None = None) -> NeighborTable:
         """Find the neighbours of every node."""
-        layout_src, layout_dst = (_as_layout(entry, rows) for entry, rows in zip(_pair(layout), _pair(x), strict=True))
+        layout_src, layout_dst = _layouts(*_pair(x), *_pair(layout))
         if self.dilation == 1:
             return self._search(x, (layout_src, layout_dst), 1)
         excluded = int(not self.loop and not isinstance(x, tuple))  # the node itself
@@ -218,13 +218,15 @@ def _pair(value: Pair[T]) -> tuple[T, T]:
     return value if isinstance(value, tuple) else (value, value)
 
 
-def _layouts(src: Tensor, dst: Tensor, batch_src: Tensor | None, batch_dst: Tensor | None) -> tuple[Layout, Layout]:
-    """Layouts of both sides; the last graphs may have nodes on one side only."""
-    layout_src, layout_dst = _as_layout(batch_src, src), _as_layout(batch_dst, dst)
-    if batch_src is None or batch_dst is None or layout_src.num_graphs == layout_dst.num_graphs:
-        return layout_src, layout_dst
-    num_graphs = max(layout_src.num_graphs, layout_dst.num_graphs)
-    return Layout.from_batch(batch_src, num_graphs), Layout.from_batch(batch_dst, num_graphs)
+def _layouts(
+    src: Tensor, dst: Tensor, of_src: Layout | Tensor | None, of_dst: Layout | Tensor | None
+) -> tuple[Layout, Layout]:
+    """Layouts of both sides; of two batch vectors, the last graphs may have nodes on one side only."""
+    layout_src, layout_dst = _as_layout(of_src, src), _as_layout(of_dst, dst)
+    if isinstance(of_src, Tensor) and isinstance(of_dst, Tensor) and layout_src.num_graphs != layout_dst.num_graphs:
+        num_graphs = max(layout_src.num_graphs, layout_dst.num_graphs)
+        return Layout.from_batch(of_src, num_graphs), Layout.from_batch(of_dst, num_graphs)
+    return layout_src, layout_dst
 
 
 def _as_layout(value: Layout | Tensor | None, rows: Tensor) -> Layout:

@@ -64,7 +64,7 @@ class Layout:
         Raises:
             ValueError: if ``batch`` is not a sorted integer vector within ``num_graphs``.
         """
-        if batch.dim() != 1 or batch.is_floating_point():
+        if batch.dim() != 1 or batch.dtype == torch.bool or batch.is_floating_point() or batch.is_complex():
             raise ValueError(f"'batch' must be an integer vector (N,), got {batch.dtype} of shape {tuple(batch.shape)}")
         if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):
             raise ValueError("'batch' must be sorted and non-negative: order the nodes graph by graph")
@@ -173,6 +173,9 @@ class Layout:
 def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
     """A feature map ``(B, C, H, W)`` as a node matrix ``(B * H * W, C)``; free in ``channels_last`` memory.
 
+    Raises:
+        ValueError: for a tensor of another number of dimensions.
+
     Example:
         >>> import torch
         >>> from pyg_vig.graph import to_map, to_nodes
@@ -180,6 +183,9 @@ def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
         >>> x.shape, to_map(x, layout).shape
         (torch.Size([32, 8]), torch.Size([2, 8, 4, 4]))
     """
+    if feature_map.dim() != 4:
+        shape = tuple(feature_map.shape)
+        raise ValueError(f"a feature map has shape (B, C, H, W), got {shape}: use unsqueeze(0) for a single one")
     batch, channels, height, width = feature_map.shape
     return feature_map.permute(0, 2, 3, 1).reshape(-1, channels), Layout.from_grid(batch, height, width)
 
@@ -188,7 +194,7 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
     """A node matrix on a grid as a feature map ``(B, C, H, W)`` in ``channels_last`` memory, without a copy.
 
     Raises:
-        ValueError: where the layout has no grid.
+        ValueError: where the layout has no grid, or not the nodes of the matrix.
 
     Example:
         >>> import torch
@@ -198,4 +204,7 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
     """
     if layout.grid is None:
         raise ValueError("these nodes lie on no grid, so they cannot become a feature map (B, C, H, W)")
+    if x.dim() != 2 or x.size(0) != layout.num_nodes:
+        grids = f"{layout.num_graphs} x {layout.grid[0]} x {layout.grid[1]} = {layout.num_nodes} nodes"
+        raise ValueError(f"x must have shape (N, C) with the layout's {grids}, got {tuple(x.shape)}")
     return x.view(layout.num_graphs, *layout.grid, x.size(-1)).permute(0, 3, 1, 2)

@@ -24,11 +24,12 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
             (the alike among those), ``"given"``, a
             module of your own (used as it is), or a factory.
         graph_kwargs: arguments of the builder that ``query`` names, such as ``{"step": 4}`` for ``"svga"``.
-        **knn_options: what the network around it asks of ``"knn"``; ``graph_kwargs`` prevail, and other builders do not
-            see it.
+        **knn_options: what the network around it asks of ``"knn"`` and the class :class:`KNNGraph`; ``graph_kwargs``
+            prevail, and other builders do not see it.
 
     Raises:
-        ValueError: for an unknown name, or an argument that the builder does not have.
+        ValueError: for an unknown name, an argument that the builder does not have, or a factory of anything but a
+            module.
 
     Example:
         >>> from pyg_vig.graph import graph_resolver
@@ -43,14 +44,18 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     if isinstance(query, str):
         if query not in _BUILDERS:
             raise ValueError(f"unknown graph {query!r}: choose {', '.join(map(repr, _BUILDERS))}, or a module")
-        query, options = _BUILDERS[query], knn_options if query == "knn" else {}
-        try:
-            return query(**options | graph_kwargs)
-        except TypeError as error:
-            raise ValueError(f"graph_kwargs do not fit {query.__name__}: {error}") from error
-    if callable(query):
-        return query(**graph_kwargs)
-    raise ValueError(f"a graph is given by name, module or factory, got {query!r}")
+        query = _BUILDERS[query]
+    if not callable(query):
+        raise ValueError(f"a graph is given by name, module or factory, got {query!r}")
+    is_knn = isinstance(query, type) and issubclass(query, KNNGraph)
+    name, options = getattr(query, "__name__", repr(query)), (knn_options if is_knn else {}) | graph_kwargs
+    try:
+        graph = query(**options)
+    except TypeError as error:
+        raise ValueError(f"graph_kwargs do not fit {name}: {error}") from error
+    if not isinstance(graph, nn.Module):
+        raise ValueError(f"{name} made a {type(graph).__name__}, not a torch.nn.Module")
+    return graph
 
 
 _BUILDERS: dict[str, type[nn.Module]] = {

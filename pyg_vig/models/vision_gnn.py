@@ -204,9 +204,10 @@ class VisionGNN(nn.Module):
         """A copy for inference: norms and scales folded into the layers before them, no gradients; the same outputs."""
         fused = copy.deepcopy(self).eval()
         for module in list(fused.modules()):  # a list: norms are replaced
-            fold_norm: Callable[[], None] | None = getattr(module, "fold_norm", None)
-            if fold_norm is not None:
-                fold_norm()
+            for name in ("fold_norm", "fold_layer_scale"):
+                fold: Callable[[], None] | None = getattr(module, name, None)
+                if fold is not None:
+                    fold()
         return fused.requires_grad_(False)
 
     def _embed(self, images: Tensor | Data) -> tuple[Tensor, Layout]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.native.operator import operator
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.product import is_plain, is_untransformed
 from pyg_vig.nn.remake import remember
 from pyg_vig.triton_kernels import serves
@@ -30,9 +31,8 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
     """
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or type(act) not in _ACTIVATIONS:
         return False
-    watched = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in (norm, act))
     weight: Any = norm.weight
-    if watched or getattr(act, "approximate", "none") != "none" or weight is None:
+    if is_watched(norm) or is_watched(act) or getattr(act, "approximate", "none") != "none" or weight is None:
         return False
     if x.device.type == "cuda":
         return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)

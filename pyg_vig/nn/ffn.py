@@ -9,10 +9,10 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.residual import add_branch, fold_layer_scale
+from pyg_vig.nn.residual import ResidualBranch
 
 
-class FFN(nn.Module):
+class FFN(ResidualBranch):
     r"""Feed-forward module with residual, on every node alone (ViG, equation 5):
 
     .. math::
@@ -57,8 +57,8 @@ class FFN(nn.Module):
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """Apply the module; without a layout all nodes are one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
-        return add_branch(x, self.fc1(x, self.act), self.fc2, self.layer_scale, self.drop_path, layout)
+        return self._add_branch(x, self.fc1(x, self.act), layout)
 
-    def fold_norm(self) -> None:
-        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
-        self.layer_scale = fold_layer_scale(self.fc2, self.layer_scale)
+    @property
+    def _last_layer(self) -> nn.Module:
+        return self.fc2

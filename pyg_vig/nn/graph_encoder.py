@@ -11,6 +11,7 @@ from torch_geometric.nn import JumpingKnowledge, MessagePassing
 from pyg_vig.graph import GraphSpec, Layout, graph_resolver, sorted_edges
 from pyg_vig.nn.conv import ConvSpec
 from pyg_vig.nn.grapher import ViGBlock
+from pyg_vig.nn.hooks import shows_messages
 from pyg_vig.nn.linear import LinearNorm
 
 POOLS = ("mean", "max", "sum", None)
@@ -32,9 +33,12 @@ class GraphEncoder(nn.Module):
         graph: how to build the graph where no ``edge_index`` is given: ``"knn"``, a module
             ``(x, layout) -> adjacency`` or a factory of one; ``"given"`` to insist on an ``edge_index``.
         k: neighbours of every node, for ``"knn"``, itself among them.
-        dilated: raise the dilation of ``"knn"`` by one every four blocks, as ViG does (in each graph as far as it
-            holds enough nodes).
+        dilation: take every ``dilation``-th of the nearest, for ``"knn"`` (in each graph as far as it holds enough
+            nodes).
+        dilated: raise the dilation by one every four blocks, as ViG does.
         cosine: compare directions, as ViG does, instead of Euclidean distances, for ``"knn"``.
+        epsilon: probability, in training, of random neighbours among the nearest, for ``"knn"``.
+        graph_kwargs: further arguments of the graph builder's constructor, such as ``{"loop": False}``.
         rebuild_every: number of blocks that share a graph.
         heads: groups of the update of our convs.
         pool: ``"mean"``, ``"max"`` or ``"sum"`` for one row per graph (zeros for a graph without nodes, before the
@@ -48,7 +52,8 @@ class GraphEncoder(nn.Module):
         drop_path_rate: probability to drop a branch of the last block for a graph; it rises linearly with depth.
         edge_dim: width of the edge features, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
-        **block: further arguments of :class:`~pyg_vig.nn.ViGBlock`, such as ``ffn=False`` or ``fc=False``.
+        **block: further arguments of :class:`~pyg_vig.nn.ViGBlock`, such as ``ffn=False`` or ``fc=False``; not
+            ``position`` and ``reduction``, which are for the patches of images.
 
     Shapes:
         - **x**: node features ``(N, in_channels)``, graph by graph
@@ -58,7 +63,7 @@ class GraphEncoder(nn.Module):
         - **output**: ``(B, out_channels)`` with ``pool``, else ``(N, out_channels)``
 
     Raises:
-        ValueError: for input that does not fit together, and if ``k`` exceeds the nodes of a graph.
+        ValueError: for options or input that do not fit together, and if ``k`` exceeds the nodes of a graph.
 
     Example:
         >>> import torch
@@ -81,8 +86,11 @@ class GraphEncoder(nn.Module):
         conv: ConvSpec = "max_relative",
         graph: GraphSpec = "knn",
         k: int = 9,
+        dilation: int = 1,
         dilated: bool = False,
         cosine: bool = False,
+        epsilon: float = 0.0,
+        graph_kwargs: dict[str, Any] | None = None,
         rebuild_every: int = 1,
         heads: int = 1,
         pool: str | None = "mean",
@@ -100,14 +108,17 @@ class GraphEncoder(nn.Module):
             raise ValueError(f"depth and rebuild_every must be at least 1, got {depth} and {rebuild_every}")
         if pool not in POOLS:
             raise ValueError(f"pool must be 'mean', 'max', 'sum' or None, got {pool!r}")
+        if unfit := {"position", "reduction"} & block.keys():
+            raise ValueError(f"{', '.join(sorted(unfit))}: for the patches of images only, so leave it out here")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.rebuild_every = rebuild_every
         self.pool = pool
         self.edge_dim = edge_dim
         self.embed = LinearNorm(in_channels, hidden, norm=norm)
+        knn = {"k": k, "cosine": cosine, "epsilon": epsilon}
         self.graphs = nn.ModuleList(
-            graph_resolver(graph, k=k, dilation=i // 4 + 1 if dilated else 1, cosine=cosine)
+            graph_resolver(graph, graph_kwargs=graph_kwargs, dilation=dilation + (i // 4 if dilated else 0), **knn)
             for i in range(0, depth, rebuild_every)
         )
         options = {"heads": heads, "norm": norm, "edge_dim": edge_dim, "conv_kwargs": conv_kwargs} | block
@@ -164,7 +175,7 @@ class GraphEncoder(nn.Module):
         """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
         and hooks follow the order given) needs the edges as they are.
         """
-        explained = any(_is_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
+        explained = any(shows_messages(module) for module in self.modules() if isinstance(module, MessagePassing))
         if torch.compiler.is_compiling() or explained:
             return layout.with_edges(edge_index, edge_attr)
         edges = sorted_edges(edge_index, layout.num_nodes)
@@ -193,10 +204,6 @@ class GraphEncoder(nn.Module):
         expected = (edge_index.size(-1), self.edge_dim)
         if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
             raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")
-
-
-def _is_watched(conv: MessagePassing) -> bool:
-    return bool(conv.explain or conv._message_forward_pre_hooks or conv._message_forward_hooks)
 
 
 def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:

@@ -15,10 +15,10 @@ from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.remake import forget
-from pyg_vig.nn.residual import add_branch, fold_layer_scale
+from pyg_vig.nn.residual import ResidualBranch
 
 
-class Grapher(nn.Module):
+class Grapher(ResidualBranch):
     r"""Graph convolution with residual (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_, equation 4):
 
     .. math::
@@ -32,7 +32,7 @@ class Grapher(nn.Module):
         channels: width of the nodes.
         conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to twice as many.
         graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of
-            one.
+            one. The class :class:`~pyg_vig.graph.KNNGraph` is ``"knn"``.
         k: neighbours of every node, for ``"knn"``.
         dilation: take every ``dilation``-th of the nearest, for ``"knn"``.
         cosine: compare directions instead of Euclidean distances, for ``"knn"``.
@@ -121,11 +121,11 @@ class Grapher(nn.Module):
         adjacency = self.graph(nodes, layouts)
         edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
         x = self.conv(nodes, adjacency, **edges)
-        return add_branch(shortcut, x, self.fc2, self.layer_scale, self.drop_path, layout)
+        return self._add_branch(shortcut, x, layout)
 
-    def fold_norm(self) -> None:
-        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
-        self.layer_scale = fold_layer_scale(self.fc2, self.layer_scale)
+    @property
+    def _last_layer(self) -> nn.Module:
+        return self.fc2
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
         """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""

@@ -9,12 +9,13 @@ from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
 from pyg_vig.nn.remake import forget
-from pyg_vig.nn.residual import add_branch, fold_layer_scale
+from pyg_vig.nn.residual import ResidualBranch
 
 
 class ConvNorm(nn.Module):
@@ -25,9 +26,12 @@ class ConvNorm(nn.Module):
     Args:
         in_channels: channels of the input map.
         out_channels: channels of the output map.
-        kernel_size: side of the kernel; the padding keeps the size.
+        kernel_size: side of the kernel, odd; the padding keeps the size.
         stride: stride of the kernel.
         groups: groups of channels.
+
+    Raises:
+        ValueError: for an even kernel.
 
     Example:
         >>> import torch
@@ -40,12 +44,15 @@ class ConvNorm(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
+        _check_kernel(kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply both, and the activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
+        if is_watched(conv) or is_watched(norm):
+            return act(norm(conv(x)))
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
@@ -101,7 +108,7 @@ class ConditionalPosition(nn.Module):
         - **x**: ``(N, channels)`` on a grid; **output**: the same
 
     Raises:
-        ValueError: (on call) for nodes that lie on no grid.
+        ValueError: for an even kernel, and (on call) for nodes that lie on no grid.
 
     Example:
         >>> import torch
@@ -113,6 +120,7 @@ class ConditionalPosition(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 7) -> None:
         super().__init__()
+        _check_kernel(kernel_size)
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -121,7 +129,7 @@ class ConditionalPosition(nn.Module):
         return x + around
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(ResidualBranch):
     r"""Inverted residual block with layer scale (`"MobileNetV2" <https://arxiv.org/abs/1801.04381>`_, as MobileViG
     has it): linear, depthwise 3x3, linear, with batch norm after each.
 
@@ -166,8 +174,13 @@ class InvertedResidual(nn.Module):
         """Apply the block."""
         hidden = to_map(self.expand(x, self.act1), layout)
         hidden, _ = to_nodes(self.depthwise(hidden, self.act2))
-        return add_branch(x, hidden, self.project, self.layer_scale, self.drop_path, layout)
+        return self._add_branch(x, hidden, layout)
 
-    def fold_norm(self) -> None:
-        """Replace the layer scale, for good, by what it does to the weights of the layer before."""
-        self.layer_scale = fold_layer_scale(self.project, self.layer_scale)
+    @property
+    def _last_layer(self) -> nn.Module:
+        return self.project
+
+
+def _check_kernel(size: int) -> None:
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, so that padding keeps the size, got {size}: use {max(size + 1, 1)}")

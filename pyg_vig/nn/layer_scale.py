@@ -25,7 +25,13 @@ class LayerScale(nn.Module):
 
     def __init__(self, channels: int, init: float = 1e-5) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), init))
+        self.init = init
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scale by the initial value again."""
+        nn.init.constant_(self.weight, self.init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the rows."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import fold, folded, folding_pays, is_foldable, norm_resolver
 from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.remake import add
@@ -46,6 +47,7 @@ class GroupedLinear(nn.Linear):
                 f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
+        self.in_features = in_channels  # what comes in, and what tools take it for; the weight is of one group's width
         self.groups = groups
 
     def extra_repr(self) -> str:
@@ -59,9 +61,9 @@ class GroupedLinear(nn.Linear):
 class LinearNorm(nn.Module):
     """A (grouped) linear layer and its normalisation: the 1x1 convolution and batch norm of the published code.
 
-    In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows. (A forward hook
-    on :attr:`norm` therefore fires in training only.) An activation that follows, and what is added after it, can be
-    handed to the call, which saves others where no gradients are recorded.
+    In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows, unless hooks on
+    :attr:`linear` or :attr:`norm` are to see what passes. An activation that follows, and what is added after it, can
+    be handed to the call, which saves others where no gradients are recorded.
 
     Args:
         in_channels: width of the input rows.
@@ -92,8 +94,11 @@ class LinearNorm(nn.Module):
         self, x: Tensor | tuple[Tensor, Tensor], act: nn.Module | None = None, shortcut: Tensor | None = None
     ) -> Tensor:
         """Of rows, or of a pair of them whose channels alternate."""
-        weight, bias, groups, norm = self.linear.weight, self.linear.bias, self.linear.groups, self.norm
-        act = IDENTITY if act is None else act
+        linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
+        if is_watched(linear) or is_watched(norm):
+            out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
+            return out if shortcut is None else add(shortcut, out)
+        weight, bias, groups = linear.weight, linear.bias, linear.groups
         if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
             scale, shift = folded(norm, bias)
             return product(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)

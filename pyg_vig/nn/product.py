@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.native.operator import operator
 from pyg_vig.native.switch import is_transformed
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
@@ -126,8 +127,9 @@ def _records(*parts: Tensor | None) -> bool:
 
 def _native_name(act: nn.Module) -> str | None:
     """The activation's name in C, if it has one and nobody watches it."""
-    watched = act._forward_hooks or act._forward_pre_hooks or getattr(act, "approximate", "none") != "none"
-    return None if watched else _NATIVE_NAMES.get(type(act))
+    if is_watched(act) or getattr(act, "approximate", "none") != "none":
+        return None
+    return _NATIVE_NAMES.get(type(act))
 
 
 def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> bool:

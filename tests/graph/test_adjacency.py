@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pyg_vig.graph import NeighborTable, as_edge_index
 
@@ -30,3 +32,17 @@ def test_sizes_and_repr():
 def test_as_edge_index():
     assert as_edge_index(TABLE).tolist() == TABLE.edge_index.tolist()
     assert as_edge_index(TABLE.index) is TABLE.index
+
+
+@pytest.mark.parametrize(
+    "index", [torch.tensor([0, 1]), torch.tensor([[0.0]]), torch.zeros(2, 2, dtype=torch.int32), torch.zeros(1, 1, 1)]
+)
+def test_index_of_another_shape_or_type(index):
+    with pytest.raises(ValueError, match=rf"got {index.dtype} of shape \({', '.join(map(str, index.shape))}"):
+        NeighborTable(index, 3)
+
+
+def test_index_without_values():
+    with FakeTensorMode():
+        assert NeighborTable(torch.zeros(3, 2, dtype=torch.int64), 3).k == 2
+    assert NeighborTable(TABLE.index.to("meta"), 5).num_dst == 3

@@ -151,8 +151,11 @@ class TestNearest:
 class TestBatches:
     def test_last_graphs_may_lack_nodes_of_one_set(self):
         batch = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0])
-        edge_index = knn_graph((torch.rand(5, 3), torch.rand(2, 3)), 2, batch)
+        x = torch.rand(5, 3), torch.rand(2, 3)
+        edge_index = knn_graph(x, 2, batch)
         assert edge_index.max() < 3
+        assert torch.equal(KNNGraph(2)(x, batch).edge_index, edge_index)
+        assert KNNGraph(1, dilation=2)(x, batch).index.max() < 3
 
     def test_no_nodes(self):
         for x, batch in [

@@ -30,6 +30,7 @@ class TestConstruction:
             (torch.tensor([1, 0]), None, "sorted"),
             (torch.tensor([-1, 0]), None, "non-negative"),
             (torch.tensor([0.0]), None, "integer"),
+            (torch.tensor([False, True]), None, "integer vector .* got torch.bool"),
             (torch.tensor([[0]]), None, "integer vector"),
             (torch.tensor([0, 3]), 3, "names graph 3, but there are only 3"),
         ],
@@ -109,6 +110,15 @@ class TestMaps:
     def test_no_grid(self):
         with pytest.raises(ValueError, match="no grid"):
             to_map(torch.rand(4, 3), Layout.from_equal(1, 4))
+
+    @pytest.mark.parametrize("shape", [(25, 3), (2, 12, 3), (24,)])
+    def test_rows_that_are_not_those_of_the_grid(self, shape):
+        with pytest.raises(ValueError, match=rf"2 x 3 x 4 = 24 nodes, got \({', '.join(map(str, shape))},?\)"):
+            to_map(torch.rand(shape), Layout.from_grid(2, 3, 4))
+
+    def test_single_map(self):
+        with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 4, 4\): use unsqueeze\(0\)"):
+            to_nodes(torch.rand(3, 4, 4))
 
 
 def test_layout_of_image_graphs():

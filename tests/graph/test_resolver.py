@@ -25,6 +25,16 @@ def test_options_of_knn_reach_no_other_builder():
     assert isinstance(graph_resolver("grid", k=5), GridGraph)
 
 
+def test_options_of_knn_reach_its_class_and_those_derived_from_it():
+    class Mine(KNNGraph):
+        pass
+
+    for query in ("knn", KNNGraph, Mine):
+        knn = graph_resolver(query, graph_kwargs={"loop": False}, k=5, dilation=2)
+        assert isinstance(knn, KNNGraph)
+        assert (knn.k, knn.dilation, knn.loop) == (5, 2, False)
+
+
 def test_options_of_the_builder():
     svga = graph_resolver("svga", graph_kwargs={"step": 4}, k=5)
     assert isinstance(svga, SVGAGraph)
@@ -40,6 +50,8 @@ def test_options_of_the_builder():
 def test_options_that_fit_no_builder():
     with pytest.raises(ValueError, match=r"do not fit GridGraph.*step"):
         graph_resolver("grid", graph_kwargs={"step": 4})
+    with pytest.raises(ValueError, match=r"do not fit GridGraph.*step"):
+        graph_resolver(GridGraph, graph_kwargs={"step": 4})
     with pytest.raises(ValueError, match="built already: set step"):
         graph_resolver(GridGraph(), graph_kwargs={"step": 4})
 
@@ -48,3 +60,8 @@ def test_options_that_fit_no_builder():
 def test_errors_show_the_query(query):
     with pytest.raises(ValueError, match=repr(query)):
         graph_resolver(query)
+
+
+def test_factory_of_anything_but_a_module():
+    with pytest.raises(ValueError, match=r"<lambda> made a int, not a torch\.nn\.Module"):
+        graph_resolver(lambda: 3)

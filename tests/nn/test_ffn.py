@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from pyg_vig.graph import Layout
-from pyg_vig.nn import FFN
+from pyg_vig.nn import FFN, LayerScale, LinearNorm
 from tests.nn.conv.graphs import randomize
 
 
@@ -18,6 +18,17 @@ def test_equals_its_equation():
 def test_hidden_width_is_four_times_the_width():
     assert FFN(6).fc1.linear.out_features == 24
     assert FFN(6, 10).fc1.linear.out_features == 10
+
+
+def test_layer_scale_folds_into_the_last_layer_and_stays_where_a_norm_stands_between():
+    for norm, left in ((None, nn.Identity), ("layer", LayerScale)):
+        ffn, x = FFN(6, layer_scale=0.3), torch.randn(9, 6).double()
+        ffn.fc2 = LinearNorm(24, 6, norm=norm)
+        ffn = randomize(ffn.double()).eval()
+        expected = ffn(x)
+        ffn.fold_layer_scale()
+        assert type(ffn.layer_scale) is left
+        torch.testing.assert_close(ffn(x), expected)
 
 
 def test_nodes_do_not_see_each_other():

@@ -79,6 +79,13 @@ def test_dynamic_graphs_are_those_of_the_features_that_enter_the_block():
     assert not torch.equal(recorded[0], recorded[2])
 
 
+@pytest.mark.parametrize("graph", ["knn", KNNGraph])
+def test_options_of_the_graph_reach_the_builders(graph):
+    model = encoder(graph=graph, dilation=2, dilated=True, epsilon=0.5, graph_kwargs={"loop": False}, depth=5)
+    assert [built.dilation for built in model.graphs] == [2] * 4 + [3]
+    assert all((built.k, built.epsilon, built.loop) == (4, 0.5, False) for built in model.graphs)
+
+
 def test_given_edges_are_used_and_sorted_once():
     model, data = encoder(), graphs()[0]
     with pyg_vig.record_graphs(model) as recorded:
@@ -97,7 +104,7 @@ def test_jumping_connections(jumping):
 
 
 def test_reset_parameters_draws_all_anew_and_repeats_with_the_seed():
-    model = GraphEncoder(6, 16, 5, conv="gin", norm="layer", jumping="lstm")
+    model = GraphEncoder(6, 16, 5, conv="gin", norm="layer", jumping="lstm", layer_scale=0.1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for value in model.state_dict().values():
         value.fill_(7)
@@ -272,6 +279,9 @@ class TestBadInput:
             ({"pool": "median"}, "got 'median'"),
             ({"depth": 0}, "at least 1"),
             ({"rebuild_every": 0}, "at least 1"),
+            ({"reduction": 2}, "reduction: for the patches of images only"),
+            ({"position": nn.Identity()}, "position: for the patches of images only"),
+            ({"graph_kwargs": {"step": 4}}, "do not fit KNNGraph"),
             ({"graph": "delaunay"}, "unknown graph 'delaunay'"),
             ({"conv": "mrr"}, "unknown conv 'mrr'"),
         ],

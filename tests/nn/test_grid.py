@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, to_map
-from pyg_vig.nn import ConditionalPosition, Downsample, InvertedResidual
+from pyg_vig.nn import ConditionalPosition, ConvNorm, Downsample, InvertedResidual
 from tests.nn.conv.graphs import randomize
 
 GRID = Layout.from_grid(2, 5, 6)
@@ -88,6 +88,13 @@ def test_drop_path_drops_the_branch_of_whole_images():
     assert set(kept.tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("size", [-1, 0, 2, 4])
+def test_kernels_without_a_centre(size):
+    for build in (lambda: ConvNorm(3, 4, size), lambda: ConditionalPosition(4, size)):
+        with pytest.raises(ValueError, match=f"must be odd, .* got {size}: use {max(size + 1, 1)}"):
+            build()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 7)])
 def test_downsample_halves_any_grid_rounding_up(size):
     out, layout = Downsample(4, 6)(torch.randn(3 * size[0] * size[1], 4), Layout.from_grid(3, *size))
@@ -100,8 +107,8 @@ def test_folding_gives_the_same_and_leaves_no_norm():
         x, layer = nodes(), randomize(layer.double()).eval()
         expected = layer(x, GRID)
         for part in layer.modules():
-            if hasattr(part, "fold_norm"):
-                part.fold_norm()
+            for name in {"fold_norm", "fold_layer_scale"} & set(dir(part)):
+                getattr(part, name)()
         found = layer(x, GRID)
         assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in layer.modules())
         for one, other in zip(found, expected, strict=True):

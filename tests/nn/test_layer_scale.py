@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from pyg_vig.nn import LayerScale
 
@@ -17,3 +18,10 @@ def test_starts_small_and_learns():
     torch.testing.assert_close(layer(x), 1e-5 * x)
     layer(x).sum().backward()
     torch.testing.assert_close(layer.weight.grad, x.sum(0))
+
+
+def test_reset_parameters_gives_the_initial_scale():
+    layer = LayerScale(3, init=0.1)
+    nn.init.ones_(layer.weight)
+    layer.reset_parameters()
+    assert layer.weight.tolist() == LayerScale(3, init=0.1).weight.tolist()

@@ -45,7 +45,11 @@ class TestGroupedLinear:
             assert GroupedLinear(4, 6, groups)(torch.empty(0, 4)).shape == (0, 6)
 
     def test_repr(self):
-        assert repr(GroupedLinear(4, 6, 2)) == "GroupedLinear(in_features=2, out_features=6, bias=True, groups=2)"
+        assert repr(GroupedLinear(4, 6, 2)) == "GroupedLinear(in_features=4, out_features=6, bias=True, groups=2)"
+
+    def test_widths_are_those_of_the_rows_and_the_draw_is_that_of_one_group(self):
+        layer = GroupedLinear(4, 6, 2)
+        assert (layer.in_features, layer.out_features, layer.weight.shape) == (4, 6, (6, 2))
 
 
 @pytest.mark.parametrize("groups", [1, 3])

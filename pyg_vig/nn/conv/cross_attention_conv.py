@@ -14,7 +14,8 @@ from torch_geometric.utils import softmax
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.precision import precise
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
-from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, check_rows, source_and_destination
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
+from pyg_vig.nn.hooks import shows_messages, shows_propagation
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate
 
 _EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
@@ -111,7 +112,7 @@ class CrossAttentionConv(NeighborConv):
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend to the neighbours and update the nodes."""
         x = source_and_destination(x)
-        check_rows(edge_index, x)
+        edge_index = fit(edge_index, x)
         projections = self._project(x)
         with torch.autocast(x[1].device.type, enabled=False):
             total, alpha = self._attend(edge_index, *projections, weights=bool(return_attention_weights))
@@ -160,9 +161,8 @@ class CrossAttentionConv(NeighborConv):
 
     def _is_fused(self, edge_index: Adjacency) -> bool:
         """Whether nobody asks to see messages and the graph is in an order that needs none."""
-        if not self.fuse or self.explain or self._message_forward_pre_hooks or self._message_forward_hooks:
-            return False
-        return is_grouped(edge_index)
+        watched = shows_messages(self) or shows_propagation(self)
+        return self.fuse and not watched and is_grouped(edge_index)
 
     def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
         cosine, beta = neighbor_dot(query, key, edge_index), self.log_beta.exp()
@@ -194,7 +194,7 @@ def _check(in_channels: int, heads: int, affinity: str, normalize: str) -> None:
 
 
 def _bounded(x: Tensor) -> Tensor:
-    """Keep entries so far from the largest number that their squares, and products with weights, add up."""
+    """Clamp the entries, so that neither their squares nor products with weights overflow when they are added up."""
     limit = math.sqrt(torch.finfo(torch.promote_types(x.dtype, torch.float32)).max / max(x.size(-1), 1)) / 2
     limit = min(limit, torch.finfo(x.dtype).max)
     return x.clamp(-limit, limit)

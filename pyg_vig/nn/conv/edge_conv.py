@@ -106,6 +106,9 @@ class EdgeConv(NeighborConv):
         alone = isolated(edge_index)
         return out if alone is None else out.masked_fill(alone, 0)
 
+    def _bypassed(self) -> tuple[nn.Module, ...]:
+        return self.nn, self.nn.linear, self.nn.norm, self.nn.act
+
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Output channels before the activation: those of ``x_i`` alone, and the others as ``a_i + b_j``."""
         linear = self.nn.linear

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 
-from pyg_vig.graph import Adjacency, NeighborTable
+from pyg_vig.graph import Adjacency, NeighborTable, as_edge_index
+from pyg_vig.nn.hooks import is_watched, shows_messages, shows_propagation
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
@@ -17,7 +18,8 @@ class NeighborConv(MessagePassing):
 
     ``message`` and ``aggregate`` are the definition: PyG runs them on a plain ``edge_index``, in explainers, and
     wherever :attr:`fuse` is set to ``False``. ``message_and_aggregate`` computes the same with no row per edge; it
-    serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t``.
+    serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t``. Where
+    hooks are to see what it would leave out, the definition runs on a table and an ``EdgeIndex`` as well.
 
     Example:
         >>> import torch
@@ -40,25 +42,51 @@ class NeighborConv(MessagePassing):
 
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
-        check_rows(edge_index, x)
-        if isinstance(edge_index, NeighborTable):
-            if self.fuse and not self.explain:
+        edge_index = fit(edge_index, x)
+        if shows_messages(self) or any(is_watched(module) for module in self._bypassed()):
+            edge_index = as_edge_index(edge_index)
+            edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+        elif isinstance(edge_index, NeighborTable):
+            if self.fuse and not shows_propagation(self):
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)
 
+    def _bypassed(self) -> tuple[nn.Module, ...]:
+        """The modules that the fused path computes in the place of, right now."""
+        return ()
 
-def check_rows(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> None:
-    """Sparse products read what lies behind a matrix where an edge points there: PyG's own paths raise an error."""
+
+def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
+    """The graph between these rows, in a form that reductions need not convert, each anew.
+
+    Nodes that the edges do not name, after the last that they do, are isolated. Sparse products would read out of
+    bounds where an edge names a row that does not exist; PyG's own paths raise an error there.
+    """
     if isinstance(edge_index, NeighborTable):
         if edge_index.num_src != x[0].size(0):
             raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
-    elif isinstance(edge_index, EdgeIndex) and x[0].device.type == "cpu" and not torch.compiler.is_compiling():
+    elif isinstance(edge_index, EdgeIndex):
+        if not torch.compiler.is_compiling():
+            return _fit_sorted(edge_index, x)
+    elif isinstance(edge_index, Tensor) and edge_index.layout in (torch.sparse_coo, torch.sparse_csc):
+        return edge_index.to_sparse_csr()
+    return edge_index
+
+
+def _fit_sorted(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
+    if x[0].device.type == "cpu":
         for edges, rows, side in zip(edge_index.as_tensor(), x, ("source", "destination"), strict=True):
             if edges.numel():
                 first, last = (int(bound) for bound in edges.aminmax())
                 if first < 0 or last >= rows.size(0):
                     raise ValueError(f"edge_index names {side} nodes {first} to {last}, but there are {rows.size(0)}")
+    if not edge_index.is_sorted_by_col:
+        return edge_index
+    size = (x[0].size(0), x[1].size(0))
+    if all(named >= rows for named, rows in zip(edge_index.get_sparse_size(), size, strict=True)):
+        return edge_index
+    return EdgeIndex(edge_index.as_tensor(), sort_order="col", sparse_size=size)
 
 
 def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:

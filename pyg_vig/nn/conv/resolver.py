@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import torch_geometric.nn.conv as pyg_convs
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 
@@ -33,6 +35,7 @@ CONVS: dict[str, type[NeighborConv]] = {
     "gin": GINConv,
     "cross_attention": CrossAttentionConv,
 }
+_OURS = tuple(CONVS.values())  # and classes derived from them: the norm and the activation are their own
 _ALIASES = {"mr": "max_relative"}
 
 
@@ -40,7 +43,8 @@ class ExternalConv(nn.Module):
     """A conv of PyG's (or yours) in the place of ours: it sees an ``edge_index``, norm and activation follow it.
 
     Args:
-        conv: any module with ``conv(x, edge_index)``. Edge features reach it as its ``edge_attr`` or ``edge_weight``.
+        conv: any module with ``conv(x, edge_index)``; a :class:`NeighborConv` sees neighbour tables as well. Edge
+            features reach it as its ``edge_attr`` or ``edge_weight``.
         channels: width of its output.
         norm: norm after it, ``"batch"``, ``"layer"`` or ``None``.
         act: activation after the norm.
@@ -64,7 +68,7 @@ class ExternalConv(nn.Module):
     def forward(self, x: NodeFeatures, edge_index: Adjacency, edge_attr: Tensor | None = None) -> Tensor:
         """Run the conv, then norm and activation."""
         edges = {} if edge_attr is None else _edge_argument(self.conv, edge_attr)
-        return self.act(self.norm(self.conv(x, _plain(edge_index), **edges)))
+        return self.act(self.norm(self.conv(x, _graph_for(self.conv, edge_index), **edges)))
 
 
 def conv_resolver(
@@ -90,8 +94,8 @@ def conv_resolver(
         out_channels: width of the output nodes.
         bipartite: whether the conv will be called with a pair ``(x_src, x_dst)`` (pooled neighbours).
         heads: groups of the update of our convs. Others do not get it: set their heads in a factory.
-        norm: norm of our convs; appended to others.
-        act: activation of our convs; appended to others.
+        norm: norm of our convs; appended to others. (One of ours that a factory makes keeps what it was made with.)
+        act: activation of our convs; appended to others, likewise.
         bias: bias of our convs.
         edge_dim: width of the edge features that the conv will be given; handed on to convs built with it.
         conv_kwargs: further arguments of the conv's constructor, by its own names (``{"heads": 2}`` gives
@@ -107,7 +111,7 @@ def conv_resolver(
         GATv2Conv(16, 32, heads=1)
     """
     (name, build), conv_kwargs = _find(query), conv_kwargs or {}
-    if isinstance(build, type) and issubclass(build, NeighborConv):
+    if isinstance(build, type) and issubclass(build, _OURS):
         groups = "update_heads" if "update_heads" in _arguments(build) else "heads"
         conv_kwargs = {groups: heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
     elif bipartite and "add_self_loops" in _arguments(build):
@@ -127,10 +131,9 @@ def conv_resolver(
         raise ValueError(
             f"{name} takes no edge features (edge_dim={edge_dim}): choose a conv that does, e.g. 'GATv2Conv'"
         )
-    if isinstance(conv, NeighborConv):
-        return conv
-    _try(name, conv, in_channels, out_channels, bipartite, edge_dim)
-    return ExternalConv(conv, out_channels, norm, act)
+    if build not in _OURS:
+        _try(name, conv, in_channels, out_channels, bipartite, edge_dim)
+    return conv if isinstance(conv, _OURS) else ExternalConv(conv, out_channels, norm, act)
 
 
 _FACTORY = "Give a factory instead, e.g. conv=lambda i, o: GATConv(i, o, heads=4, concat=False)."
@@ -150,8 +153,10 @@ def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
     raise ValueError(f"unknown conv {query!r}: one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'")
 
 
-def _plain(adjacency: Adjacency) -> Tensor:
+def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
     """PyG's convs gain nothing from an ``EdgeIndex``, and some fail on it in training (SuperGATConv, for one)."""
+    if isinstance(conv, NeighborConv):
+        return adjacency
     edge_index = as_edge_index(adjacency)
     return edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
 
@@ -181,19 +186,22 @@ def _edge_argument(conv: nn.Module, edge_attr: Tensor) -> dict[str, Tensor]:
 def _try(
     name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool, edge_dim: int | None
 ) -> None:
-    """Run the conv once on a tiny graph, without leaving a trace in it or in the random state."""
+    """Run a copy of the conv once on a tiny graph: the conv, whatever it caches or counts, and the random state stay as
+    they are. (A lazy conv, whose widths its first call tells, takes them and the parameters drawn from the copy.)
+    """
     table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2]]), num_src=3 if bipartite else 4)
     x = torch.linspace(-1, 1, 4 * in_channels).view(4, in_channels)
-    was_training = conv.training
+    lazy = any(is_lazy(value) for value in (*conv.parameters(), *conv.buffers()))
     try:
-        with torch.random.fork_rng(devices=[]):
+        trial = copy.deepcopy(conv).eval()
+        with torch.random.fork_rng(devices=[], enabled=not lazy):
             edges = {} if edge_dim is None else _edge_argument(conv, torch.ones(8, edge_dim))
-            out = conv.eval()((x[:3], x) if bipartite else x, _plain(table), **edges)
+            out = trial((x[:3], x) if bipartite else x, _graph_for(conv, table), **edges)
     except Exception as error:
         call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
         raise ValueError(f"{name} cannot be called with {call} and edge_index: {error}. {_FACTORY}") from error
-    finally:
-        conv.train(was_training)
     if not isinstance(out, Tensor) or out.shape != (4, out_channels):
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(f"{name} must map (4, {in_channels}) to (4, {out_channels}), but returned {got}. {_FACTORY}")
+    if lazy:
+        conv.load_state_dict(trial.state_dict())

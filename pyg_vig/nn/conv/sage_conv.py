@@ -82,6 +82,10 @@ class SAGEConv(NeighborConv):
         """The same maximum, every node transformed once."""
         return neighbor_max(self._transform(x[0], edge_index), edge_index)
 
+    def _bypassed(self) -> tuple[nn.Module, ...]:
+        parts: tuple[nn.Module, ...] = (self.nn1, self.nn1.norm)
+        return parts if normalises_batch(self.nn1.norm) else ()
+
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
         norm = self.nn1.norm
         if not normalises_batch(norm):

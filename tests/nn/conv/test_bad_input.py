@@ -49,6 +49,16 @@ def test_sorted_edge_index_is_not_followed_out_of_the_matrix(conv, edges, messag
 
 
 @pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("bipartite", [True, False])
+def test_last_nodes_that_a_sorted_edge_index_does_not_name_are_isolated(conv, bipartite):
+    layer, edges = conv_resolver(conv, 8, 8, norm="batch"), EdgeIndex(EDGES[:, :2], sort_order="col")
+    x = (X, X[:5]) if bipartite else X
+    torch.testing.assert_close(layer.eval()(x, edges), layer(x, edges.as_tensor()))
+    assert layer.train()(x, edges).shape == layer(x, edges.as_tensor()).shape
+    layer(x[0] if bipartite else x, edges)  # the list itself serves other numbers of nodes
+
+
+@pytest.mark.parametrize("conv", CONVS)
 def test_table_for_other_sources(conv):
     table = NeighborTable(torch.full((6, 2), 8), num_src=9)
     with pytest.raises((ValueError, RuntimeError), match=r"9 source nodes, got 6|must match"):

@@ -155,6 +155,14 @@ class TestFusedPath:
         for adj_t in (coo.coalesce(), coo.to_sparse_csr(), coo.to_sparse_csr().t().to_sparse_csc().t()):
             torch.testing.assert_close(copy.deepcopy(layer)(graph.x, adj_t), expected)
 
+    def test_sparse_adjacency_is_converted_once(self, conv, train, monkeypatch):
+        graph, layer = graphs.make("irregular"), make_conv(conv, train=train, norm="batch", heads=4)
+        adj_t = torch.sparse_coo_tensor(graph.edge_index.flip(0), torch.ones(graph.edge_index.size(1)), (9, 9))
+        convert, calls = Tensor.to_sparse_csr, []
+        monkeypatch.setattr(Tensor, "to_sparse_csr", lambda matrix: calls.append(1) or convert(matrix))
+        layer(graph.x.requires_grad_(), adj_t.coalesce()).sum().backward()
+        assert len(calls) == 1
+
     def test_holds_no_row_per_edge(self, conv, train):
         """Autograd keeps no tensor as large as the edges: 60 nodes with 40 neighbours each."""
         table = NeighborTable(torch.stack([torch.randperm(60)[:40] for _ in range(60)]), 60)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, PointNetConv, SAGEConv
 
-from pyg_vig.graph import Layout, NeighborTable, knn_table
+from pyg_vig.graph import Adjacency, Layout, NeighborTable, knn_table, neighbor_sum
 from pyg_vig.nn import EdgeConv, ExternalConv, GINConv, MaxRelativeConv, NeighborConv, conv_resolver
 from pyg_vig.nn import SAGEConv as MaxSAGEConv
 
@@ -51,6 +51,51 @@ class TestOurs:
         assert isinstance(built, NeighborConv)
         assert built.nn.linear.groups == 4
         assert isinstance(built.nn.norm, nn.Identity)
+
+    def test_what_a_factory_makes_of_ours_is_tried_too(self):
+        with pytest.raises(ValueError, match=r"<lambda> must map \(4, 8\) to \(4, 16\), but returned \(4, 32\)"):
+            conv_resolver(lambda i, o: MaxRelativeConv(i, 2 * o), 8, 16)
+
+    def test_derived_class_gets_all_options(self):
+        class Mine(MaxRelativeConv):
+            pass
+
+        built = conv_resolver(Mine, 8, 16, heads=2, norm="batch")
+        assert type(built) is Mine
+        assert built.nn.linear.groups == 2
+
+
+class TotalConv(NeighborConv):
+    """A fused conv as users write them: with widths alone in its constructor."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+        self.seen: list[type] = []
+
+    def forward(self, x: Tensor | tuple[Tensor, Tensor], edge_index: Adjacency) -> Tensor:
+        self.seen.append(type(edge_index))
+        return self.linear(self.aggregate_neighbors(edge_index, x if isinstance(x, tuple) else (x, x)))
+
+    def message(self, x_j: Tensor) -> Tensor:
+        return x_j
+
+    def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
+        return neighbor_sum(x[0], edge_index)
+
+
+class TestYourNeighborConv:
+    @pytest.mark.parametrize("query", [TotalConv, lambda i, o: TotalConv(i, o)], ids=["class", "factory"])
+    def test_gets_tables_and_is_followed_by_norm_and_activation(self, query):
+        conv, neighbors, x = conv_resolver(query, 8, 16, norm="batch", act="relu"), table(10, 10), torch.randn(10, 8)
+        assert isinstance(conv.norm, nn.BatchNorm1d)
+        alone = conv.conv(x, neighbors.edge_index.as_tensor())
+        torch.testing.assert_close(conv(x, neighbors), torch.relu(conv.norm(alone)))
+        assert conv.conv.seen == [Tensor, NeighborTable]
+
+    def test_is_tried(self):
+        with pytest.raises(ValueError, match=r"<lambda> must map \(4, 8\) to \(4, 16\)"):
+            conv_resolver(lambda i, o: TotalConv(i, o + 1), 8, 16)
 
 
 class TestTorchGeometric:
@@ -153,6 +198,28 @@ class TestTrialRun:
         assert conv.training
         assert int(conv.norm.num_batches_tracked) == 0
         assert bool((conv.norm.running_mean == 0).all())
+
+    def test_leaves_no_graph_in_a_conv_that_caches_its_first(self):
+        conv, alone = conv_resolver("GCNConv", 8, 16, act=None, conv_kwargs={"cached": True}), GCNConv(8, 16)
+        alone.load_state_dict(conv.conv.state_dict())
+        x, neighbors = torch.randn(10, 8), table(10, 10)
+        torch.testing.assert_close(conv(x, neighbors), alone(x, neighbors.edge_index.as_tensor()))
+
+    def test_leaves_the_mode_of_every_part_alone(self):
+        class Frozen(GCNConv):
+            def __init__(self, i: int, o: int) -> None:
+                super().__init__(i, o)
+                self.norm = nn.BatchNorm1d(o).eval()
+
+        conv = conv_resolver(Frozen, 8, 16).conv
+        assert conv.training
+        assert not conv.norm.training
+
+    def test_lazy_conv_learns_its_widths_and_draws_its_parameters_once(self):
+        first, second = (conv_resolver(lambda i, o: SAGEConv(-1, o), 8, 16).conv for _ in range(2))
+        assert first.lin_l.weight.shape == (16, 8)
+        assert not torch.equal(first.lin_l.weight, second.lin_l.weight)
+        assert first(torch.randn(10, 8), table(10, 10).edge_index.as_tensor()).shape == (10, 16)
 
     def test_leaves_no_gradient(self):
         assert all(parameter.grad is None for parameter in conv_resolver("GCNConv", 8, 16).parameters())
