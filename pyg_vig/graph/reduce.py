@@ -148,9 +148,7 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     if is_transformed():
         return operators.plain_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     weight = None if weight is None else weight.flatten()
-    if weight is None or not _has_sparse_products(x):
-        return _bag_sum(x, adjacency, weight)
-    return _WeightedSum.apply(x, weight, adjacency)
+    return (_Sum.apply if _has_sparse_products(x) else _bag_sum)(x, weight, adjacency)
 
 
 def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
@@ -234,7 +232,7 @@ def _has_sparse_products(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transformed()
 
 
-def _bag_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
+def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
     if isinstance(adjacency, NeighborTable):
         weight = None if weight is None else weight.view_as(adjacency.index)
         return F.embedding_bag(adjacency.index, x, mode="sum", per_sample_weights=weight)
@@ -249,30 +247,31 @@ def _check_sources(src: Tensor, num_src: int) -> None:
         raise IndexError(f"{lost} of {src.numel()} edges name none of the {num_src} source nodes")
 
 
-def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor, num_src: int) -> Tensor:
+def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_src: int) -> Tensor:
     """Weighted sum along the edges in the other direction, ``(N_dst, C) -> (N_src, C)``."""
     ptr, src = to_csr(adjacency)
     dst = torch.arange(x_dst.size(0)).repeat_interleave(ptr.diff())
+    weight = x_dst.new_ones(src.numel()) if weight is None else weight
     size = (num_src, x_dst.size(0))
     return torch.sparse.mm(
         torch.sparse_coo_tensor(torch.stack([src, dst]), weight, size, check_invariants=False), x_dst
     )
 
 
-class _WeightedSum(torch.autograd.Function):
-    """Weighted sum over neighbours, with a backward pass at twice the speed of the embedding bag's own."""
+class _Sum(torch.autograd.Function):
+    """Sum over neighbours, whose backward pass is faster than the embedding bag's own and has a derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, adjacency: Adjacency) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.adjacency = adjacency
-        return _bag_sum(x, adjacency, weight)
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
+        ctx.save_for_backward(x if weight is not None else None, weight)
+        ctx.adjacency, ctx.num_src = adjacency, x.size(0)
+        return _bag_sum(x, weight, adjacency)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (x, weight), (wants_x, wants_weight, _) = ctx.saved_tensors, ctx.needs_input_grad
         grad = grad.contiguous()
-        grad_x = _sum_back(grad, ctx.adjacency, weight, x.size(0)) if wants_x else None
+        grad_x = _sum_back(grad, ctx.adjacency, weight, ctx.num_src) if wants_x else None
         return grad_x, neighbor_dot(grad, x, ctx.adjacency) if wants_weight else None, None
 
 

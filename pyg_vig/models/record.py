@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
@@ -37,6 +38,8 @@ class RecordedGraphs(list[Tensor]):
 @contextmanager
 def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
     """Record the ``edge_index`` of every block of every forward pass inside the context.
+
+    A compiled network runs uncompiled there.
 
     Args:
         model: any module with :class:`~pyg_vig.nn.Grapher` modules inside.
@@ -79,7 +82,8 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
     for name, module in graphers:
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
-        yield recorded
+        with torch.compiler.set_stance("force_eager"):  # code compiled before calls no hook
+            yield recorded
     finally:
         for handle in handles:
             handle.remove()

@@ -203,3 +203,16 @@ def test_products_along_edges_that_name_nothing_are_refused():
     x, graph = torch.rand(3, 4), NeighborTable(torch.tensor([[0, 5000], [1, 2], [2, 0]]), num_src=3)
     with pytest.raises(IndexError, match="1 of 6 edges name none of the 3 source nodes"):
         neighbor_dot(x, x, graph)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_second_derivatives_of_sums(weighted):
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(6, dtype=torch.float64, requires_grad=True)
+    graph = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0]]), num_src=3)
+
+    def cubes(x: Tensor, weight: Tensor) -> Tensor:
+        return neighbor_sum(x, graph, weight if weighted else None).pow(3)
+
+    assert torch.autograd.gradgradcheck(cubes, (x, weight) if weighted else (x, weight.detach()))

@@ -59,3 +59,12 @@ def test_the_graph_of_a_block_as_networkx():
     graph = to_networkx(Data(edge_index=graphs[1].as_tensor(), num_nodes=64))
     assert sorted(graph.edges) == sorted(map(tuple, graphs[1].t().tolist()))
     assert all(degree == graphs[1].size(1) / 64 for _, degree in graph.in_degree())
+
+
+def test_a_compiled_network_is_recorded_too():
+    model = pyg_vig.create_model("vig_nano").eval()
+    compiled, images = torch.compile(model, backend="eager"), torch.rand(1, 3, 32, 32)
+    compiled(images)
+    with pyg_vig.record_graphs(model) as graphs:
+        compiled(images)
+    assert len(graphs) == 6

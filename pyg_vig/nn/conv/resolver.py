@@ -114,19 +114,19 @@ def conv_resolver(
     if isinstance(build, type) and issubclass(build, _OURS):
         groups = "update_heads" if "update_heads" in _arguments(build) else "heads"
         conv_kwargs = {groups: heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
-    elif bipartite and "add_self_loops" in _arguments(build):
-        conv_kwargs = {"add_self_loops": False} | conv_kwargs  # node i is not pooled node i
     if edge_dim is not None and "edge_dim" in _arguments(build):
         conv_kwargs = {"edge_dim": edge_dim} | conv_kwargs
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
-    except TypeError as error:
-        reason = re.sub(r"^_\w+\.__init__\(\) ", "", str(error))  # a base class that no user knows
+    except Exception as error:
+        reason = re.sub(r"^_\w+\.__init__\(\) ", "", _said(error))  # a base class that no user knows
         raise ValueError(
             f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY}"
         ) from error
     if not isinstance(conv, nn.Module):
         raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")
+    if bipartite:
+        _leave_out_self_loops(conv)
     if edge_dim is not None and not _edge_names(conv):
         raise ValueError(
             f"{name} takes no edge features (edge_dim={edge_dim}): choose a conv that does, e.g. 'GATv2Conv'"
@@ -159,6 +159,17 @@ def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
         return adjacency
     edge_index = as_edge_index(adjacency)
     return edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+
+
+def _leave_out_self_loops(conv: nn.Module) -> None:
+    """PyG's attention convs link node i to source i, which among pooled sources is another, of another image even."""
+    for module in conv.modules():
+        if getattr(module, "add_self_loops", False):
+            setattr(module, "add_self_loops", False)  # noqa: B010 (of classes that no checker knows here)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _arguments(build: Callable[..., object]) -> set[str]:
@@ -199,7 +210,7 @@ def _try(
             out = trial((x[:3], x) if bipartite else x, _graph_for(conv, table), **edges)
     except Exception as error:
         call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
-        raise ValueError(f"{name} cannot be called with {call} and edge_index: {error}. {_FACTORY}") from error
+        raise ValueError(f"{name} cannot be called with {call} and edge_index: {_said(error)}. {_FACTORY}") from error
     if not isinstance(out, Tensor) or out.shape != (4, out_channels):
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(f"{name} must map (4, {in_channels}) to (4, {out_channels}), but returned {got}. {_FACTORY}")

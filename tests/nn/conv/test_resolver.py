@@ -230,3 +230,15 @@ def test_knn_graph_feeds_it(name):
     layout = Layout.from_equal(2, 8)
     x = torch.randn(16, 8)
     assert conv_resolver(name, 8, 16)(x, knn_table(x, 3, layout)).shape == (16, 16)
+
+
+def test_no_loops_among_pooled_neighbours_by_factory_either():
+    conv = conv_resolver(lambda i, o: GATConv(i, o, heads=2, concat=False), 8, 16, bipartite=True).conv
+    assert not conv.add_self_loops
+    assert conv_resolver("GATConv", 8, 16).conv.add_self_loops
+
+
+@pytest.mark.parametrize("name", ["EdgeConv", "DNAConv"])
+def test_classes_that_want_other_arguments_are_told_of(name):
+    with pytest.raises(ValueError, match=f"PyG's {name} cann.t be .*: .+Give a factory"):
+        conv_resolver(name, 8, 16)
