@@ -208,3 +208,21 @@ def test_group_matcher_covers_every_parameter():
     for coarse in (False, True):
         groups = group_parameters(model, model.group_matcher(coarse), reverse=True)
         assert len(groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention"])
+def test_function_transforms(conv):
+    torch.manual_seed(0)
+    model = pyg_vig.create_model("vig_nano", conv=conv, num_classes=3).double().eval()
+    images, direction = torch.rand(2, 1, 3, 32, 32, dtype=torch.float64).unbind()
+    names, parameters = zip(*model.named_parameters(), strict=True)
+
+    def loss(parameters, images):
+        return torch.func.functional_call(model, dict(zip(names, parameters, strict=True)), (images,)).sum()
+
+    images.requires_grad_()
+    expected = torch.autograd.grad(loss(parameters, images), (*parameters, images))
+    of_parameters, of_images = torch.func.grad(loss, argnums=(0, 1))(parameters, images)
+    torch.testing.assert_close((*of_parameters, of_images), expected)
+    _, slope = torch.func.jvp(lambda x: loss(parameters, x), (images.detach(),), (direction,))
+    torch.testing.assert_close(slope, (expected[-1] * direction).sum())
