@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -117,7 +117,7 @@ def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
     labels = nx.get_node_attributes(network, "label")
     links = [(a, b) for a, b in network.edges if a in labels and b in labels]
     alike = sum(labels[a] == labels[b] for a, b in links)
-    receivers = [degree for node, degree in network.in_degree if not isinstance(node, tuple)]
+    receivers = [degree for node, degree in network.in_degree if not network.nodes[node].get("pooled")]
     return GraphStatistics(
         nodes=network.number_of_nodes(),
         edges=network.number_of_edges(),
@@ -151,7 +151,9 @@ def _add_nodes(network: nx.DiGraph, layout: Layout, graph: int, *, pooled: bool)
     first, last = _rows(layout, graph)
     places = None if layout.grid is None else patch_centers(layout)[first:last].tolist()
     for node in range(last - first):
-        attributes = {} if places is None else {"pos": tuple(places[node])}
+        attributes: dict[str, Any] = {} if places is None else {"pos": tuple(places[node])}
+        if pooled:
+            attributes["pooled"] = True
         network.add_node(("pooled", node) if pooled else node, **attributes)
 
 

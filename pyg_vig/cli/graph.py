@@ -34,6 +34,7 @@ def run(arguments: Sequence[str]) -> None:
 def _draw(options: argparse.Namespace) -> Figure:
     import torch
 
+    from pyg_vig.models.record import convs_of
     from pyg_vig.plot import plot_blocks
     from pyg_vig.train.transforms import evaluation_transform
 
@@ -43,7 +44,7 @@ def _draw(options: argparse.Namespace) -> Figure:
     transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
     image = transform(open_photo(options.photo))
     points = None if options.patches is None else [[_point(text) for text in options.patches]]
-    last = len(list(model.blocks)) - 1
+    last = len(convs_of(model)) - 1  # of those with a graph
     title = origin(options.model, options.checkpoint)
     blocks = sorted({0, last // 2, last})
     return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)
@@ -51,7 +52,10 @@ def _draw(options: argparse.Namespace) -> Figure:
 
 def _point(text: str) -> tuple[float, float]:
     y, _, x = text.partition(",")
-    point = float(y), float(x)
+    try:
+        point = float(y), float(x)
+    except ValueError:
+        point = -1.0, -1.0
     if not all(0 <= share < 1 for share in point):
-        raise ValueError(f"--patches takes places in [0, 1), got {text}")
+        raise ValueError(f"--patches takes places Y,X in [0, 1) such as 0.4,0.7, got {text}")
     return point

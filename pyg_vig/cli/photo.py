@@ -12,8 +12,10 @@ def open_photo(name: str) -> Image:
     """Open an image file, or scikit-image's photo of a cat for ``"example"``."""
     from PIL import Image
 
+    from pyg_vig.transforms import photo
+
     if name != "example":
-        return Image.open(name).convert("RGB")
+        return photo.open_photo(name)
     from skimage.data import chelsea
 
     return Image.fromarray(chelsea())

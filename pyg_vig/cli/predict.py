@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,13 +31,30 @@ def run(arguments: Sequence[str]) -> None:
         missing = [str(image) for image in images if not image.is_file()]
         if missing:
             raise ValueError(f"no image at {', '.join(missing)}")
+        _check_names(images)
         folder = Path(options.output)
         folder.mkdir(parents=True, exist_ok=True)
+    unreadable = False
     for image in images:
-        with user_errors("predict"):
+        try:
             prediction = predictor(image)
+        except ValueError as error:  # the others are not lost for it
+            print(f"pyg-vig predict: {error}", file=sys.stderr)
+            unreadable = True
+            continue
         print(f"{image}: {prediction.text}")
         if prediction.picture is not None:
             target = folder / f"{image.stem}_predicted.png"
             prediction.save(target)
             print(f"picture {target}")
+    if unreadable:
+        raise SystemExit(2)
+
+
+def _check_names(images: Sequence[Path]) -> None:
+    """Pictures are named after their images, in one folder."""
+    by_name: dict[str, Path] = {}
+    for image in images:
+        other = by_name.setdefault(image.stem, image)
+        if other != image:
+            raise ValueError(f"the pictures of {other} and {image} would have one name: predict them in two calls")

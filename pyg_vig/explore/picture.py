@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.pixels import pixels_of
+from pyg_vig.transforms.photo import as_photo, open_photo
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,8 +36,7 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
 
     from pyg_vig.train.transforms import evaluation_transform
 
-    photo = photo if isinstance(photo, Image.Image) else Image.open(photo)
-    photo = photo.convert("RGB")
+    photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))
     config = model.config
     image, detailed = (

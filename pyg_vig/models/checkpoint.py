@@ -45,7 +45,7 @@ def load_checkpoint(
 
     Args:
         model: the network, built with the file's configuration.
-        path: the file.
+        path: the file, or the folder of a run.
         use_ema: prefer the EMA copy of the weights, where the file has one.
         reset_head: accept a classifier of another size, or none, on either side; the network keeps its own.
 
@@ -143,9 +143,7 @@ def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[st
         FileNotFoundError: if there is no such file.
         ValueError: if it is of another kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    path = weights_file(path)
     if path.suffix == ".safetensors":
         return read_weights(path)
     content = _unpickled(path)

@@ -37,6 +37,8 @@ class ModelConfig:
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0.
         distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
+        classes: names of the classes, where training knew them.
+        crop: share of the shorter side of a photo that evaluation cut out.
 
     Attributes:
         mean: of the red, green and blue pixels (in [0, 1]) that the published weights were trained to subtract.
@@ -72,6 +74,8 @@ class ModelConfig:
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     distilled: bool = False
+    classes: Sequence[str] | None = None
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         self._require_whole("in_channels", "image_size", "heads", "head_channels")
@@ -82,6 +86,9 @@ class ModelConfig:
             _require(0 <= value <= 1, name, value, "a probability")
         for name in ("conv_kwargs", "graph_kwargs"):
             _require(isinstance(getattr(self, name), dict), name, getattr(self, name), "a dictionary of arguments")
+        named = self.classes is None or len(self.classes) == self.num_classes
+        _require(named, "classes", self.classes, f"one name for each of num_classes={self.num_classes}")
+        _require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
         each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
         _require(each, "k", self.k, "a whole number, or one for every block")
         for entry in fields(self):  # JSON has lists only

@@ -179,7 +179,7 @@ class VisionGNN(nn.Module):
         """
         if global_pool not in (None, "avg"):
             raise ValueError(f"these networks pool by the mean of their nodes, global_pool='avg', got {global_pool!r}")
-        self.config = replace(self.config, num_classes=num_classes)
+        self.config = replace(self.config, num_classes=num_classes, classes=None)
         self.num_classes = num_classes
         self.head.reset(num_classes)
         for classifier in (self.head.classifier, self.head.distillation_classifier):

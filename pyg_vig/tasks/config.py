@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pyg_vig.tasks.schedule import Schedule
 from pyg_vig.train.options import RunOptions, require
@@ -74,6 +74,10 @@ class TaskConfig(RunOptions):
         super().__post_init__()
         for name in ("evaluate_every", "devices"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("warmup_steps", "clip"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        schedules = get_args(Schedule)
+        require(self.schedule in schedules, "schedule", self.schedule, f"one of {', '.join(schedules)}")
 
     @property
     def decoder(self) -> str:

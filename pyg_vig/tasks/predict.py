@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -20,6 +20,7 @@ from pyg_vig.models import VisionGNN
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
 from pyg_vig.train.folder import CONFIG
 from pyg_vig.train.transforms import evaluation_transform
+from pyg_vig.transforms.photo import open_photo
 
 _BEST = 5  # classes that are named
 
@@ -54,8 +55,8 @@ class Predictor:
     Args:
         checkpoint: folder of a run, or a ``.safetensors`` file of this package.
         threshold: least score of a detection.
-        size: shorter side in pixels to which a segmenter's images are resized; by default that of its training crops,
-            where the options of the run lie beside the checkpoint, else 512.
+        size: shorter side in pixels to which a segmenter's images are resized, at least 1; by default that of its
+            training crops, where the options of the run lie beside the checkpoint, else 512.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
@@ -73,6 +74,8 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | Path, *, threshold: float = 0.5, size: int | None = None) -> None:
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
         path = weights_file(checkpoint)
         self.model: Any = load_model(path)
         self.task = type(self.model.config).__name__
@@ -86,14 +89,16 @@ class Predictor:
         Raises:
             ValueError: if the file is no image.
         """
-        image = _read(path)
+        image = open_photo(path)
         if isinstance(self.model, VisionGNN):
             return self._classify(self.model, image)
         return self._detect(image) if self.task == "DetectorConfig" else self._segment(image)
 
     def _classify(self, model: VisionGNN, image: Image.Image) -> Prediction:
         config = model.config
-        transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
+        transform = evaluation_transform(
+            config.image_size, config.in_channels, mean=config.mean, std=config.std, crop=config.crop
+        )
         scores = model(transform(image)[None])[0].softmax(0)
         shares, classes = scores.topk(min(_BEST, len(scores)))
         named = zip(classes.tolist(), shares.tolist(), strict=True)
@@ -127,11 +132,3 @@ class Predictor:
 def _options_beside(path: Path) -> dict[str, Any]:
     file = path.parent / CONFIG
     return yaml.safe_load(file.read_text()) if file.is_file() else {}
-
-
-def _read(path: str | Path) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is no image that can be read") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ class Task:
             FileNotFoundError: for data that is missing.
         """
         check_free(config)
+        if config.freeze_norm is None:  # said in the file, since a run that goes on needs no weights
+            config = replace(config, freeze_norm=config.weights is not None)
         module, data = self.build(config)
         folder = new_folder(config)
         if is_first():
@@ -98,4 +100,7 @@ class Task:
         Raises:
             ValueError: if the folder holds no run.
         """
-        return TaskRun(Path(folder), *self.build(read_options(Path(folder), self.options)))
+        folder = Path(folder)
+        config = read_options(folder, self.options)
+        begun = state_to_resume(folder) is not None
+        return TaskRun(folder, *self.build(replace(config, weights=None) if begun else config))

@@ -142,8 +142,12 @@ def _csv(rows: list[dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+    writer.writerows({name: _number(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"  # steps, whole
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:

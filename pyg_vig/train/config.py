@@ -150,10 +150,12 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
         super().__post_init__()
         for name in ("repeats", "nodes", "accumulate", "log_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_epochs", "cooldown_epochs", "weight_decay", "workers", "mixup", "cutmix", "final_lr"):
+        for name in ("warmup_epochs", "cooldown_epochs", "mixup", "cutmix", "final_lr"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("label_smoothing", "ema"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        divisible = self.batch_size % self.accumulate == 0
+        require(divisible, "batch_size", self.batch_size, f"a multiple of accumulate ({self.accumulate})")
         require(0 <= self.erase <= 1, "erase", self.erase, "a probability")
         require(self.limit is None or self.limit >= 2, "limit", self.limit, "at least 2")
         rule = f"below epochs ({self.epochs}) together with warmup_epochs ({self.warmup_epochs})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,10 +75,20 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) != model.num_classes:
         raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
+    _check_names(model.config.classes, splits.classes, config.data)
     with quiet():
         return tested(
             evaluation_trainer(config), Classification(model, config), ImageData(splits, model.config, config)
         )
+
+
+def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) -> None:
+    """Classes are compared by their place in the list: it must hold the same names."""
+    for ours, theirs in zip(learnt or given, given, strict=True):
+        if ours != theirs:
+            raise ValueError(
+                f"{data} has class {theirs!r} where the network learnt {ours!r}: name its folders as in training"
+            )
 
 
 def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:

@@ -11,6 +11,7 @@ import yaml
 
 from pyg_vig.files import write_atomically
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 Options = TypeVar("Options", bound="RunOptions")
 
 
@@ -29,13 +30,17 @@ class RunOptions:
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: int | Literal["auto"]
     precision: str
+    workers: int
     name: str | None
     runs: str
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("weight_decay", "workers"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.lr > 0, "lr", self.lr, "positive")
+        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")

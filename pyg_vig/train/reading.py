@@ -6,11 +6,14 @@ import logging
 from collections.abc import Sequence
 from ctypes import c_int64
 from multiprocessing import Value
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
+
+from pyg_vig.transforms.photo import open_photo
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,14 @@ class Unreadable(NamedTuple):
 
 
 class ReadableFolder(ImageFolder):
-    """Images in folders by class; those that cannot be read come as :class:`Unreadable`."""
+    """Images in folders by class, upright; those that cannot be read come as :class:`Unreadable`.
+
+    Args:
+        root: folder of the classes' folders.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root, loader=open_photo)
 
     def __getitem__(self, index: int) -> Any:
         try:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyg_vig.checkpoint import WEIGHTS
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
@@ -65,6 +66,7 @@ class Run:
         self.folder = folder
         self.model = model
         self.data = data
+        self.module = Classification(model, config, self._teacher())
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -75,12 +77,13 @@ class Run:
         """
         check_free(config)
         model, data = _build(config)
+        run = cls(config, Path(config.runs), model, data)
         if config.fast_dev_run:
-            return cls(config, Path(config.runs), model, data)
-        folder = new_folder(config)
-        run = cls(replace(config, name=folder.name), folder, model, data)
+            return run
+        run.folder = new_folder(config)  # last of all: what is refused leaves none behind
+        run.config = replace(config, name=run.folder.name)
         if run.writes:
-            run.config.save(folder / CONFIG)
+            run.config.save(run.folder / CONFIG)
         return run
 
     @classmethod
@@ -107,12 +110,11 @@ class Run:
 
     def fit(self) -> Result:
         """Train, save the network, evaluate it on the held-out images."""
-        module = Classification(self.model, self.config, self._teacher())
         state = None if self.config.fast_dev_run else state_to_resume(self.folder)
         with quiet():
             trainer = training_trainer(self.config, self.folder)
-            trainer.fit(module, datamodule=self.data, ckpt_path=state, weights_only=True)
-            result = tested(trainer, module, self.data)
+            trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
+            result = tested(trainer, self.module, self.data)
         if self.writes:
             self._save(result)
         return result
@@ -157,17 +159,29 @@ class Run:
 def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     """Network and images of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
+    if len(splits.classes) < 2:
+        raise ValueError(f"{config.data} has {len(splits.classes)} class: there is nothing to tell apart")
     torch.manual_seed(config.seed)
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
         raise ValueError(f"{config.data} has {len(splits.classes)} classes: drop num_classes={options['num_classes']}")
-    model = build_model(get_config(config.model, **options))
+    known = {"classes": splits.classes, "crop": splits.crop}
+    model = build_model(get_config(config.model, **known | options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
+    _try(model)
     model.set_grad_checkpointing(config.grad_checkpointing)
     if config.compile:
         model.compile()
     return model, ImageData(splits, model.config, config)
+
+
+@torch.no_grad()
+def _try(model: VisionGNN) -> None:
+    """One blank image shows now what would stop the first step, such as more neighbours than nodes."""
+    config = model.config
+    with evaluating(model):
+        model(torch.zeros(1, config.in_channels, config.image_size, config.image_size))
 
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:

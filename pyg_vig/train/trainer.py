@@ -104,6 +104,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+        warnings.filterwarnings("ignore", r".*module\(s\) in eval mode at the start.*", UserWarning)  # frozen norms
         warnings.filterwarnings("ignore", ".*smaller than the logging interval.*", UserWarning)
         warnings.filterwarnings("ignore", ".*already exists and is not empty|Checkpoint directory.*", UserWarning)
         try:

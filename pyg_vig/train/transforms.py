@@ -148,7 +148,10 @@ class RandAugment(nn.Module):
         from timm.data import rand_augment_transform
 
         colour = tuple(min(255, round(255 * value)) for value in mean)
-        self.change = rand_augment_transform(policy, {"translate_const": int(size * 0.45), "img_mean": colour})
+        try:
+            self.change = rand_augment_transform(policy, {"translate_const": int(size * 0.45), "img_mean": colour})
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"rand_augment must be as timm writes it, rand-m9-mstd0.5-inc1, got {policy!r}") from error
 
     def forward(self, image: Tensor) -> Tensor:
         """Change one image; grey ones go through colour and back."""

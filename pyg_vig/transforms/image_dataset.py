@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +13,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data, InMemoryDataset
 
+from pyg_vig.files import replacing
 from pyg_vig.transforms.images import read_image, read_label, to_image
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class ImageGraphDataset(InMemoryDataset):
     """Any image dataset as a PyG dataset: every image is made a graph once, and the graphs are kept in one file.
 
-    The file's name holds a digest of the transform, the number of images and the first and last of them, so another
-    transform or another split makes another file. It is written under a temporary name first: a run that is stopped
-    leaves nothing half done. For images that change at every access (augmentation), or graphs that do not fit into
-    memory, let the image dataset make the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))`` yields pairs
-    ``(Data, label)``.
+    The file's name holds a digest of the transform (its ``repr``), of all images and of their labels, so anything else
+    makes another file. To find it again, the images are read once. It is written under a temporary name first: a run
+    that is stopped leaves nothing half done. For images that change at every access (augmentation), or graphs that do
+    not fit into memory, let the image dataset make the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))``
+    yields pairs ``(Data, label)``.
 
     Args:
         root: folder of the file.
@@ -36,7 +38,7 @@ class ImageGraphDataset(InMemoryDataset):
         log: whether to show a progress bar.
 
     Raises:
-        ValueError: if there are no images.
+        ValueError: if there are no images, or ``to_graph`` has no ``repr`` of its own (a function has none).
 
     Example:
         >>> import tempfile, torch
@@ -124,20 +126,21 @@ def _as_it_is(graph: Data) -> Data:
 
 
 def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
-    transform = re.sub(r" at 0x[0-9a-f]+", "", repr(to_graph))  # an address is another one in every run
+    transform = repr(to_graph)
+    if _ADDRESS.search(transform):
+        raise ValueError(
+            f"to_graph={transform} does not say its settings, by which its graphs are found again: give its class a "
+            "__repr__ that does, as the transforms of pyg_vig have"
+        )
     digest = hashlib.sha256(f"{transform} {len(images)}".encode())
-    for image, label in (images[0], images[len(images) - 1]):
+    for index in range(len(images)):
+        image, label = images[index]
         digest.update(read_image(image).numpy().tobytes())
         digest.update(read_label(label).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def _write(path: Path, data: Data, slices: Any) -> None:
-    """Write plain tensors under a temporary name, then give the file its own in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        torch.save((data.to_dict(), slices), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        torch.save((data.to_dict(), slices), unfinished)

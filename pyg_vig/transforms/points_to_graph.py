@@ -63,7 +63,10 @@ class PointsToGraph(BaseTransform):
         graph = _read_points(data)
         normal = graph.get("normal") if graph.get("normal") is not None else graph.get("norm")
         graph.x = torch.cat([part for part in (graph.pos, normal, graph.x) if part is not None], dim=1)
-        sizes = [len(graph.pos)] if graph.get("batch") is None else graph.batch.bincount().tolist()
+        batch = graph.get("batch")
+        if batch is not None and (batch.diff() < 0).any():
+            raise ValueError(f"batch must be sorted, one cloud after the other, got {batch.tolist()[:10]}")
+        sizes = [len(graph.pos)] if batch is None else batch.bincount().tolist()
         first = [0, *accumulate(sizes)]
         clouds = graph.pos.split(sizes)
         graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, first, strict=False)], dim=1)

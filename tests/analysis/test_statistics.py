@@ -61,3 +61,8 @@ def test_times_chosen() -> None:
     edges = torch.tensor([[0, 1, 1, 2], [0, 0, 2, 1]])
     assert times_chosen(edges, 4).tolist() == [0, 2, 1, 0]
     assert times_chosen(edges, 4, pooled=True).tolist() == [1, 2, 1, 0]
+
+
+def test_nodes_may_be_tuples():
+    grid = nx.grid_2d_graph(3, 3).to_directed()
+    assert graph_statistics(grid).in_degree == 24 / 9

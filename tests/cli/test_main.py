@@ -78,7 +78,8 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
         ("info vig_nano --size -3", "pyg-vig info: size must be at least 1 pixel, got -3"),
         ("info vig_nano --size 0", "pyg-vig info: size must be at least 1 pixel, got 0"),
         ("graph nowhere.jpg --model vig_nano", "nowhere.jpg"),
-        ("graph example --model vig_nano --patches 2,0", "--patches takes places in [0, 1), got 2,0"),
+        ("graph example --model vig_nano --patches 2,0", "--patches takes places Y,X in [0, 1)"),
+        ("graph example --model vig_nano --patches 0.4", "such as 0.4,0.7, got 0.4"),
         ("fly", "invalid choice: 'fly'"),
     ],
 )
@@ -190,3 +191,9 @@ def test_an_interruption_tells_how_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         main(["train", *QUICK])
     assert "go on with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err
+
+
+def test_graphs_of_networks_with_convolution_blocks_are_drawn(tmp_path: Path) -> None:
+    picture = tmp_path / "graph.png"
+    main(["graph", "example", "--model", "mobilevig_ti", "-o", str(picture)])
+    assert picture.stat().st_size > 10_000

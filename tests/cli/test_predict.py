@@ -95,3 +95,30 @@ def test_mistakes_become_one_clear_line(command: str, message: str, capsys: pyte
         main(command.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_classes_have_the_names_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    model = pyg_vig.create_model("vig_nano", depth=1, num_classes=2, classes=["cat", "dog"])
+    pyg_vig.save_checkpoint(model, "model.safetensors")
+    main(["predict", "model.safetensors", "photo.jpg"])
+    printed = capsys.readouterr().out
+    assert "cat " in printed and "dog " in printed
+
+
+def test_one_broken_image_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano", depth=1), "model.safetensors")
+    Path("broken.jpg").write_text("no image")
+    with pytest.raises(SystemExit):
+        main(["predict", "model.safetensors", "broken.jpg", "photo.jpg"])
+    printed = capsys.readouterr()
+    assert "broken.jpg is no image" in printed.err
+    assert "photo.jpg: class" in printed.out
+
+
+def test_pictures_that_would_have_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano", depth=1), "model.safetensors")
+    Path("other").mkdir()
+    Image.new("RGB", (90, 60)).save("other/photo.jpg")
+    with pytest.raises(SystemExit):
+        main(["predict", "model.safetensors", "photo.jpg", "other/photo.jpg"])
+    assert "would have one name" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+import pyg_vig
 from pyg_vig.configs import list_recipes, recipe
 from pyg_vig.tasks import detection, load_model, segmentation
 from pyg_vig.tasks.schedule import rate
@@ -149,3 +150,28 @@ def test_curves_show_evaluations_that_are_not_in_the_last_epoch(tmp_path: Path) 
     (tmp_path / "metrics.csv").write_text("epoch,train_loss,val_miou\n0,1.0,\n1,0.5,0.4\n2,0.3,\n")
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.svg", "A run")
     assert "<!-- mIoU -->" in (tmp_path / "curves.svg").read_text()
+
+
+def test_goes_on_without_the_weights_that_it_began_with(coco_folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    pyg_vig.save_checkpoint(pyg_vig.create_model("pvig_ti", **TINY["backbone_options"]), weights)
+    run = detection.start(detector_options(coco_folder, tmp_path / "runs", epochs=1, weights=str(weights)))
+    run.fit()
+    weights.unlink()
+    again = detection.resume(run.folder)
+    assert again.module.model.config.freeze_norm
+    assert again.module.config.weights is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "cosin"}, "schedule must be one of steps, cosine, poly, got 'cosin'"),
+        ({"clip": -1}, "clip must be 0 or more"),
+        ({"scale_min": 2, "scale_max": 0.5}, "scale_min must be in"),
+        ({"size": 0}, "size must be at least 1"),
+    ],
+)
+def test_options_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        segmentation.SegmentationConfig(data="x", **{**TINY, **changes})

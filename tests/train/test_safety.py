@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+import pyg_vig
 from pyg_vig.cli import main
 from pyg_vig.models import get_config
-from pyg_vig.train import Classification, ImageData, Run, RunConfig, load_splits
+from pyg_vig.train import Classification, ImageData, Run, RunConfig, evaluate, load_splits
 from pyg_vig.train.callbacks import read_metrics
 
 TINY = {"depth": 1, "channels": 16, "k": 3}
@@ -83,3 +84,45 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
     assert kept["global_step"] == 6  # of the epoch before
     Run.resume(run.folder).fit()
     assert [row["epoch"] for row in read_metrics(run.folder / "metrics.csv")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"depth": 1, "k": 500}}, "k=500"),
+        ({"teacher": "nosuch"}, "nosuch"),
+        ({"rand_augment": "zzz"}, "rand_augment must be as timm writes it"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(tmp_path, changes, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        Run.start(RunConfig(limit=32, batch_size=16, epochs=1, runs=str(tmp_path), **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "foo"}, {"workers": -1}, {"batch_size": 10, "accumulate": 3}], ids=str
+)
+def test_options_that_make_no_sense(changes):
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} must be"):
+        RunConfig(**changes)
+
+
+def test_classes_of_other_names_are_not_taken_for_those_of_training(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for part in ("train", "val"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), (0, 0, 255 * (name == "cat"))).save(tmp_path / "photos" / part / name / "1.png")
+            Image.new("RGB", (32, 32), (0, 9, 255 * (name == "cat"))).save(tmp_path / "photos" / part / name / "2.png")
+    data = f"imagefolder:{tmp_path / 'photos'}"
+    options = {"depth": 1, "image_size": 32}
+    run = Run.start(RunConfig(data=data, batch_size=4, epochs=1, options=options, runs=str(tmp_path / "runs")))
+    run.fit()
+    config = pyg_vig.load_model(run.weights).config
+    assert tuple(config.classes) == ("cat", "dog")
+    assert config.crop == 0.9
+    assert evaluate(run.folder).images == 4
+    for part in ("train", "val"):
+        (tmp_path / "photos" / part / "cat").rename(tmp_path / "photos" / part / "zebra")
+    with pytest.raises(ValueError, match="has class 'dog' where the network learnt 'cat'"):
+        evaluate(run.folder)

@@ -20,6 +20,8 @@ class Images:
         return len(self.pixels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if index >= len(self):
+            raise IndexError(index)
         self.reads += 1
         return self.pixels[index], index % 3
 
@@ -48,7 +50,7 @@ def test_takes_composed_transforms(tmp_path):
 def test_second_time_comes_from_the_disk(tmp_path):
     first, images = ImageGraphDataset(tmp_path, Images(), TO_GRAPH, log=False), Images()
     second = ImageGraphDataset(tmp_path, images, ImageToGraph(4, k=3), log=False)
-    assert images.reads == 2  # the first and the last, to know the dataset
+    assert images.reads == 6  # once each, to know the dataset
     assert torch.equal(second[5].edge_index, first[5].edge_index)
     assert [path.name for path in tmp_path.iterdir()] == [first.path.name]
 
@@ -63,9 +65,16 @@ def test_other_images_or_graphs_have_another_file(tmp_path, images, to_graph):
     assert first.path != second.path
 
 
-def test_a_function_without_a_name_is_found_again(tmp_path):
-    paths = {ImageGraphDataset(tmp_path, Images(), lambda pair: TO_GRAPH(pair), log=False).path for _ in range(2)}
-    assert len(paths) == 1
+def test_any_other_image_or_label_makes_another_file(tmp_path):
+    changed, relabelled = Images(), [(image, label + (index == 2)) for index, (image, label) in enumerate(Images())]
+    changed.pixels[3] = 0
+    every = (Images(), changed, relabelled)
+    assert len({ImageGraphDataset(tmp_path, images, TO_GRAPH, log=False).path for images in every}) == 3
+
+
+def test_a_transform_that_does_not_say_its_settings_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="does not say its settings"):
+        ImageGraphDataset(tmp_path, Images(), lambda pair: TO_GRAPH(pair), log=False)
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -115,3 +115,8 @@ def test_bad_options(options):
 
 def test_representation():
     assert repr(PointsToGraph(8, radius=0.2)) == "PointsToGraph(k=8, radius=0.2, loop=False, edge_attr=False)"
+
+
+def test_clouds_in_disorder_are_refused():
+    with pytest.raises(ValueError, match="batch must be sorted"):
+        PointsToGraph(k=1)(Data(pos=torch.rand(4, 3), batch=torch.tensor([0, 1, 0, 1])))

@@ -13,6 +13,7 @@ from pyg_vig.tasks.schedule import Schedule
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
 from pyg_vig.tasks.segmentation.module import Segmentation
 from pyg_vig.tasks.segmentation.segmenter import build_segmenter
+from pyg_vig.train.options import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,11 @@ class SegmentationConfig(TaskConfig):
     weight_decay: float = 1e-4
     schedule: Schedule = "poly"
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.size >= 1, "size", self.size, "at least 1")
+        require(0 < self.scale_min <= self.scale_max, "scale_min", self.scale_min, f"in (0, {self.scale_max}]")
 
     @property
     def decoder(self) -> str:

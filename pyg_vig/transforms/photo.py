@@ -1,0 +1,51 @@
+"""Image files as everything here takes them: upright, in colour."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def open_photo(file: str | os.PathLike[str]) -> Image:
+    """Open an image file as PIL's RGB, turned as the camera was held; 16 bits become 8.
+
+    Args:
+        file: in any format that Pillow reads.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, or too large for Pillow to open it without asking.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from pyg_vig.transforms.photo import open_photo
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (40, 30)).save(f"{folder}/photo.png")
+        ...     open_photo(f"{folder}/photo.png").mode
+        'RGB'
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            return as_photo(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{file} is no image that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{file} is too large ({error}): make it smaller first") from error
+
+
+def as_photo(image: Image) -> Image:
+    """The same of an image that is open already."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # what Pillow has of 16 bits; it would cut off all above 255
+        image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8))
+    return image.convert("RGB")
