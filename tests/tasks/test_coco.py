@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,16 @@ def test_no_detections_count_as_nothing_found(coco_folder: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="COCO's layout is DATA/SPLIT"):
         CocoData(tmp_path)
+
+
+def test_boxes_alone_are_enough_without_masks(coco_folder: Path) -> None:
+    file = coco_folder / "annotations" / "instances_part.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    file.write_text(json.dumps(content))
+    _, target = CocoImages(coco_folder / "part", file, train=True, masks=False)[0]
+    assert len(target["boxes"]) == len(target["labels"]) > 0
+    assert "masks" not in target
+    with pytest.raises(ValueError, match="objects without a segmentation: retinanet needs none"):
+        CocoImages(coco_folder / "part", file)

@@ -31,16 +31,25 @@ class CocoImages(Dataset[Sample]):
         train: leave out images without objects, and crowds; keys are draws, which seed the flips.
         flip: mirror training images at random.
         seed: seed of the flips.
+        masks: read the objects' masks; without, boxes are enough.
 
     Raises:
         FileNotFoundError: if a file or folder is missing.
+        ValueError: if masks are wanted and an object has none.
 
     Items are pairs of an image ``(3, H, W)`` in [0, 1] and a target with ``boxes`` (corners), ``labels`` (from 1),
-    ``masks`` ``(N, H, W)`` and ``image_id``.
+    ``image_id`` and, where wanted, ``masks`` ``(N, H, W)``.
     """
 
     def __init__(
-        self, images: str | Path, annotations: str | Path, *, train: bool = False, flip: bool = False, seed: int = 0
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        *,
+        train: bool = False,
+        flip: bool = False,
+        seed: int = 0,
+        masks: bool = True,
     ) -> None:
         self.folder = Path(images)
         if not self.folder.is_dir() or not Path(annotations).is_file():
@@ -57,6 +66,9 @@ class CocoImages(Dataset[Sample]):
         self.seed = seed
         self.transform = v2.RandomHorizontalFlip(0.5 if train and flip else 0.0)
         self.ids = [i for i in sorted(self.coco.getImgIds()) if not train or self._objects(i)]
+        self.masks = masks
+        if masks and any(not o.get("segmentation") for i in self.ids for o in self._objects(i)):
+            raise ValueError(f"{annotations} has objects without a segmentation: retinanet needs none")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,13 +92,15 @@ class CocoImages(Dataset[Sample]):
         objects = self._objects(image_id)
         corners = torch.tensor([o["bbox"] for o in objects], dtype=torch.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        masks = [self.coco.annToMask(o) for o in objects] or [np.zeros((0, *size), dtype=np.uint8)]
-        return {
+        target = {
             "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=tuple(size)),
-            "masks": tv_tensors.Mask(torch.from_numpy(np.stack(masks) if objects else masks[0])),
             "labels": torch.tensor([self.labels[o["category_id"]] for o in objects], dtype=torch.int64),
             "image_id": image_id,
         }
+        if self.masks:
+            masks = [self.coco.annToMask(o) for o in objects] or [np.zeros((0, *size), dtype=np.uint8)]
+            target["masks"] = tv_tensors.Mask(torch.from_numpy(np.stack(masks) if objects else masks[0]))
+        return target
 
 
 class CocoData(ImageLoaders):
@@ -100,9 +114,11 @@ class CocoData(ImageLoaders):
         flip: mirror training images at random.
         seed: seed of order and flips.
         workers: processes that load images.
+        masks: read the objects' masks.
 
     Raises:
         FileNotFoundError: if a file or folder is missing.
+        ValueError: if masks are wanted and an object has none.
     """
 
     def __init__(
@@ -115,9 +131,10 @@ class CocoData(ImageLoaders):
         flip: bool = True,
         seed: int = 0,
         workers: int = 0,
+        masks: bool = True,
     ) -> None:
-        train_images = CocoImages(*_files(root, train_split), train=True, flip=flip, seed=seed)
-        val_images = CocoImages(*_files(root, val_split))
+        train_images = CocoImages(*_files(root, train_split), train=True, flip=flip, seed=seed, masks=masks)
+        val_images = CocoImages(*_files(root, val_split), masks=masks)
         super().__init__(train_images, val_images, batch_size, collate=_lists, seed=seed, workers=workers)
 
     @property

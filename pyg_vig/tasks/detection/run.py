@@ -55,6 +55,7 @@ def _build(config: DetectionConfig) -> tuple[Detection, CocoData]:
         flip=config.flip,
         seed=config.seed,
         workers=config.workers,
+        masks=config.detector == "mask_rcnn",
     )
     torch.manual_seed(config.seed)
     model = build_detector(
