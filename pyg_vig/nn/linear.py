@@ -63,7 +63,8 @@ class LinearNorm(nn.Module):
 
     In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows, unless hooks on
     :attr:`linear` or :attr:`norm` are to see what passes. An activation that follows, and what is added after it, can
-    be handed to the call, which saves others where no gradients are recorded.
+    be handed to the call, which saves others where no gradients are recorded. :attr:`linear` may be replaced, by an
+    adapter for instance, and is called then.
 
     Args:
         in_channels: width of the input rows.
@@ -95,7 +96,7 @@ class LinearNorm(nn.Module):
     ) -> Tensor:
         """Of rows, or of a pair of them whose channels alternate."""
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
-        if is_watched(linear) or is_watched(norm):
+        if _is_replaced(linear) or is_watched(linear) or is_watched(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
             return out if shortcut is None else add(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
@@ -119,20 +120,25 @@ class LinearNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
-        if is_foldable(self.norm):
+        if is_foldable(self.norm) and not _is_replaced(self.linear):
             weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
             self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.norm = nn.Identity()
 
     @torch.no_grad()
     def fold_scale(self, scale: Tensor) -> bool:
-        """Scale the outputs, for good, by scaling the weights; ``False`` where a norm stands between."""
+        """Scale the outputs, for good, by scaling the weights; ``False`` where that cannot be."""
         self.fold_norm()
-        if isinstance(self.norm, nn.Identity):
-            self.linear.weight.mul_(scale.unsqueeze(1))
-            if self.linear.bias is not None:
-                self.linear.bias.mul_(scale)
-        return isinstance(self.norm, nn.Identity)
+        if not isinstance(self.norm, nn.Identity) or _is_replaced(self.linear):
+            return False
+        self.linear.weight.mul_(scale.unsqueeze(1))
+        if self.linear.bias is not None:
+            self.linear.bias.mul_(scale)
+        return True
+
+
+def _is_replaced(linear: nn.Module) -> bool:
+    return type(linear).forward is not GroupedLinear.forward
 
 
 class NodeUpdate(LinearNorm):

@@ -135,3 +135,26 @@ def test_no_cached_weights_survive_a_step():
     assert difference() < 1e-5
     randomize(layer)
     assert difference() < 1e-4
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_an_adapter_in_place_of_the_linear_layer_is_called(train):
+    class Adapter(nn.Module):
+        """Adds a product of low rank to what the layer says, as LoRA does."""
+
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+            self.down, self.up = nn.Linear(4, 2), nn.Linear(2, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x) + self.up(self.down(x))
+
+    layer, x = LinearNorm(4, 8).train(train), torch.rand(20, 4)
+    layer.linear = Adapter(layer.linear)
+    twin = copy.deepcopy(layer)
+    torch.testing.assert_close(layer(x), twin.norm(twin.linear(x)))
+    layer.eval()
+    before = layer(x)
+    layer.fold_norm()
+    torch.testing.assert_close(layer(x), before)
