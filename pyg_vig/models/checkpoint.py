@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pyg_vig.models.config import ModelConfig, check_names
 from pyg_vig.models.factory import CONFIGS, build_model
 from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
+from pyg_vig.models.position import AbsolutePosition, RelativePosition, resized_positions
 from pyg_vig.models.storage import read_config, read_weights, unwrapped, weights_file, without_prefixes, write_network
 from pyg_vig.models.vision_gnn import VisionGNN
 
@@ -41,10 +42,10 @@ def load_checkpoint(
 
     Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
     ``torch.compile`` and data parallelism), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless
-    everything fits.
+    everything fits. Absolute positions of another image size are resized (bicubic).
 
     Args:
-        model: the network, built with the file's configuration.
+        model: the network, built with the file's configuration, for images of any size.
         path: the file, or the folder of a run.
         use_ema: prefer the EMA copy of the weights, where the file has one.
         reset_head: accept a classifier of another size, or none, on either side; the network keeps its own.
@@ -79,9 +80,22 @@ def load_checkpoint(
         )
     state = {key: value for key, value in state.items() if not key.startswith(other)}
     reset = [key for key in own if key.startswith(other)]
+    _resize_positions(model, state)
     _check(path, state, own, set(reset))
     model.load_state_dict(state, strict=False)
     return LoadReport(layout, reset)
+
+
+def _resize_positions(model: VisionGNN, state: dict[str, Tensor]) -> None:
+    """Bring positions learned for images of another size to the network's, and drop fixed ones, which it computes."""
+    for name, module in model.named_modules():
+        table = state.get(f"{name}.weight")
+        if isinstance(module, AbsolutePosition) and table is not None and table.dim() == 4:
+            _, height, width, _ = module.weight.shape
+            state[f"{name}.weight"] = resized_positions(table, (height, width))
+        fixed = state.get(f"{name}.table")
+        if isinstance(module, RelativePosition) and fixed is not None and fixed.shape != module.table.shape:
+            del state[f"{name}.table"]
 
 
 def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:

@@ -39,11 +39,16 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([self._at(grid)[0] for grid in layout.grids])
 
     def _at(self, grid: tuple[int, int]) -> Tensor:
-        table: Tensor = self.weight
-        if tuple(table.shape[1:3]) != grid:
-            resized = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
-            table = resized.permute(0, 2, 3, 1)
+        table = resized_positions(self.weight, grid)
         return table.reshape(1, -1, table.size(-1))
+
+
+def resized_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Position vectors ``(1, H, W, C)`` for another grid, by bicubic interpolation."""
+    if tuple(table.shape[1:3]) == grid:
+        return table
+    resized = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
 
 
 class RelativePosition(nn.Module):

@@ -38,4 +38,4 @@ class TaskModule(TrainingModule):
     @staticmethod
     def per_epoch(batch_size: int) -> dict[str, Any]:
         """Options of ``log`` for the mean over an epoch."""
-        return {"on_epoch": True, "on_step": False, "batch_size": batch_size}
+        return {"on_epoch": True, "on_step": False, "batch_size": batch_size, "sync_dist": True}

@@ -86,8 +86,7 @@ class Task:
             FileNotFoundError: for data that is missing.
         """
         check_free(config)
-        if config.freeze_norm is None:  # said in the file, since a run that goes on needs no weights
-            config = replace(config, freeze_norm=config.weights is not None)
+        config = _with_frozen(config)
         module, data = self.build(config)
         folder = new_folder(config)
         if is_first():
@@ -101,6 +100,11 @@ class Task:
             ValueError: if the folder holds no run.
         """
         folder = Path(folder)
-        config = read_options(folder, self.options)
+        config = _with_frozen(read_options(folder, self.options))
         begun = state_to_resume(folder) is not None
         return TaskRun(folder, *self.build(replace(config, weights=None) if begun else config))
+
+
+def _with_frozen(config: TaskConfig) -> TaskConfig:
+    """The options with what ``freeze_norm`` means: a run that goes on needs no weights, by which it is chosen."""
+    return replace(config, freeze_norm=config.weights is not None) if config.freeze_norm is None else config

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.transforms import BaseTransform, Compose
 
 from pyg_vig.files import replacing
 from pyg_vig.transforms.images import read_image, read_label, to_image
@@ -126,7 +127,7 @@ def _as_it_is(graph: Data) -> Data:
 
 
 def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
-    transform = repr(to_graph)
+    transform = _settings(to_graph)
     if _ADDRESS.search(transform):
         raise ValueError(
             f"to_graph={transform} does not say its settings, by which its graphs are found again: give its class a "
@@ -135,9 +136,18 @@ def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
     digest = hashlib.sha256(f"{transform} {len(images)}".encode())
     for index in range(len(images)):
         image, label = images[index]
-        digest.update(read_image(image).numpy().tobytes())
-        digest.update(read_label(label).numpy().tobytes())
+        for part in (read_image(image), read_label(label)):
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode() + part.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _settings(transform: Any) -> str:
+    """What a transform says of itself; of PyG's, which by default say their class only, what they hold."""
+    if isinstance(transform, Compose):
+        return f"Compose({', '.join(map(_settings, transform.transforms))})"
+    if isinstance(transform, BaseTransform) and type(transform).__repr__ is BaseTransform.__repr__:
+        return f"{type(transform).__module__}.{type(transform).__name__}({vars(transform)})"
+    return repr(transform)
 
 
 def _write(path: Path, data: Data, slices: Any) -> None:

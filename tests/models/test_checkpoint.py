@@ -260,3 +260,17 @@ def test_fused_networks_are_not_saved(model, tmp_path):
     with pytest.raises(ValueError, match="fused"):
         pyg_vig.save_checkpoint(model.fuse(), tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "depth"), [("vig_nano", {"depth": 1}), ("pvig_ti", {"depths": (1, 1, 1, 1)})])
+def test_weights_of_another_image_size(tmp_path, name, depth):
+    small, large = (pyg_vig.create_model(name, image_size=size, num_classes=3, **depth).eval() for size in (64, 96))
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    pyg_vig.save_checkpoint(small, tmp_path / "model.safetensors")
+    pyg_vig.load_checkpoint(large, tmp_path / "model.safetensors")
+    loaded = large.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in small.state_dict().items() if "position" not in key)
+    if name == "vig_nano":  # what a network of the old size makes of larger images
+        images = torch.rand(1, 3, 96, 96)
+        torch.testing.assert_close(large(images), small(images))

@@ -72,6 +72,12 @@ def test_any_other_image_or_label_makes_another_file(tmp_path):
     assert len({ImageGraphDataset(tmp_path, images, TO_GRAPH, log=False).path for images in every}) == 3
 
 
+def test_settings_that_a_transform_keeps_to_itself_count(tmp_path):
+    transforms = [T.Compose([TO_GRAPH, T.AddSelfLoops("edge_attr", value)]) for value in (1.0, 2.0, 1.0)]
+    paths = [ImageGraphDataset(tmp_path, Images(), transform, log=False).path for transform in transforms]
+    assert paths[0] == paths[2] != paths[1]
+
+
 def test_a_transform_that_does_not_say_its_settings_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not say its settings"):
         ImageGraphDataset(tmp_path, Images(), lambda pair: TO_GRAPH(pair), log=False)
