@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pyg_vig.tasks.schedule import Schedule
-from pyg_vig.train.options import RunOptions, require
+from pyg_vig.train.options import Precision, RunOptions, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +65,20 @@ class TaskConfig(RunOptions):
     seed: int = 0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     workers: int = 0
     name: str | None = None
     runs: str = "runs"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("evaluate_every", "devices"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.evaluate_every >= 1, "evaluate_every", self.evaluate_every, "at least 1")
         for name in ("warmup_steps", "clip"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        schedules = get_args(Schedule)
-        require(self.schedule in schedules, "schedule", self.schedule, f"one of {', '.join(schedules)}")
+        milestones = all(epoch >= 1 for epoch in self.milestones)
+        require(milestones, "milestones", self.milestones, "a list of epochs, from 1")
+        norms = self.norm_epochs is None or self.norm_epochs >= 0
+        require(norms, "norm_epochs", self.norm_epochs, "0 or more")
 
     @property
     def decoder(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from pyg_vig.train.optimizer import warmup_cosine
 
@@ -11,7 +11,7 @@ Schedule = Literal["steps", "cosine", "poly"]
 
 
 def rate(
-    step: int, *, schedule: str, total: int, warmup: int = 0, milestones: Sequence[float] = (), power: float = 0.9
+    step: int, *, schedule: Schedule, total: int, warmup: int = 0, milestones: Sequence[float] = (), power: float = 0.9
 ) -> float:
     """Factor of the learning rate at a step.
 
@@ -22,6 +22,9 @@ def rate(
         warmup: steps of the linear rise before.
         milestones: for ``"steps"``, shares of the training in [0, 1].
         power: for ``"poly"``, the exponent.
+
+    Raises:
+        ValueError: for an unknown schedule.
 
     Example:
         >>> from pyg_vig.tasks.schedule import rate
@@ -34,4 +37,6 @@ def rate(
         return warmup_cosine(step, warmup=warmup, total=total)
     if schedule == "poly":
         return max(0.0, 1 - step / max(1, total)) ** power
+    if schedule != "steps":
+        raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
     return 0.1 ** sum(step >= round(share * total) for share in milestones)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
-from pyg_vig.train.options import RunOptions, require
+from pyg_vig.train.options import Precision, RunOptions, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class MachineOptions:
     nodes: int = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     sync_norms: bool = True
-    precision: str = "32-true"
+    precision: Precision = "32-true"
     accumulate: int = 1
     grad_checkpointing: bool = False
     compile: bool = False
@@ -136,7 +137,7 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
     The fields are those of :class:`ImageOptions`, :class:`LearningOptions` and :class:`MachineOptions`.
 
     Raises:
-        ValueError: for a value that makes no sense.
+        ValueError: for a value of the wrong type or one that makes no sense, or a logger whose package is missing.
 
     Example:
         >>> from pyg_vig.train import RunConfig
@@ -161,6 +162,9 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
         rule = f"below epochs ({self.epochs}) together with warmup_epochs ({self.warmup_epochs})"
         longest = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
         require(longest, "cooldown_epochs", self.cooldown_epochs, rule)
+        for package in {"tensorboard", "wandb"}.intersection(self.loggers):
+            if find_spec(package) is None:
+                raise ValueError(f"the logger {package} needs its package: pip install {package}")
         if self.strategy == "fsdp" and self.ema:
             raise ValueError("an average of the weights (ema) cannot be kept of sharded ones: use ddp, or ema 0")
 

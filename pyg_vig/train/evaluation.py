@@ -92,8 +92,14 @@ def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) 
 
 
 def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
-    """What a trainer measures on the held-out images; those that cannot be read do not count."""
+    """What a trainer measures on the held-out images; those that cannot be read do not count.
+
+    Raises:
+        ValueError: if none can be read.
+    """
     skipped = data.skipped
     metrics = trainer.test(module, data, verbose=False)[0]
     count = len(data.splits.test) - (data.skipped - skipped)  # type: ignore[arg-type]
+    if not metrics:
+        raise ValueError(f"none of the held-out images of {module.config.data} can be read")
     return Result(metrics["test_accuracy"], metrics["test_loss"], count, module.config.data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
@@ -22,7 +22,7 @@ class ImageLoaders(L.LightningDataModule):
         train_images: to learn from; keys are draws of an :class:`~pyg_vig.train.sampling.EpochSampler`.
         val_images: to evaluate on; keys are numbers.
         batch_size: images of one step of the optimizer, in all processes and accumulated batches together.
-        collate: makes a batch of a list of items.
+        collate: makes a batch of a list of items; ``None`` (in evaluation) to go on with the next one.
         one_by_one: evaluate image by image, where their sizes differ.
         accumulate: batches whose gradients make up a step.
         repeats: draws of an image in an epoch.
@@ -64,8 +64,12 @@ class ImageLoaders(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training images; an incomplete last step is left out."""
-        return self._loader(
-            self.train_images, self._local_batch(), self._sampler(), persistent_workers=self.workers > 0
+        return DataLoader(
+            self.train_images,
+            self._local_batch(),
+            sampler=self._sampler(),
+            persistent_workers=self.workers > 0,
+            **self._reading(),
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -94,18 +98,12 @@ class ImageLoaders(L.LightningDataModule):
     def _evaluation_loader(self, images: Any) -> DataLoader[Any]:
         rank, world_size = self._process()
         share = range(rank, len(images), world_size)
-        return self._loader(images, 1 if self.one_by_one else self._local_batch(), share)
+        size = 1 if self.one_by_one else self._local_batch()
+        return EvaluationLoader(images, size, sampler=share, **self._reading())
 
-    def _loader(self, images: Dataset[Any], batch_size: int, sampler: Any, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=self.collate,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
+    def _reading(self) -> dict[str, Any]:
+        pin = torch.cuda.is_available()
+        return {"num_workers": self.workers, "collate_fn": self.collate, "pin_memory": pin}
 
     def _local_batch(self) -> int:
         """Images of one forward pass of this process."""
@@ -120,3 +118,10 @@ class ImageLoaders(L.LightningDataModule):
     def _process(self) -> tuple[int, int]:
         """Number of this process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+class EvaluationLoader(DataLoader[Any]):
+    """A loader without the batches of which nothing can be read."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return (batch for batch in super().__iter__() if batch is not None)

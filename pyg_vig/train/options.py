@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
 
 from pyg_vig.files import write_atomically
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]  # Lightning's names
 Options = TypeVar("Options", bound="RunOptions")
 
 
@@ -19,7 +20,7 @@ class RunOptions:
     """Base of dataclasses with the options of a run: their checks, their file, and the names that others rely on.
 
     Raises:
-        ValueError: for a value that makes no sense.
+        ValueError: for a value of the wrong type, or one that makes no sense.
     """
 
     epochs: int
@@ -29,19 +30,22 @@ class RunOptions:
     seed: int
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: int | Literal["auto"]
-    precision: str
+    precision: Precision
     workers: int
     name: str | None
     runs: str
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            require(_fits(getattr(self, name), hint), name, getattr(self, name), _described(hint))
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("weight_decay", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.lr > 0, "lr", self.lr, "positive")
-        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
+        if isinstance(self.devices, int):
+            require(self.devices >= 1, "devices", self.devices, "at least 1")
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")
 
@@ -86,3 +90,34 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
     """
     if not condition:
         raise ValueError(f"{name} must be {rule}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a field declares: plain types, choices, lists and dictionaries of them."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is list:
+        return isinstance(value, list | tuple) and all(_fits(item, parts[0]) for item in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, int | float if hint is float else kind or hint)
+
+
+def _described(hint: Any) -> str:
+    """The type of a field in words."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if kind in (Union, UnionType):
+        return " or ".join(map(_described, parts))
+    if kind is list:
+        return f"a list, each item {_described(parts[0])}"
+    if hint is NoneType:
+        return "null"
+    return _WORDS[kind or hint]
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}

@@ -53,8 +53,6 @@ class Collate:
     Attributes:
         skipped: number of images left out so far, counted over all loading processes.
 
-    Raises:
-        ValueError: (on call) if no image of a batch can be read.
     """
 
     def __init__(self) -> None:
@@ -65,14 +63,14 @@ class Collate:
         """Images left out so far."""
         return self._count.value
 
-    def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Images ``(B, C, H, W)`` and labels ``(B,)``."""
+    def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
+        """Images ``(B, C, H, W)`` and labels ``(B,)``; ``None`` where nothing can be read."""
         bad = [item for item in items if isinstance(item, Unreadable)]
         for path, reason in bad:
             logger.warning("skipped %s, which cannot be read (%s)", path, reason)
         with self._count.get_lock():
             self._count.value += len(bad)
         if len(bad) == len(items):
-            raise ValueError(f"no image of a batch can be read: {', '.join(item.path for item in bad[:5])}")
+            return None
         images, labels = zip(*(item for item in items if not isinstance(item, Unreadable)), strict=True)
         return torch.stack(images), torch.tensor(labels)

@@ -14,6 +14,8 @@ from torch.utils.data import Dataset, Sampler
 
 from pyg_vig.train.reading import Unreadable
 
+_TRIES = 100  # images tried, one after the other, where they cannot be read: if all fail, it is not the images
+
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """A new order of all images every epoch, dealt out to the processes; yields pairs for
@@ -75,10 +77,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Images with a random transform whose random numbers are new for each image and each time it is drawn.
 
+    Images that cannot be read come as :class:`~pyg_vig.train.reading.Unreadable`, followed by the one that takes their
+    place, so that a step always learns from the same number of images.
+
     Args:
         images: dataset of (image, label) pairs.
         transform: random transform of the image.
         seed: seed of the random numbers.
+
+    Raises:
+        ValueError: (when items are taken) if too many images in a row cannot be read.
     """
 
     def __init__(self, images: Dataset[Any], transform: Callable[[Any], Tensor], seed: int) -> None:
@@ -92,10 +100,20 @@ class SeededDataset(Dataset[Any]):
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
         """A batch, for PyTorch's loader; all images in one context, as saving a random state is what takes time."""
         with kept_random_state():
-            return [self._changed(draw, index) for draw, index in keys]
+            return [item for draw, index in keys for item in self._readable(draw, index)]
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        return self.__getitems__([key])[0]
+        return self.__getitems__([key])[-1]
+
+    def _readable(self, draw: int, index: int) -> Iterator[Any]:
+        """The image; where it cannot be read, that is told, and the next image that can be takes its place."""
+        tries = min(_TRIES, len(self))
+        for offset in range(tries):
+            item = self._changed(draw, (index + offset) % len(self))
+            yield item
+            if not isinstance(item, Unreadable):
+                return
+        raise ValueError(f"{tries} images in a row cannot be read, the last one {item.path} ({item.reason})")
 
     def _changed(self, draw: int, index: int) -> Any:
         item = self.images[index]

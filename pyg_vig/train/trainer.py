@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,7 @@ from pyg_vig.train.options import RunOptions
 
 
 def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
-    """A trainer that writes to the folder of a run; with ``fast_dev_run``, to none.
-
-    Raises:
-        ValueError: for a logger whose package is missing.
-    """
+    """A trainer that writes to the folder of a run; with ``fast_dev_run``, to none."""
     dry = config.fast_dev_run
     callbacks: list[Callback] = [] if dry else [StepLog(config.log_every)]
     if config.ema:
@@ -70,7 +65,7 @@ def folder_trainer(
         accelerator=config.accelerator,
         devices=(-1 if gpus else 1) if config.devices == "auto" else config.devices,
         sync_batchnorm=sync_norms and gpus,
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=config.precision,
         max_epochs=config.epochs,
         callbacks=[NonFiniteLoss(), RunProgress(), *_keepers(folder), *callbacks],
         plugins=[AtomicCheckpoints()],
@@ -87,7 +82,7 @@ def evaluation_trainer(config: RunConfig) -> L.Trainer:
     return L.Trainer(
         accelerator=config.accelerator,
         devices=1,
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=config.precision,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -131,9 +126,6 @@ def _keepers(folder: Path | None) -> list[Callback]:
 def _logger(name: str, config: RunConfig, folder: Path) -> Logger:
     if name == "csv":
         return CSVLogger(folder, name=LOGS)  # every start of the run in a folder of its own
-    package = "tensorboard" if name == "tensorboard" else "wandb"
-    if find_spec(package) is None:
-        raise ValueError(f"the logger {name} needs its package: pip install {package}")
     if name == "tensorboard":
         return TensorBoardLogger(folder, name=LOGS)
     return WandbLogger(name=config.name, save_dir=folder, project="pyg_vig", id=config.name, resume="allow")

@@ -170,8 +170,24 @@ def test_goes_on_without_the_weights_that_it_began_with(coco_folder: Path, tmp_p
         ({"clip": -1}, "clip must be 0 or more"),
         ({"scale_min": 2, "scale_max": 0.5}, "scale_min must be in"),
         ({"size": 0}, "size must be at least 1"),
+        ({"segmenter": "unet"}, "segmenter must be one of fpn, upernet, got 'unet'"),
+        ({"milestones": [0, 8]}, r"milestones must be a list of epochs, from 1, got \[0, 8\]"),
+        ({"milestones": [0.5]}, "milestones must be a list, each item a whole number"),
+        ({"norm_epochs": -1}, "norm_epochs must be 0 or more"),
+        ({"num_classes": 0}, "num_classes must be at least 1"),
     ],
 )
 def test_options_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         segmentation.SegmentationConfig(data="x", **{**TINY, **changes})
+
+
+@pytest.mark.parametrize("name", ["channels", "head_channels", "anchor_size"])
+def test_sizes_of_a_detector_are_checked(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        detection.DetectionConfig(data="x", **{name: 0})
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="schedule must be one of steps, cosine, poly, got 'step'"):
+        rate(0, schedule="step", total=10)

@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 def test_bad_images_are_named_skipped_and_counted(photos: Path, workers: int, caplog: pytest.LogCaptureFixture) -> None:
     config = RunConfig(data=f"imagefolder:{photos}", batch_size=4, workers=workers)
     data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
-    labels = torch.cat([labels for _, labels in data.train_dataloader()])
+    labels = torch.cat([labels for _, labels in data.val_dataloader()])
     assert labels.bincount().tolist() == [7, 7]
     assert data.skipped == 2
     if workers == 0:  # other processes log for themselves
@@ -46,11 +46,32 @@ def test_bad_images_are_named_skipped_and_counted(photos: Path, workers: int, ca
         assert {name for name in ("cat/3.jpg", "dog/5.jpg") if name in caplog.text} == {"cat/3.jpg", "dog/5.jpg"}
 
 
-def test_a_batch_without_any_image_is_an_error(photos: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_another_image_takes_the_place_of_a_bad_one_in_training(photos: Path, workers: int) -> None:
+    config = RunConfig(data=f"imagefolder:{photos}", batch_size=4, workers=workers)
+    data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
+    labels = [labels for _, labels in data.train_dataloader()]
+    assert [len(part) for part in labels] == [4] * 4
+    assert torch.cat(labels).bincount().tolist() == [8, 8]  # the next one, of the same class here
+    assert data.skipped == 2
+
+
+def test_a_batch_of_bad_images_is_left_out_of_an_evaluation(photos: Path) -> None:
     config = RunConfig(data=f"imagefolder:{photos}", batch_size=1)
     data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
-    with pytest.raises(ValueError, match=r"no image of a batch can be read: .*3\.jpg"):
-        list(data.val_dataloader())
+    assert [len(labels) for _, labels in data.val_dataloader()] == [1] * 14
+
+
+def test_images_of_which_none_can_be_read_are_an_error(photos: Path, tmp_path: Path) -> None:
+    options = {"data": f"imagefolder:{photos}", "batch_size": 4, "epochs": 1, "options": TINY, "runs": str(tmp_path)}
+    for file in (photos / "val").rglob("*.jpg"):
+        file.write_text("no image")
+    with pytest.raises(ValueError, match=r"none of the held-out images of imagefolder:.* can be read"):
+        Run.start(RunConfig(**options)).fit()
+    for file in (photos / "train").rglob("*.jpg"):
+        file.write_text("no image")
+    with pytest.raises(ValueError, match=r"16 images in a row cannot be read, the last one .*\.jpg"):
+        Run.start(RunConfig(**options)).fit()
 
 
 def test_a_run_on_bad_images_ends_and_tells(
@@ -101,11 +122,31 @@ def test_what_is_refused_leaves_no_folder(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "foo"}, {"workers": -1}, {"batch_size": 10, "accumulate": 3}], ids=str
+    ("changes", "message"),
+    [
+        ({"precision": "foo"}, "precision must be one of 32-true, .*, got 'foo'"),
+        ({"workers": -1}, "workers must be 0 or more, got -1"),
+        ({"batch_size": 10, "accumulate": 3}, r"batch_size must be a multiple of accumulate \(3\), got 10"),
+        ({"strategy": "dp"}, "strategy must be one of auto, ddp, fsdp, got 'dp'"),
+        ({"loggers": ["csv", "mlflow"]}, "loggers must be a list, each item one of csv, tensorboard, wandb, got"),
+        ({"devices": "all"}, "devices must be a whole number or one of auto, got 'all'"),
+        ({"devices": 0}, "devices must be at least 1, got 0"),
+        ({"augment": "flip"}, "augment must be one of auto, affine, .*, got 'flip'"),
+        ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),  # what YAML makes of 1e-3
+        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"options": ["depth"]}, "options must be a mapping"),
+        ({"weights": 3}, "weights must be text or null, got 3"),
+    ],
 )
-def test_options_that_make_no_sense(changes):
-    with pytest.raises(ValueError, match=f"{next(iter(changes))} must be"):
+def test_options_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
         RunConfig(**changes)
+
+
+def test_a_logger_needs_its_package(monkeypatch):
+    monkeypatch.setattr("pyg_vig.train.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="the logger wandb needs its package: pip install wandb"):
+        RunConfig(loggers=["wandb"])
 
 
 def test_classes_of_other_names_are_not_taken_for_those_of_training(tmp_path: Path) -> None:

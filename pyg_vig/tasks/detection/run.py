@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,6 +12,7 @@ from pyg_vig.tasks.detection.coco import CocoData
 from pyg_vig.tasks.detection.detector import build_detector
 from pyg_vig.tasks.detection.module import Detection
 from pyg_vig.tasks.run import Task
+from pyg_vig.train.options import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +35,16 @@ class DetectionConfig(TaskConfig):
 
     train_split: str = "train2017"
     val_split: str = "val2017"
-    detector: str = "mask_rcnn"
+    detector: Literal["retinanet", "mask_rcnn"] = "mask_rcnn"
     channels: int = 256
     head_channels: int = 1024
     anchor_size: int = 32
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("channels", "head_channels", "anchor_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
     @property
     def decoder(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -37,7 +37,7 @@ class SegmentationConfig(TaskConfig):
 
     train_split: str = "training"
     val_split: str = "validation"
-    segmenter: str = "fpn"
+    segmenter: Literal["fpn", "upernet"] = "fpn"
     num_classes: int | None = None
     size: int = 512
     scale_min: float = 0.5
@@ -50,6 +50,8 @@ class SegmentationConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        counted = self.num_classes is None or self.num_classes >= 1
+        require(counted, "num_classes", self.num_classes, "at least 1")
         require(self.size >= 1, "size", self.size, "at least 1")
         require(0 < self.scale_min <= self.scale_max, "scale_min", self.scale_min, f"in (0, {self.scale_max}]")
 
