@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.utils import is_sparse, to_edge_index
 
 from pyg_vig.graph.layout import Layout
 
@@ -34,6 +35,10 @@ class GivenGraph(torch.nn.Module):
 def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     """A checked ``edge_index``, sorted by destination, so that every block can use the fused path.
 
+    Args:
+        edge_index: edges ``(2, E)``, or a sparse ``adj_t`` with a row for every destination, whose values are ignored.
+        num_nodes: number of nodes.
+
     Raises:
         ValueError: for a wrong shape or type, or a node that does not exist.
 
@@ -44,6 +49,9 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         [[2, 1, 0], [0, 0, 2]]
     """
     size = (num_nodes, num_nodes)
+    if is_sparse(edge_index):
+        (dst, src), _ = to_edge_index(edge_index)
+        edge_index = torch.stack([src, dst])
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index must be int64 of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}"

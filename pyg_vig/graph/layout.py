@@ -66,6 +66,8 @@ class Layout:
         """
         if batch.dim() != 1 or batch.dtype == torch.bool or batch.is_floating_point() or batch.is_complex():
             raise ValueError(f"'batch' must be an integer vector (N,), got {batch.dtype} of shape {tuple(batch.shape)}")
+        if num_graphs is not None and torch.compiler.is_compiling():  # values cannot be read there
+            return cls(num_graphs, batch.numel(), batch=batch)
         if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):
             raise ValueError("'batch' must be sorted and non-negative: order the nodes graph by graph")
         largest = int(batch[-1]) + 1 if batch.numel() else 0

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import JumpingKnowledge, MessagePassing
+from torch_geometric.utils import is_sparse
 
 from pyg_vig.graph import GraphSpec, Layout, graph_resolver, sorted_edges
 from pyg_vig.nn.conv import ConvSpec
@@ -57,7 +58,7 @@ class GraphEncoder(nn.Module):
 
     Shapes:
         - **x**: node features ``(N, in_channels)``, graph by graph
-        - **edge_index**: ``(2, E)`` int64
+        - **edge_index**: ``(2, E)`` int64, or a sparse ``adj_t`` ``(N, N)`` with a row for every destination
         - **edge_attr**: ``(E, edge_dim)``, or ``(E,)`` for width 1
         - **batch**: graph of every node ``(N,)``, sorted
         - **output**: ``(B, out_channels)`` with ``pool``, else ``(N, out_channels)``
@@ -195,12 +196,12 @@ class GraphEncoder(nn.Module):
 
     def _check_edge_attr(self, edge_index: Tensor | None, edge_attr: Tensor | None) -> None:
         if (edge_attr is None) != (self.edge_dim is None):
-            got = "none" if edge_attr is None else f"some of shape {tuple(edge_attr.shape)}"
+            got = "none" if edge_attr is None else f"{edge_attr.dtype} of shape {tuple(edge_attr.shape)}"
             raise ValueError(f"the encoder was built with edge_dim={self.edge_dim}, but got {got} as edge_attr")
         if edge_attr is None:
             return
-        if edge_index is None:
-            raise ValueError("edge_attr are features of given edges: pass the edge_index as well")
+        if edge_index is None or is_sparse(edge_index):
+            raise ValueError("edge_attr are features of given edges: pass the edge_index (2, E) as well")
         expected = (edge_index.size(-1), self.edge_dim)
         if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
             raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch_geometric import EdgeIndex
+from torch_geometric.utils import coalesce, to_torch_csr_tensor
 
 from pyg_vig.graph import GivenGraph, Layout, sorted_edges
 
@@ -29,6 +30,13 @@ def test_other_edge_index_is_sorted(sort_order):
     edge_index.validate()
     assert edge_index.is_sorted_by_col
     assert set(zip(*edge_index.tolist(), strict=True)) == set(zip(*EDGES.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_a_sparse_adj_t_is_the_edges_that_it_holds(layout):
+    edges = coalesce(EDGES)
+    adj_t = to_torch_csr_tensor(edges.flip(0), size=(4, 4)).to_sparse(layout=layout)
+    assert sorted_edges(adj_t, 4).tolist() == sorted_edges(edges, 4).tolist()
 
 
 def test_no_edges():

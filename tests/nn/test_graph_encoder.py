@@ -8,6 +8,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.datasets import FakeDataset, KarateClub
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.nn import GINEConv, summary
+from torch_geometric.utils import coalesce, to_torch_csr_tensor
 
 import pyg_vig
 from pyg_vig.graph import KNNGraph
@@ -326,14 +327,25 @@ class TestWithPyG:
         mask = explainer(torch.randn(6, 6), edges, index=0).edge_mask
         assert (mask > 0).tolist() == [False, True, False, True]
 
+    @pytest.mark.parametrize("conv", ALL_CONVS)
+    def test_a_sparse_adj_t_in_place_of_edges(self, conv):
+        model, data = encoder(conv=conv), Batch.from_data_list(graphs())
+        edges = coalesce(data.edge_index)
+        adj_t = to_torch_csr_tensor(edges.flip(0), size=(data.num_nodes, data.num_nodes))
+        torch.testing.assert_close(model(data.x, adj_t, batch=data.batch), model(data.x, edges, batch=data.batch))
+
     def test_summary(self):
         assert "ViGBlock" in summary(encoder(), graphs()[0].x, graphs()[0].edge_index)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")  # torch's own lowering
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("given", ["nothing", "edges", "edges and batch"])
 def test_compiles_whole(given):
-    model, data = encoder(depth=1), graphs()[0]
-    arguments = (data.x, data.edge_index) if given else (data.x,)
+    model, data = encoder(depth=1), Batch.from_data_list(graphs())
+    arguments = {
+        "nothing": (data.x,),
+        "edges": (data.x, data.edge_index),
+        "edges and batch": (data.x, data.edge_index, None, data.batch, 3),
+    }[given]
     torch.testing.assert_close(torch.compile(model, fullgraph=True)(*arguments), model(*arguments))
