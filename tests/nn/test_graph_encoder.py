@@ -198,7 +198,7 @@ class TestEdgeFeatures:
             model(data.x, data.edge_index, torch.rand(35, 3, dtype=torch.float64))
         with pytest.raises(ValueError, match="pass the edge_index"):
             model(data.x, None, torch.rand(36, 3, dtype=torch.float64))
-        with pytest.raises(ValueError, match=r"edge_dim=None, but got some of shape \(36, 3\)"):
+        with pytest.raises(ValueError, match=r"edge_dim=None, but got torch.float64 of shape \(36, 3\)"):
             encoder()(data.x, data.edge_index, torch.rand(36, 3, dtype=torch.float64))
 
 
