@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_vig.models import FeatureExtractor, build_model, get_config, list_models
+from pyg_vig.models import build_model, get_config, list_models
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _CROP = 0.9  # share of the image that the published evaluations keep
@@ -57,23 +57,6 @@ def register() -> list[str]:
 default_cfgs: dict[str, Any] = {}  # where timm's decorator looks for them
 
 
-class TimmFeatures(FeatureExtractor):
-    """Feature maps of chosen stages, described as timm describes them.
-
-    Args:
-        model: the network.
-        out_indices: stages to return; a number stands for so many last ones.
-    """
-
-    def __init__(self, model: VisionGNN, out_indices: Sequence[int] | int | None = None) -> None:
-        from timm.models import FeatureInfo
-
-        described = model.feature_info
-        super().__init__(model, out_indices)
-        self.feature_info = FeatureInfo(described, tuple(self.out_indices))  # type: ignore[assignment]
-        self.output_fmt = "NCHW"
-
-
 class DistilledVisionGNN(VisionGNN):
     """A network with two classifiers that returns their mean in training as well, until it is told to distil.
 
@@ -99,7 +82,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         from timm.models import build_model_with_cfg
 
         if options.get("features_only"):
-            options = {"feature_cls": TimmFeatures, "out_indices": None} | options
+            options = {"feature_cls": "getter", "out_indices": None} | options
         return build_model_with_cfg(
             _build_variant(name),
             name,

@@ -163,6 +163,28 @@ class VisionGNN(nn.Module):
                 maps.append(to_map(x, layout))
         return maps if intermediates_only else (to_map(x, layout), maps)
 
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what :meth:`forward_intermediates` does not need for these stages (timm's method).
+
+        Args:
+            indices: stages whose maps are wanted, as there.
+            prune_norm: changes nothing, for no norm follows the stages.
+            prune_head: drop the head as well; the network's call then gives the mean over the nodes.
+
+        Returns:
+            Their numbers, in order.
+
+        Raises:
+            ValueError: for a stage that does not exist.
+        """
+        chosen = stage_indices("indices", indices, len(self.stages))
+        self.stages = self.stages[: chosen[-1] + 1]
+        if prune_head:
+            self.head = cast("Head", nn.Identity())
+        return chosen
+
     def get_classifier(self) -> nn.Module:
         """The classifier of the head."""
         return self.head.classifier
@@ -235,11 +257,10 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, model: VisionGNN, out_indices: int | Sequence[int] | None = None) -> None:
         super().__init__()
-        self.out_indices = stage_indices("out_indices", out_indices, len(model.stages))
+        chosen = stage_indices("out_indices", out_indices, len(model.stages))
         self.model = copy.copy(model)
         self.model._modules = model._modules.copy()  # which the two would share
-        self.model.stages = model.stages[: self.out_indices[-1] + 1]
-        self.model.head = cast("Head", nn.Identity())
+        self.out_indices = self.model.prune_intermediate_layers(chosen)
         self.feature_info = [model.feature_info[i] for i in self.out_indices]
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -93,6 +93,19 @@ def test_intermediates_are_chosen_as_in_timm(network):
         model.forward_intermediates(batch, output_fmt="NLC")
 
 
+def test_pruned_to_the_stages_whose_maps_are_wanted():
+    name, overrides, size = SMALL["pyramid"]
+    model, batch = pyg_vig.create_model(name, **overrides).double().eval(), images(2, size)
+    expected = model.forward_intermediates(batch, (0, 1), intermediates_only=True)
+    head = model.head
+    assert model.prune_intermediate_layers((0, -3), prune_head=False) == [0, 1]
+    assert len(model.stages) == 2
+    assert model.head is head
+    assert model.prune_intermediate_layers(2) == [0, 1]
+    torch.testing.assert_close(model.forward_intermediates(batch, intermediates_only=True), expected)
+    assert model(batch).shape == (2, 24)
+
+
 def test_feature_maps_leave_the_network_as_it_is(network):
     model, size = network
     batch = images(1, size)
