@@ -6,7 +6,7 @@ It is a kernel in C on CPUs and in Triton on GPUs, in two passes over the rows e
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.native.operator import operator
 from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
 from pyg_vig.nn.product import is_plain, is_untransformed
 from pyg_vig.nn.remake import remember
 from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
-BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 _ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu"}
 
 
@@ -71,13 +71,14 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
         return out
     if x.device.type == "cuda":
         return remember(out, partial(_apply, options[1]), x, coefficients)
-    weight, bias = norm.weight.detach().clone(), coefficients[3]  # copies: parameters may be elsewhere by then (FSDP)
+    # Copies, as the parameters may be elsewhere by then (FSDP).
+    weight, bias = cast("Tensor", norm.weight).detach().clone(), coefficients[3]
     return remember(out, partial(_again, *options), x, weight, bias)
 
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     """What the kernel for GPUs moves by itself, which saves some launches."""
-    if norm.running_mean is None:
+    if not tracks_statistics(norm):
         return None
     offset = None if offset is None else offset.detach()
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
@@ -95,14 +96,8 @@ def _again(eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor) -> Ten
 
 @torch.no_grad()
 def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: int) -> None:
-    """Running statistics, as the layer itself moves them."""
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    norm.num_batches_tracked.add_(1)
-    share: Any = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    mean, var = coefficients[:2].to(norm.running_mean.dtype)
-    norm.running_mean.lerp_(mean if offset is None else mean + offset, share)
-    norm.running_var.lerp_(var * (count / (count - 1)), share)
+    mean, var = coefficients[:2]
+    move_running_statistics(norm, mean if offset is None else mean + offset, var, count)
 
 
 @partial(operator, name="batch_norm")

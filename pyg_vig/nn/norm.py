@@ -39,7 +39,7 @@ class BatchNorm(Protocol):
     weight: Tensor | None
     bias: Tensor
     track_running_stats: bool
-    running_mean: Tensor
+    running_mean: Tensor  # none where it tracks no statistics, like the next two
     running_var: Tensor
     num_batches_tracked: Tensor
 
@@ -149,24 +149,42 @@ def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -
     """
     if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
         mean, var, count = _over_processes(norm.process_group, mean, var, count)
-    _update_running(norm, mean, var, count)
+    move_running_statistics(norm, mean, var, count)
     return _affine(norm, mean, var)
+
+
+def tracks_statistics(norm: BatchNorm) -> bool:
+    """Whether ``norm`` moves running statistics in training."""
+    return norm.track_running_stats and norm.running_mean is not None
+
+
+@torch.no_grad()
+def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+    """Move the running statistics as the layer itself does after a batch.
+
+    Args:
+        norm: the batch norm.
+        mean: mean of the rows ``(C,)``.
+        var: their biased variance ``(C,)``.
+        count: their number; where there are none, nothing is learnt.
+    """
+    if not tracks_statistics(norm):
+        return
+    norm.num_batches_tracked.add_(1)
+    momentum: Tensor | float = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    kind = norm.running_mean.dtype
+    if isinstance(count, Tensor):
+        momentum = momentum * (count > 0).to(kind)
+        var = var * count / (count - 1).clamp(min=1)
+    else:
+        var = var * (count / (count - 1))
+    norm.running_mean.lerp_(mean.to(kind), momentum)
+    norm.running_var.lerp_(var.to(kind), momentum)
 
 
 def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift the rows, in their own type."""
     return torch.addcmul(shift, x, scale).to(x.dtype)
-
-
-@torch.no_grad()
-def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> None:
-    if not norm.track_running_stats:
-        return
-    norm.num_batches_tracked.add_(1)
-    momentum = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    momentum = momentum * (count > 0).to(norm.running_mean.dtype)  # a batch without edges says nothing
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-    norm.running_var.lerp_((var * count / (count - 1).clamp(min=1)).to(norm.running_var.dtype), momentum)
 
 
 def _over_processes(

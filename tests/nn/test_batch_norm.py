@@ -88,6 +88,14 @@ def test_one_row_has_no_variance():
         LinearNorm(4, 4)(torch.randn(1, 4))
 
 
+def test_tracking_that_is_switched_off_later():
+    module = LinearNorm(3, 4)
+    module.norm.track_running_stats = False
+    module(torch.rand(5, 3))
+    assert module.norm.num_batches_tracked == 0
+    assert torch.equal(module.norm.running_mean, torch.zeros(4))
+
+
 def test_without_running_statistics():
     module = LinearNorm(4, 4)
     module.norm = nn.BatchNorm1d(4, track_running_stats=False)
