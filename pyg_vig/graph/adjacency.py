@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.utils import is_sparse, to_edge_index
 
 
 class NeighborTable:
@@ -81,3 +82,21 @@ def as_edge_index(adjacency: Adjacency) -> Tensor:
         [[1, 0], [0, 1]]
     """
     return adjacency.edge_index if isinstance(adjacency, NeighborTable) else adjacency
+
+
+def plain_edge_index(adjacency: Adjacency) -> Tensor:
+    """The edges of any adjacency as a plain tensor ``(2, E)``, which carries no order; values of an ``adj_t`` are lost.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.adjacency import plain_edge_index
+        >>> plain_edge_index(torch.tensor([[0.0, 2.0], [0.0, 0.0]]).to_sparse()).tolist()  # a row per destination
+        [[1], [0]]
+    """
+    edge_index = as_edge_index(adjacency)
+    if isinstance(edge_index, EdgeIndex):
+        return edge_index.as_tensor()
+    if not is_sparse(edge_index):
+        return edge_index
+    (dst, src), _ = to_edge_index(edge_index)
+    return torch.stack([src, dst])

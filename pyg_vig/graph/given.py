@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import is_sparse, to_edge_index
 
+from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.graph.layout import Layout
 
 
@@ -36,11 +37,11 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     """A checked ``edge_index``, sorted by destination, so that every block can use the fused path.
 
     Args:
-        edge_index: edges ``(2, E)``, or a sparse ``adj_t`` with a row for every destination, whose values are ignored.
+        edge_index: edges ``(2, E)``, or a sparse ``adj_t`` of ones with a row for every destination.
         num_nodes: number of nodes.
 
     Raises:
-        ValueError: for a wrong shape or type, or a node that does not exist.
+        ValueError: for a wrong shape or type, a node that does not exist, or an ``adj_t`` with values other than 1.
 
     Example:
         >>> import torch
@@ -50,8 +51,9 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     """
     size = (num_nodes, num_nodes)
     if is_sparse(edge_index):
-        (dst, src), _ = to_edge_index(edge_index)
-        edge_index = torch.stack([src, dst])
+        if not bool((to_edge_index(edge_index)[1] == 1).all()):
+            raise ValueError("adj_t has values other than 1: pass edge_index, and the values as edge_attr")
+        edge_index = plain_edge_index(edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index must be int64 of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}"
@@ -61,6 +63,6 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
     if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
         return edge_index
-    edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+    edge_index = plain_edge_index(edge_index)
     order = edge_index[1].argsort(stable=True)
     return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)

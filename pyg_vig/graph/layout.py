@@ -66,6 +66,7 @@ class Layout:
         """
         if batch.dim() != 1 or batch.dtype == torch.bool or batch.is_floating_point() or batch.is_complex():
             raise ValueError(f"'batch' must be an integer vector (N,), got {batch.dtype} of shape {tuple(batch.shape)}")
+        batch = batch.long()
         if num_graphs is not None and torch.compiler.is_compiling():  # values cannot be read there
             return cls(num_graphs, batch.numel(), batch=batch)
         if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):

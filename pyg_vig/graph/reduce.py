@@ -95,6 +95,8 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         tensor([[5.],
                 [5.]])
     """
+    if x.dim() != 2:
+        raise ValueError(f"x must be a node matrix (N_src, C), got {tuple(x.shape)}")
     if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
         return x.new_zeros(adjacency.num_dst, x.size(1))
     tracks = x.requires_grad and torch.is_grad_enabled()
@@ -138,6 +140,8 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         return x.new_zeros(adjacency.num_dst, *x.shape[1:])
     if x.dim() == 3:
         return _sum_by_head(x, adjacency, weight)
+    if x.dim() != 2:
+        raise ValueError(f"x must be a node matrix (N_src, C), or (N_src, H, C / H) by head, got {tuple(x.shape)}")
     if isinstance(adjacency, CrissCross) and weight is None:
         return sum_of_neighbors(x.contiguous(), adjacency)
     if serves(x):

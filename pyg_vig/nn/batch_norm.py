@@ -56,7 +56,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
         ValueError: for less than two rows, which have no variance.
     """
     if x.size(0) < 2:
-        raise ValueError(f"batch norm in training needs at least two rows for a variance, got {x.size(0)}: add images")
+        raise ValueError(f"batch norm in training needs at least two rows, got {x.size(0)}: use a larger batch")
     options = norm.eps, _ACTIVATIONS[type(act)]
     if torch.compiler.is_compiling():
         x = x if offset is None else _WithZeroGradient.apply(x, offset)

@@ -109,6 +109,8 @@ class GraphEncoder(nn.Module):
             raise ValueError(f"depth and rebuild_every must be at least 1, got {depth} and {rebuild_every}")
         if pool not in POOLS:
             raise ValueError(f"pool must be 'mean', 'max', 'sum' or None, got {pool!r}")
+        if jumping not in (None, "cat", "max", "lstm"):
+            raise ValueError(f"jumping must be 'cat', 'max', 'lstm' or None, got {jumping!r}")
         if unfit := {"position", "reduction"} & block.keys():
             raise ValueError(f"{', '.join(sorted(unfit))}: for the patches of images only, so leave it out here")
         self.in_channels = in_channels
@@ -185,6 +187,8 @@ class GraphEncoder(nn.Module):
         return layout.with_edges(edges, edge_attr)
 
     def _check(self, x: Tensor, edge_index: Tensor | None, edge_attr: Tensor | None, batch: Tensor | None) -> None:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x must be a tensor, got {type(x).__name__}: pass data.x, data.edge_index and so on")
         if x.dim() != 2 or x.size(1) != self.in_channels:
             raise ValueError(f"x must have shape (N, {self.in_channels}), got {tuple(x.shape)}")
         if not x.is_floating_point():

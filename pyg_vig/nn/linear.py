@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class GroupedLinear(nn.Linear):
         - **weight**: ``(out_channels, in_channels / groups)``
 
     Raises:
-        ValueError: if ``groups`` does not divide both widths.
+        ValueError: for a width that is no positive number, or if ``groups`` does not divide both.
 
     Example:
         >>> import torch
@@ -42,6 +43,8 @@ class GroupedLinear(nn.Linear):
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True) -> None:
+        if not all(isinstance(width, Integral) and width > 0 for width in (in_channels, out_channels)):
+            raise ValueError(f"widths must be positive numbers (none is lazy), got {in_channels!r}, {out_channels!r}")
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
@@ -175,6 +178,11 @@ class NodeUpdate(LinearNorm):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Apply all three."""
         return super().forward(x, self.act)
+
+
+def is_intact(update: nn.Module) -> bool:
+    """Whether ``update`` is a :class:`NodeUpdate` whose linear layer nobody has replaced."""
+    return isinstance(update, NodeUpdate) and not _is_replaced(update.linear)
 
 
 class PairUpdate(NodeUpdate):

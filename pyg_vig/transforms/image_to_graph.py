@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from pyg_vig.graph import GraphSpec, Layout, as_edge_index, graph_resolver
+from pyg_vig.graph import GraphSpec, Layout, graph_resolver
+from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.transforms.images import read_sample
 
 _COMPARED = {"pixels": "x", "pos": "pos"}
@@ -88,9 +88,9 @@ class ImageToGraph(BaseTransform):
         graph.pos = _centres(rows, columns, height, width).to(graph.x)
         graph.grid = torch.tensor([[rows, columns]])
         if self.builder is not None:
-            edges = as_edge_index(self.builder(graph[_COMPARED[self.compare]], Layout.from_grid(1, rows, columns)))
+            adjacency = self.builder(graph[_COMPARED[self.compare]], Layout.from_grid(1, rows, columns))
             # A plain tensor: every transform of PyG's takes it, and torch.load(weights_only=True) reads it.
-            graph.edge_index = edges.as_tensor() if isinstance(edges, EdgeIndex) else edges
+            graph.edge_index = plain_edge_index(adjacency)
         return graph
 
     def _whole_patches(self, image: Tensor) -> Tensor:

@@ -216,3 +216,10 @@ def test_second_derivatives_of_sums(weighted):
         return neighbor_sum(x, graph, weight if weighted else None).pow(3)
 
     assert torch.autograd.gradgradcheck(cubes, (x, weight) if weighted else (x, weight.detach()))
+
+
+@pytest.mark.parametrize("reduce", [neighbor_max, neighbor_sum])
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 2, 2)])
+def test_rows_that_are_no_matrix(reduce, shape):
+    with pytest.raises(ValueError, match="must be a node matrix"):
+        reduce(torch.rand(shape), NeighborTable(torch.tensor([[0, 1], [1, 2]]), num_src=3))

@@ -226,6 +226,7 @@ class TestBadInput:
             (torch.rand(2, 6, 6), r"got \(2, 6, 6\)"),
             (torch.rand(6), r"got \(6,\)"),
             (torch.ones(12, 6, dtype=torch.int64), r"floating point, got torch.int64"),
+            (graphs()[0], r"must be a tensor, got Data: pass data.x"),
         ],
     )
     def test_x(self, x, message):
@@ -244,6 +245,12 @@ class TestBadInput:
     def test_batch(self, batch, message):
         with pytest.raises(ValueError, match=message):
             encoder()(graphs()[0].x, batch=batch, batch_size=3)
+
+    def test_batch_of_any_whole_numbers(self):
+        model, batch = encoder(), Batch.from_data_list(graphs())
+        for edges in (None, batch.edge_index):
+            expected = model(batch.x, edges, batch=batch.batch)
+            torch.testing.assert_close(model(batch.x, edges, batch=batch.batch.int()), expected)
 
     def test_batch_size_that_does_not_divide(self):
         with pytest.raises(ValueError, match="12 nodes are not 5 graphs of equal size"):
@@ -278,6 +285,7 @@ class TestBadInput:
         ("options", "message"),
         [
             ({"pool": "median"}, "got 'median'"),
+            ({"jumping": "mean"}, "jumping must be 'cat', 'max', 'lstm' or None, got 'mean'"),
             ({"depth": 0}, "at least 1"),
             ({"rebuild_every": 0}, "at least 1"),
             ({"reduction": 2}, "reduction: for the patches of images only"),
@@ -336,6 +344,12 @@ class TestWithPyG:
 
     def test_summary(self):
         assert "ViGBlock" in summary(encoder(), graphs()[0].x, graphs()[0].edge_index)
+
+
+def test_exports_with_a_batch_vector():
+    model, data = encoder(depth=1), Batch.from_data_list(graphs())
+    arguments = (data.x, data.edge_index, None, data.batch, 3)
+    torch.testing.assert_close(torch.export.export(model, arguments).module()(*arguments), model(*arguments))
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric import EdgeIndex
 from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
+from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.graph.precision import precise
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
@@ -150,8 +150,7 @@ class CrossAttentionConv(NeighborConv):
         query, key, value = (precise(rows).unflatten(1, shape) for rows in (query, key, value))
         query, key = _unit(query), _unit(key)
         if not self._is_fused(edge_index):
-            edges, size = as_edge_index(edge_index), (key.size(0), query.size(0))
-            edges = edges.as_tensor() if isinstance(edges, EdgeIndex) else edges  # or PyG would take the fused path
+            edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # of which PyG fuses nothing
             alpha = self.edge_updater(edges, query=query, key=key, size=size)
             return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
         if isinstance(edge_index, CrissCross) and gathers(query) and self.affinity != "softmax" and not weights:

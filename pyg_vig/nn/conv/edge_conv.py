@@ -10,7 +10,8 @@ from pyg_vig.graph.precision import exact
 from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.linear import NodeUpdate
+from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.linear import NodeUpdate, is_intact
 from pyg_vig.nn.norm import (
     BatchNorm,
     apply_affine,
@@ -106,8 +107,12 @@ class EdgeConv(NeighborConv):
         alone = isolated(edge_index)
         return out if alone is None else out.masked_fill(alone, 0)
 
-    def _bypassed(self) -> tuple[nn.Module, ...]:
-        return self.nn, self.nn.linear, self.nn.norm, self.nn.act
+    def _fuses_exactly(self) -> bool:
+        if not is_intact(self.nn):
+            return False
+        linear, norm, act = self.nn.linear, self.nn.norm, self.nn.act
+        known = is_quasi_convex(act) and isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity)
+        return known and not any(is_watched(module) for module in (self.nn, linear, norm, act))
 
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Output channels before the activation: those of ``x_i`` alone, and the others as ``a_i + b_j``."""

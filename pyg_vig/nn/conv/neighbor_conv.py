@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.nn import MessagePassing
 
-from pyg_vig.graph import Adjacency, NeighborTable, as_edge_index
-from pyg_vig.nn.hooks import is_watched, shows_messages, shows_propagation
+from pyg_vig.graph import Adjacency, NeighborTable
+from pyg_vig.graph.adjacency import plain_edge_index
+from pyg_vig.nn.hooks import shows_messages, shows_propagation
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
@@ -18,8 +19,9 @@ class NeighborConv(MessagePassing):
 
     ``message`` and ``aggregate`` are the definition: PyG runs them on a plain ``edge_index``, in explainers, and
     wherever :attr:`fuse` is set to ``False``. ``message_and_aggregate`` computes the same with no row per edge; it
-    serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t``. Where
-    hooks are to see what it would leave out, the definition runs on a table and an ``EdgeIndex`` as well.
+    serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t`` (whose
+    values are ignored). Where hooks are to see what it would leave out, or a part of the conv was replaced by one that
+    it knows nothing of, the definition runs on these as well.
 
     Example:
         >>> import torch
@@ -43,18 +45,20 @@ class NeighborConv(MessagePassing):
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
         edge_index = fit(edge_index, x)
-        if shows_messages(self) or any(is_watched(module) for module in self._bypassed()):
-            edge_index = as_edge_index(edge_index)
-            edge_index = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+        if shows_messages(self) or (self.fuse and not self._fuses_exactly()):
+            edge_index = plain_edge_index(edge_index)  # of which PyG fuses nothing
         elif isinstance(edge_index, NeighborTable):
             if self.fuse and not shows_propagation(self):
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)
 
-    def _bypassed(self) -> tuple[nn.Module, ...]:
-        """The modules that the fused path computes in the place of, right now."""
-        return ()
+    def _fuses_exactly(self) -> bool:
+        """Whether the fused path computes, right now, what the definition does, and no hook would miss it.
+
+        Parts of a conv may be replaced at any time: by another norm, an adapter, a quantised layer.
+        """
+        return True
 
 
 def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
@@ -68,7 +72,7 @@ def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
             raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
     elif isinstance(edge_index, EdgeIndex):
         if not torch.compiler.is_compiling():
-            return _fit_sorted(edge_index, x)
+            return _fit_sorted(edge_index.long(), x)
     elif isinstance(edge_index, Tensor) and edge_index.layout in (torch.sparse_coo, torch.sparse_csc):
         return edge_index.to_sparse_csr()
     return edge_index
@@ -90,5 +94,11 @@ def _fit_sorted(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
 
 
 def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:
-    """The pair ``(x_src, x_dst)``; the same matrix twice where one is given."""
+    """The pair ``(x_src, x_dst)``; the same matrix twice where one is given.
+
+    Raises:
+        ValueError: for a pair without features of the destination nodes.
+    """
+    if isinstance(x, tuple) and x[1] is None:
+        raise ValueError("this conv compares both ends of an edge: pass (x_src, x_dst), not (x_src, None)")
     return x if isinstance(x, tuple) else (x, x)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.reduce import out_degree
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.linear import NodeUpdate
-from pyg_vig.nn.norm import apply_affine, normalises_batch, training_affine, weighted_statistics
+from pyg_vig.nn.norm import apply_affine, is_foldable, normalises_batch, training_affine, weighted_statistics
 
 
 class SAGEConv(NeighborConv):
@@ -82,9 +83,13 @@ class SAGEConv(NeighborConv):
         """The same maximum, every node transformed once."""
         return neighbor_max(self._transform(x[0], edge_index), edge_index)
 
-    def _bypassed(self) -> tuple[nn.Module, ...]:
-        parts: tuple[nn.Module, ...] = (self.nn1, self.nn1.norm)
-        return parts if normalises_batch(self.nn1.norm) else ()
+    def _fuses_exactly(self) -> bool:
+        if not isinstance(self.nn1, NodeUpdate):
+            return False
+        norm = self.nn1.norm
+        if normalises_batch(norm):
+            return not (is_watched(self.nn1) or is_watched(self.nn1.norm))
+        return is_foldable(norm) or isinstance(norm, nn.Identity | nn.LayerNorm)
 
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
         norm = self.nn1.norm

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
 from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.nn import BatchNorm as PyGBatchNorm
 from torch_geometric.testing import assert_module
 
 from pyg_vig.graph import Layout, NeighborTable, knn_table
-from pyg_vig.nn import EdgeConv, MaxRelativeConv, NeighborConv, SAGEConv
+from pyg_vig.nn import EdgeConv, MaxRelativeConv, NeighborConv, NodeUpdate, SAGEConv
 from pyg_vig.nn.activation import _ACTIVATIONS
 from tests.nn.conv import graphs
 from tests.nn.conv.equations import EQUATIONS
@@ -27,6 +28,13 @@ MODES = [pytest.param(True, id="train"), pytest.param(False, id="eval")]
 
 def make_conv(conv: type[NeighborConv], *, train: bool = False, out: int = 24, **options) -> NeighborConv:
     return graphs.randomize(conv(CHANNELS, out, **options).double()).train(train)
+
+
+class Wave(nn.Module):
+    """An activation that is neither monotone nor quasi-convex."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(3 * x)
 
 
 class OnTable(nn.Module):
@@ -261,20 +269,54 @@ class TestTools:
 
 
 def test_activation_that_is_not_quasi_convex_takes_the_definition():
-    class Wave(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.sin(3 * x)
-
-    layer = make_conv(EdgeConv, norm="batch", act=Wave())
-    assert_fused_equals_definition(layer.train(), graphs.make("table"))
-    ends_only = copy.deepcopy(layer)
-    ends_only.fuse = True
-    graph = graphs.make("table")
-    assert not torch.allclose(ends_only(graph.x, graph.adjacency), layer(graph.x, graph.adjacency))
+    layer, graph = make_conv(EdgeConv, norm="batch", act=Wave()), graphs.make("table")
+    assert_fused_equals_definition(layer.train(), graph)
+    ends_only = layer.message_and_aggregate(graph.adjacency, (graph.source, graph.target))
+    assert not torch.allclose(ends_only, layer(graph.x, graph.adjacency))
 
 
 def test_activation_with_a_slope_per_channel_takes_the_definition():
     assert_fused_equals_definition(make_conv(EdgeConv, heads=2, act=nn.PReLU(24)), graphs.make("table"))
+
+
+REPLACEMENTS = {
+    "GroupNorm": ("norm", lambda update, width: nn.GroupNorm(2, width)),
+    "LayerNorm": ("norm", lambda update, width: nn.LayerNorm(width)),
+    "PyG's BatchNorm": ("norm", lambda update, width: PyGBatchNorm(width)),
+    "activation": ("act", lambda update, width: Wave()),
+    "linear": ("linear", lambda update, width: nn.Linear(update.linear.in_features, width)),
+}
+
+
+@pytest.mark.parametrize("train", MODES)
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
+def test_what_the_fused_path_knows_nothing_of_takes_the_definition(conv, train, replacement):
+    layer, (part, make) = make_conv(conv, train=train, norm="batch"), REPLACEMENTS[replacement]
+    for update in [module for module in layer.modules() if isinstance(module, NodeUpdate)]:
+        setattr(update, part, make(update, update.linear.weight.size(0)).double().train(train))
+    for name in ("table", "irregular"):
+        assert_fused_equals_definition(layer, graphs.make(name))
+
+
+@pytest.mark.parametrize("conv", [EdgeConv, SAGEConv])
+def test_an_edge_index_in_int32(conv):
+    graph, layer = graphs.make("irregular"), make_conv(conv, train=True, norm="batch")
+    expected = copy.deepcopy(layer)(graph.x, graph.adjacency)
+    torch.testing.assert_close(layer(graph.x, graph.adjacency.to(torch.int32)), expected)
+
+
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("widths", [(-1, 8), ((4, 4), 8), (4, 0)])
+def test_widths_that_make_no_sense(conv, widths):
+    with pytest.raises(ValueError, match="must be positive"):
+        conv(*widths)
+
+
+@pytest.mark.parametrize("conv", CONVS)
+def test_a_pair_without_destinations(conv):
+    with pytest.raises(ValueError, match="both ends of an edge"):
+        conv(4, 4)((torch.rand(3, 4), None), torch.tensor([[0, 1], [1, 2]]))
 
 
 @pytest.mark.parametrize("conv", [EdgeConv, SAGEConv])
