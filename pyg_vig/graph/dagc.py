@@ -58,7 +58,7 @@ class DAGCGraph(torch.nn.Module):
         candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
         if candidates.size(1) == 1:  # nothing to choose from, and no deviation over a single patch
             return NeighborTable(candidates, x.size(0))
-        maps = x.view(layout.num_graphs, height, width, -1)
+        maps = x.view(layout.num_graphs, height, width, x.size(1))
         distances = torch.cat([self._along(maps, 1), self._along(maps, 2)], dim=-1).flatten(0, 2)
         near = distances < layout.expand(_threshold(maps))
         others = torch.where(near, candidates[:, 1:], candidates[:, :1])

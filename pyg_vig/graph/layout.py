@@ -109,6 +109,8 @@ class Layout:
         """Nodes of each graph (only where all sizes are equal)."""
         if self.batch is not None:
             raise ValueError("a ragged layout has no common number of nodes: read 'sizes()' instead")
+        if self.grid is not None:
+            return self.grid[0] * self.grid[1]
         return self.num_nodes // max(self.num_graphs, 1)
 
     def sizes(self) -> Tensor:

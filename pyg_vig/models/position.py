@@ -30,7 +30,8 @@ class AbsolutePosition(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Add the vectors to the nodes of one or several grids."""
         if layout.grid is not None:
-            return (x.view(layout.num_graphs, -1, x.size(-1)) + self._at(layout.grid)).view_as(x)
+            table = self._at(layout.grid)
+            return (x.view(layout.num_graphs, *table.shape[1:]) + table).view_as(x)
         if layout.grids is None:
             raise ValueError(
                 "position vectors need to know every graph's grid: give each Data a 'grid' (as ImageToGraph does), or "

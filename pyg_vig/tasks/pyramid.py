@@ -25,6 +25,9 @@ class PyramidBackbone(nn.Module):
             few large images are too small for them. Holds after a conversion to ``SyncBatchNorm`` as well.
         **options: fields of the network's configuration.
 
+    Raises:
+        ValueError: for another number of channels than three, or what the network refuses.
+
     Shapes:
         - **input**: images ``(B, 3, H, W)``
         - **output**: a list of maps ``(B, C_i, H / stride_i, W / stride_i)``
@@ -39,6 +42,10 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, name: str, *, weights: str | None = None, freeze_norm: bool = False, **options: Any) -> None:
         super().__init__()
+        if options.get("in_channels", 3) != 3:
+            raise ValueError(
+                f"detectors and segmenters read colour images: in_channels must be 3, got {options['in_channels']}"
+            )
         model = build_model(get_config(name, **options))
         if weights is not None:
             load_checkpoint(model, weights, reset_head=True)

@@ -61,6 +61,8 @@ class PointsToGraph(BaseTransform):
     def forward(self, data: Any) -> Data:
         """Make the graph."""
         graph = _read_points(data)
+        if graph.x is not None and graph.x.dim() == 1:
+            graph.x = graph.x.unsqueeze(1)
         normal = graph.get("normal") if graph.get("normal") is not None else graph.get("norm")
         graph.x = torch.cat([part for part in (graph.pos, normal, graph.x) if part is not None], dim=1)
         batch = graph.get("batch")
@@ -70,6 +72,7 @@ class PointsToGraph(BaseTransform):
         first = [0, *accumulate(sizes)]
         clouds = graph.pos.split(sizes)
         graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, first, strict=False)], dim=1)
+        graph.edge_attr = None  # of other edges, if there are any
         if self.edge_attr:
             source, target = graph.edge_index
             way = graph.pos[source] - graph.pos[target]

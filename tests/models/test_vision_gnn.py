@@ -239,3 +239,17 @@ def test_function_transforms(conv):
     torch.testing.assert_close((*of_parameters, of_images), expected)
     _, slope = torch.func.jvp(lambda x: loss(parameters, x), (images.detach(),), (direction,))
     torch.testing.assert_close(slope, (expected[-1] * direction).sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("name", ["vig_nano", "pvig_ti", "greedyvig_s", "mobilevig_ti", "attention_vig_s"])
+def test_a_batch_of_no_images(name):
+    model = pyg_vig.create_model(name).eval()
+    batch = torch.rand(0, 3, model.config.image_size, model.config.image_size)
+    assert model(batch).shape == (0, model.num_classes)
+    assert model.fuse()(batch).shape == (0, model.num_classes)
+
+
+def test_images_in_bytes_are_refused():
+    with pytest.raises(ValueError, match="floating point and normalised, got"):
+        pyg_vig.create_model("vig_nano", depth=1)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))

@@ -51,3 +51,8 @@ def test_live_norms_learn() -> None:
     before = {name: value.clone() for name, value in backbone.state_dict().items() if "running_mean" in name}
     backbone(torch.rand(2, 3, 64, 64))
     assert not any(torch.equal(value, backbone.state_dict()[name]) for name, value in before.items())
+
+
+def test_other_channels_than_those_of_colour_images_are_refused():
+    with pytest.raises(ValueError, match="in_channels must be 3, got 1"):
+        PyramidBackbone("vig_nano", in_channels=1)

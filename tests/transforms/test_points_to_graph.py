@@ -120,3 +120,10 @@ def test_representation():
 def test_clouds_in_disorder_are_refused():
     with pytest.raises(ValueError, match="batch must be sorted"):
         PointsToGraph(k=1)(Data(pos=torch.rand(4, 3), batch=torch.tensor([0, 1, 0, 1])))
+
+
+def test_features_of_other_edges_do_not_stay():
+    cloud = Data(pos=torch.rand(9, 3), x=torch.rand(9), edge_index=torch.tensor([[0], [1]]), edge_attr=torch.rand(1, 2))
+    graph = PointsToGraph(k=3)(cloud)
+    assert graph.edge_attr is None
+    assert graph.x.shape == (9, 4)

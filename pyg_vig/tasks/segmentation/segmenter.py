@@ -106,6 +106,8 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise, pad to multiples of 32, segment, cut the padding off."""
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating point in [0, 1], got {images.dtype}: divide by 255")
         height, width = images.shape[-2:]
         x = (images - self.mean) / self.std
         x = F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE))
