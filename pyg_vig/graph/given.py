@@ -66,3 +66,33 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
     edge_index = plain_edge_index(edge_index)
     order = edge_index[1].argsort(stable=True)
     return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)
+
+
+def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int) -> tuple[EdgeIndex, Tensor | None]:
+    """:func:`sorted_edges`, and the features of the edges in the same order.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.given import sorted_with_attr
+        >>> edges, edge_attr = sorted_with_attr(torch.tensor([[0, 2], [2, 0]]), torch.tensor([0.5, 1.0]), num_nodes=3)
+        >>> edges.tolist(), edge_attr.tolist()
+        ([[2, 0], [0, 2]], [1.0, 0.5])
+    """
+    edges = sorted_edges(edge_index, num_nodes)
+    return edges, None if edge_attr is None else edge_attr[edge_index[1].argsort(stable=True)]
+
+
+def check_edge_attr(edge_attr: Tensor | None, num_edges: int, edge_dim: int | None) -> None:
+    """Make sure that there are features of the edges where they are expected, ``(E, edge_dim)`` (or ``(E,)`` for one).
+
+    Raises:
+        ValueError: if there are none, unexpected ones, or they have another shape.
+    """
+    if (edge_attr is None) != (edge_dim is None):
+        got = "none" if edge_attr is None else f"{edge_attr.dtype} of shape {tuple(edge_attr.shape)}"
+        raise ValueError(f"the network was built with edge_dim={edge_dim}, but got {got} as edge_attr")
+    if edge_attr is None or (edge_dim == 1 and edge_attr.shape == (num_edges,)):
+        return
+    if edge_attr.shape != (num_edges, edge_dim):
+        expected = (num_edges, edge_dim)
+        raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")

@@ -11,7 +11,7 @@ from torch_geometric import EdgeIndex
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.knn_backends import BACKENDS, choose, dense, tree
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import precise, without_autocast
 
 T = TypeVar("T")
 Pair: TypeAlias = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
@@ -114,7 +114,7 @@ def knn_table(
     dst = src if same else _comparable(dst, cosine)
     if backend == "auto":
         backend = choose(src, layout_src, bias)
-    with torch.autocast(src.device.type, enabled=False):
+    with without_autocast(src.device):
         if backend == "dense":
             index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
         else:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
+from pyg_vig.native.switch import is_transformed
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -213,3 +215,15 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
         grids = f"{layout.num_graphs} x {layout.grid[0]} x {layout.grid[1]} = {layout.num_nodes} nodes"
         raise ValueError(f"x must have shape (N, C) with the layout's {grids}, got {tuple(x.shape)}")
     return x.view(layout.num_graphs, *layout.grid, x.size(-1)).permute(0, 3, 1, 2)
+
+
+def channels_last(feature_map: Tensor) -> Tensor:
+    """The map in the memory that :func:`to_nodes` needs no copy of; as it is in function transforms, where vmap has none.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.layout import channels_last
+        >>> channels_last(torch.rand(2, 3, 4, 4)).stride()
+        (48, 1, 12, 3)
+    """
+    return feature_map if is_transformed() else feature_map.contiguous(memory_format=torch.channels_last)

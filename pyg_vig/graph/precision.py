@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,18 @@ def exact(x: Tensor) -> Tensor:
         torch.float64
     """
     return precise(x) if x.device.type == "mps" else x.double()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which operations on the device keep their types; nothing on devices that have no autocast.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.precision import without_autocast
+        >>> x = torch.ones(2, 2)
+        >>> with torch.autocast("cpu"), without_autocast(x.device):
+        ...     (x @ x).dtype
+        torch.float32
+    """
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

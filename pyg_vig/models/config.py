@@ -121,6 +121,8 @@ class ViGConfig(ModelConfig):
         stem: ``"conv"`` (overlapping convolutions) or ``"patch"`` (one linear layer per patch, as in ViT; takes PyG
             batches as well).
         patch_size: side in pixels of what becomes a node; for ``"conv"`` a power of two.
+        edge_dim: width of the ``edge_attr`` of PyG graphs, for a conv that takes edge features; with the stem
+            ``"patch"`` and the graph ``"given"``. ``None``: they are ignored.
 
     ``k`` as one number grows to its double over the depth.
 
@@ -134,11 +136,16 @@ class ViGConfig(ModelConfig):
     depth: int
     stem: str = "conv"
     patch_size: int = 16
+    edge_dim: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_whole("channels", "depth", "patch_size")
         _require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
+        if self.edge_dim is not None:
+            self._require_whole("edge_dim")
+            read = self.stem == "patch" and self.graph == "given"
+            _require(read, "edge_dim", self.edge_dim, "None, unless stem='patch' and graph='given'")
 
 
 @dataclass(frozen=True, kw_only=True)

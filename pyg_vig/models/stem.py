@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_vig.graph import Layout, sorted_edges, to_nodes
+from pyg_vig.graph import Layout, to_nodes
+from pyg_vig.graph.given import check_edge_attr, sorted_with_attr
+from pyg_vig.graph.layout import channels_last
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.grid import ConvNorm
 
@@ -46,7 +48,7 @@ class ConvStem(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Layout]:
         """Images ``(B, C, H, W)`` to nodes on a grid."""
         _check_images(images, self.in_channels, "convolutional")
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = channels_last(images)
         for conv, act in zip_longest(self.convs, self.acts):
             x = conv(x, act)
         return to_nodes(x)
@@ -59,6 +61,7 @@ class PatchStem(nn.Module):
         in_channels: channels of the image.
         channels: width of the nodes.
         patch_size: side of a patch in pixels.
+        edge_dim: width of the ``edge_attr`` that PyG graphs bring for their edges; ``None`` ignores them.
 
     Shapes:
         - **input**: images ``(B, in_channels, H, W)`` with H and W multiples of ``patch_size``, or a PyG
@@ -67,8 +70,9 @@ class PatchStem(nn.Module):
         - **output**: node matrix ``(N, channels)`` and layout
     """
 
-    def __init__(self, in_channels: int, channels: int, patch_size: int) -> None:
+    def __init__(self, in_channels: int, channels: int, patch_size: int, edge_dim: int | None = None) -> None:
         super().__init__()
+        self.edge_dim = edge_dim
         self.in_channels = in_channels
         self.patch_size = patch_size
         self.linear = nn.Linear(in_channels * patch_size**2, channels)
@@ -103,7 +107,9 @@ class PatchStem(nn.Module):
         if grids is not None:
             layout = layout.with_grids([(int(h), int(w)) for h, w in grids.view(-1, 2).tolist()])
         if data.edge_index is not None:
-            layout = layout.with_edges(sorted_edges(data.edge_index, data.x.size(0)))
+            edge_attr = data.edge_attr if self.edge_dim is not None else None
+            check_edge_attr(edge_attr, data.edge_index.size(1), self.edge_dim)
+            layout = layout.with_edges(*sorted_with_attr(data.edge_index, edge_attr, data.x.size(0)))
         return data.x, layout
 
 

@@ -21,8 +21,11 @@ def build_vig(config: ViGConfig) -> VisionGNN:
     k = neighbor_counts(config.k, config.depth, growth=2)
     dilation = dilations(k, size**2, config.dilated)
     drop_path = spread(0, config.drop_path_rate, config.depth)
+    options = block_options(config)
     blocks = [
-        ViGBlock(config.channels, k=k[i], dilation=dilation[i], drop_path=drop_path[i], **block_options(config))
+        ViGBlock(
+            config.channels, k=k[i], dilation=dilation[i], drop_path=drop_path[i], edge_dim=config.edge_dim, **options
+        )
         for i in range(config.depth)
     ]
     count = min(_MAPS, config.depth)
@@ -51,5 +54,5 @@ def block_options(config: ModelConfig) -> dict[str, Any]:
 
 def _stem(config: ViGConfig) -> ConvStem | PatchStem:
     if config.stem == "patch":
-        return PatchStem(config.in_channels, config.channels, config.patch_size)
+        return PatchStem(config.in_channels, config.channels, config.patch_size, config.edge_dim)
     return ConvStem(config.in_channels, config.channels, config.patch_size, config.act)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import JumpingKnowledge, MessagePassing
 from torch_geometric.utils import is_sparse
 
-from pyg_vig.graph import GraphSpec, Layout, graph_resolver, sorted_edges
+from pyg_vig.graph import GraphSpec, Layout, graph_resolver
+from pyg_vig.graph.given import check_edge_attr, sorted_with_attr
 from pyg_vig.nn.conv import ConvSpec
 from pyg_vig.nn.grapher import ViGBlock
 from pyg_vig.nn.hooks import shows_messages
@@ -181,10 +182,7 @@ class GraphEncoder(nn.Module):
         explained = any(shows_messages(module) for module in self.modules() if isinstance(module, MessagePassing))
         if torch.compiler.is_compiling() or explained:
             return layout.with_edges(edge_index, edge_attr)
-        edges = sorted_edges(edge_index, layout.num_nodes)
-        if edge_attr is not None:
-            edge_attr = edge_attr[edge_index[1].argsort(stable=True)]
-        return layout.with_edges(edges, edge_attr)
+        return layout.with_edges(*sorted_with_attr(edge_index, edge_attr, layout.num_nodes))
 
     def _check(self, x: Tensor, edge_index: Tensor | None, edge_attr: Tensor | None, batch: Tensor | None) -> None:
         if not isinstance(x, Tensor):
@@ -196,19 +194,9 @@ class GraphEncoder(nn.Module):
         for name, other in (("edge_index", edge_index), ("edge_attr", edge_attr), ("batch", batch)):
             if other is not None and other.device != x.device:
                 raise ValueError(f"x is on {x.device} but {name} on {other.device}: move them together")
-        self._check_edge_attr(edge_index, edge_attr)
-
-    def _check_edge_attr(self, edge_index: Tensor | None, edge_attr: Tensor | None) -> None:
-        if (edge_attr is None) != (self.edge_dim is None):
-            got = "none" if edge_attr is None else f"{edge_attr.dtype} of shape {tuple(edge_attr.shape)}"
-            raise ValueError(f"the encoder was built with edge_dim={self.edge_dim}, but got {got} as edge_attr")
-        if edge_attr is None:
-            return
-        if edge_index is None or is_sparse(edge_index):
+        if edge_attr is not None and (edge_index is None or is_sparse(edge_index)):
             raise ValueError("edge_attr are features of given edges: pass the edge_index (2, E) as well")
-        expected = (edge_index.size(-1), self.edge_dim)
-        if tuple(edge_attr.shape) != expected and not (self.edge_dim == 1 and edge_attr.shape == expected[:1]):
-            raise ValueError(f"edge_attr must have shape (E, edge_dim) = {expected}, got {tuple(edge_attr.shape)}")
+        check_edge_attr(edge_attr, 0 if edge_index is None else edge_index.size(-1), self.edge_dim)
 
 
 def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
@@ -117,13 +118,14 @@ class LinearNorm(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
         self.linear.reset_parameters()
-        if isinstance(self.norm, nn.BatchNorm1d | nn.LayerNorm):
+        if isinstance(self.norm, nn.modules.batchnorm._BatchNorm | nn.LayerNorm):
             self.norm.reset_parameters()
 
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
         if is_foldable(self.norm) and not _is_replaced(self.linear):
+            settle(self.linear)
             weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
             self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
             self.norm = nn.Identity()
@@ -134,10 +136,24 @@ class LinearNorm(nn.Module):
         self.fold_norm()
         if not isinstance(self.norm, nn.Identity) or _is_replaced(self.linear):
             return False
+        settle(self.linear)
         self.linear.weight.mul_(scale.unsqueeze(1))
         if self.linear.bias is not None:
             self.linear.bias.mul_(scale)
         return True
+
+
+def settle(layer: nn.Module) -> None:
+    """Replace what computes parameters (weight norm, pruning), for good, by the parameters that it makes right now."""
+    if parametrize.is_parametrized(layer):
+        made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
+        del layer.parametrizations
+        layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other, which thus stays
+        for name, value in made.items():
+            setattr(layer, name, nn.Parameter(value))
+    for name in ("weight", "bias"):
+        if hasattr(layer, f"{name}_orig"):
+            prune.remove(layer, name)
 
 
 def _is_replaced(linear: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pyg_vig.graph.precision import exact, precise
+from pyg_vig.graph.precision import exact, precise, without_autocast
 
 _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
 
@@ -111,7 +111,7 @@ def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         x: rows, ``(N, C)``.
         count: ``(N,)``.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         x = precise(x)
         share = count.to(x.dtype) / count.sum().clamp(min=1)
         mean = share @ x

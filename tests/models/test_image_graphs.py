@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import Distance
 
 import pyg_vig
 from pyg_vig.nn.conv.resolver import CONVS
@@ -68,3 +69,45 @@ def test_nan_stays_in_its_image(graph):
     out = model(Batch.from_data_list(members))
     assert out[1].isnan().all()
     torch.testing.assert_close(out[[0, 2]], clean[[0, 2]])
+
+
+class TestEdgeFeatures:
+    @staticmethod
+    def network(**options):
+        options = {"conv": "GATv2Conv", "graph": "given", "edge_dim": 1} | options
+        return pyg_vig.create_model("vig_nano", stem="patch", depth=2, **options).eval()
+
+    @staticmethod
+    def photo():
+        graph = ImageToGraph(4, graph="grid")(torch.rand(3, 32, 32))
+        return Distance(norm=False)(graph)
+
+    def test_reach_the_conv_in_any_order_of_edges(self):
+        model, graph = self.network(), self.photo()
+        expected = model(graph)
+        order = torch.randperm(graph.num_edges)
+        shuffled = graph.clone()
+        shuffled.edge_index, shuffled.edge_attr = graph.edge_index[:, order], graph.edge_attr[order].flatten()
+        torch.testing.assert_close(model(shuffled), expected, rtol=1e-4, atol=1e-5)
+        graph.edge_attr = 9 * graph.edge_attr
+        assert not torch.allclose(model(graph), expected)
+
+    def test_are_ignored_unless_asked_for(self):
+        model, graph = self.network(edge_dim=None), self.photo()
+        expected = model(graph)
+        del graph.edge_attr
+        torch.testing.assert_close(model(graph), expected)
+
+    def test_missing_or_of_another_width(self):
+        model, graph = self.network(edge_dim=2), self.photo()
+        with pytest.raises(ValueError, match=r"\(E, edge_dim\) = \(420, 2\), got \(420, 1\)"):
+            model(graph)
+        del graph.edge_attr
+        with pytest.raises(ValueError, match="edge_dim=2, but got none as edge_attr"):
+            model(graph)
+
+    def test_options_that_make_no_sense(self):
+        with pytest.raises(ValueError, match="edge_dim must be None, unless stem='patch' and graph='given'"):
+            self.network(graph="knn")
+        with pytest.raises(ValueError, match="takes no edge features"):
+            self.network(conv="max_relative")

@@ -6,11 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 from torch_geometric.data import Batch, Data
 
 import pyg_vig
 from pyg_vig.graph import grid_graph
 from pyg_vig.models import FeatureExtractor
+from pyg_vig.nn import GroupedLinear
 
 SMALL = {
     "vig": ("vig_nano", {"depth": 3, "channels": 32}, 32),
@@ -253,3 +256,39 @@ def test_a_batch_of_no_images(name):
 def test_images_in_bytes_are_refused():
     with pytest.raises(ValueError, match="floating point and normalised, got"):
         pyg_vig.create_model("vig_nano", depth=1)(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("changed", [weight_norm, lambda layer: prune.random_unstructured(layer, "weight", 0.5)])
+@pytest.mark.parametrize("name", ["vig_nano", "mobilevig_ti"])
+def test_fused_of_weights_that_are_computed(name, changed):
+    model = pyg_vig.create_model(name).eval()
+    for module in list(model.modules()):
+        if isinstance(module, GroupedLinear | nn.Conv2d):
+            changed(module)
+    batch = torch.rand(1, 3, model.config.image_size, model.config.image_size)
+    with torch.no_grad():
+        expected = model(batch)
+        torch.testing.assert_close(model.fuse()(batch), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(model(batch), expected)
+
+
+@pytest.mark.parametrize("name", ["vig_nano", "pvig_ti", "mobilevig_ti", "attention_vig_s"])
+def test_on_the_meta_device(name):
+    model = pyg_vig.create_model(name).to("meta").eval()
+    side = model.config.image_size
+    assert model(torch.rand(2, 3, side, side, device="meta")).shape == (2, model.num_classes)
+
+
+@pytest.mark.parametrize("name", ["vig_nano", "mobilevig_ti"])
+def test_per_image_gradients(name):
+    """By torch.func, as for differential privacy."""
+    model = pyg_vig.create_model(name, image_size=64).double().eval()
+    weights, batch = dict(model.named_parameters()), images(2, 64)
+
+    def loss(weights, image):
+        return torch.func.functional_call(model, weights, image.unsqueeze(0)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, batch)["stem.convs.0.conv.weight"]
+    for image, found in zip(batch, each, strict=True):
+        (expected,) = torch.autograd.grad(loss(weights, image), weights["stem.convs.0.conv.weight"])
+        torch.testing.assert_close(found, expected)

@@ -12,7 +12,7 @@ from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import precise, without_autocast
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
 from pyg_vig.nn.hooks import shows_messages, shows_propagation
@@ -114,7 +114,7 @@ class CrossAttentionConv(NeighborConv):
         x = source_and_destination(x)
         edge_index = fit(edge_index, x)
         projections = self._project(x)
-        with torch.autocast(x[1].device.type, enabled=False):
+        with without_autocast(x[1].device):
             total, alpha = self._attend(edge_index, *projections, weights=bool(return_attention_weights))
         out = self.nn(x[1], total.flatten(1).to(x[1].dtype))
         return (out, (as_edge_index(edge_index), alpha)) if return_attention_weights else out
