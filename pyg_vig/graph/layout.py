@@ -218,7 +218,7 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
 
 
 def channels_last(feature_map: Tensor) -> Tensor:
-    """The map in the memory that :func:`to_nodes` needs no copy of; as it is in function transforms, where vmap has none.
+    """The map in the memory that :func:`to_nodes` need not copy; as it is in function transforms: vmap has no such.
 
     Example:
         >>> import torch
