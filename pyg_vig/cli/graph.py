@@ -36,13 +36,11 @@ def _draw(options: argparse.Namespace) -> Figure:
 
     from pyg_vig.models.record import convs_of
     from pyg_vig.plot import plot_blocks
-    from pyg_vig.train.transforms import evaluation_transform
+    from pyg_vig.train.transforms import transform_for
 
     torch.manual_seed(0)
     model = open_network(options.model, options.checkpoint)
-    config = model.config
-    transform = evaluation_transform(config.image_size, config.in_channels, mean=config.mean, std=config.std)
-    image = transform(open_photo(options.photo))
+    image = transform_for(model.config, crop=1.0)(open_photo(options.photo))
     points = None if options.patches is None else [[_point(text) for text in options.patches]]
     last = len(convs_of(model)) - 1  # of those with a graph
     title = origin(options.model, options.checkpoint)

@@ -34,15 +34,11 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
     """
     from PIL import Image
 
-    from pyg_vig.train.transforms import evaluation_transform
+    from pyg_vig.train.transforms import transform_for
 
     photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))
-    config = model.config
-    image, detailed = (
-        evaluation_transform(side, config.in_channels, mean=config.mean, std=config.std)(photo)
-        for side in (size, detail * size)
-    )
+    image, detailed = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, detail * size))
     return image, pixels_of(detailed, model)
 
 

@@ -34,7 +34,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "batch_norm": (_AT, _SIZE, _SIZE, _AT, _AT, _REAL, _INT, _AT, _AT, _INT),
     "batch_norm_backward": (_AT, _AT, _SIZE, _SIZE, _AT, _REAL, _INT, _AT, _AT, _AT, _INT),
 }
-ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in C by number
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in kernels by number
 DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
 _ROOM = 64  # entries
 _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from pyg_vig.nn.hooks import is_watched
+
 _ALIASES: dict[str | None, str] = {
     "leakyrelu": "leaky_relu",
     "hswish": "hardswish",
@@ -41,6 +43,7 @@ _QUASI_CONVEX = (
     nn.Tanh,
     nn.Identity,
 )
+_IN_KERNELS = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
 def activation_resolver(name: str | nn.Module | None) -> nn.Module:
@@ -63,6 +66,16 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
     if key not in _ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(map(str, _ACTIVATIONS))}")
     return _ACTIVATIONS[key]()
+
+
+def kernel_name(activation: nn.Module) -> str | None:
+    """The name by which kernels know an activation, one of :data:`pyg_vig.native.ACTIVATIONS`; ``None``: not at all.
+
+    Of a subclass, an approximate GELU or a watched activation they know nothing.
+    """
+    if is_watched(activation) or getattr(activation, "approximate", "none") != "none":
+        return None
+    return _IN_KERNELS.get(type(activation))
 
 
 def is_quasi_convex(activation: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.native.operator import operator
+from pyg_vig.nn.activation import kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
 from pyg_vig.nn.product import is_plain, is_untransformed
@@ -21,7 +22,6 @@ from pyg_vig.nn.remake import remember
 from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
-_ACTIVATIONS: dict[type[nn.Module], str] = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu"}
 
 
 def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
@@ -29,10 +29,10 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
 
     Both must be PyTorch's own, without hooks, which would see nothing; ``act`` none, ReLU or (exact) GELU.
     """
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or type(act) not in _ACTIVATIONS:
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or is_watched(norm):
         return False
     weight: Any = norm.weight
-    if is_watched(norm) or is_watched(act) or getattr(act, "approximate", "none") != "none" or weight is None:
+    if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:
         return False
     if x.device.type == "cuda":
         return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
@@ -57,7 +57,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     """
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows, got {x.size(0)}: use a larger batch")
-    options = norm.eps, _ACTIVATIONS[type(act)]
+    options = norm.eps, str(kernel_name(act))
     if torch.compiler.is_compiling():
         x = x if offset is None else _WithZeroGradient.apply(x, offset)
         out, coefficients = _opaque(x, norm.weight, norm.bias, *options)

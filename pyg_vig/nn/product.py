@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.native.operator import operator
 from pyg_vig.native.switch import is_transformed
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.activation import kernel_name
 from pyg_vig.nn.remake import forget
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
 _MOST_FILLED, _WIDEST_FILLED = 8, 1280  # groups and outputs of layers whose groups are filled up on GPUs
-_NATIVE_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
 def product(
@@ -59,7 +58,7 @@ def product(
     elif _records(*rows, weight, bias, scale, shortcut):
         weight = weight if scale is None else weight * scale.unsqueeze(1)
         out = act(_record(rows, weight, bias, groups))
-    elif (name := _native_name(act)) is not None and _is_whole(shortcut, rows[0].size(0), weight.size(0)):
+    elif (name := kernel_name(act)) is not None and _is_whole(shortcut, rows[0].size(0), weight.size(0)):
         return _multiply(rows, weight, bias, scale, groups, name, shortcut)
     else:
         out = act(_multiply(rows, weight, bias, scale, groups))
@@ -105,7 +104,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
         0.0
     """
     act = IDENTITY if act is None else act
-    out, name = conv._conv_forward(x, weight, bias), _native_name(act)
+    out, name = conv._conv_forward(x, weight, bias), kernel_name(act)
     if name is None or name == "none" or not _kernel_serves(out, weight) or _records(x, weight, bias):
         return act(out)
     if torch.compiler.is_compiling():
@@ -123,13 +122,6 @@ def _is_dense(x: Tensor) -> bool:
 
 def _records(*parts: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in parts)
-
-
-def _native_name(act: nn.Module) -> str | None:
-    """The activation's name in C, if it has one and nobody watches it."""
-    if is_watched(act) or getattr(act, "approximate", "none") != "none":
-        return None
-    return _NATIVE_NAMES.get(type(act))
 
 
 def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> bool:

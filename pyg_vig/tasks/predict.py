@@ -19,7 +19,7 @@ from pyg_vig.files import write_atomically
 from pyg_vig.models import VisionGNN
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
 from pyg_vig.train.folder import CONFIG
-from pyg_vig.train.transforms import evaluation_transform
+from pyg_vig.train.transforms import transform_for
 from pyg_vig.transforms.photo import open_photo
 
 _BEST = 5  # classes that are named
@@ -95,11 +95,7 @@ class Predictor:
         return self._detect(image) if self.task == "DetectorConfig" else self._segment(image)
 
     def _classify(self, model: VisionGNN, image: Image.Image) -> Prediction:
-        config = model.config
-        transform = evaluation_transform(
-            config.image_size, config.in_channels, mean=config.mean, std=config.std, crop=config.crop
-        )
-        scores = model(transform(image)[None])[0].softmax(0)
+        scores = model(transform_for(model.config)(image)[None])[0].softmax(0)
         shares, classes = scores.topk(min(_BEST, len(scores)))
         named = zip(classes.tolist(), shares.tolist(), strict=True)
         return Prediction(", ".join(f"{self._name(index)} {share:.1%}" for index, share in named), None)

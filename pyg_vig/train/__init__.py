@@ -6,5 +6,16 @@ from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import Splits, load_splits
 from pyg_vig.train.evaluation import Result, evaluate
 from pyg_vig.train.run import Run
+from pyg_vig.train.transforms import transform_for
 
-__all__ = ["Classification", "ImageData", "Result", "Run", "RunConfig", "Splits", "evaluate", "load_splits"]
+__all__ = [
+    "Classification",
+    "ImageData",
+    "Result",
+    "Run",
+    "RunConfig",
+    "Splits",
+    "evaluate",
+    "load_splits",
+    "transform_for",
+]

@@ -14,7 +14,7 @@ from pyg_vig.train.datasets import Splits
 from pyg_vig.train.loaders import ImageLoaders
 from pyg_vig.train.reading import Collate, Unreadable
 from pyg_vig.train.sampling import SeededDataset
-from pyg_vig.train.transforms import evaluation_transform, training_transform
+from pyg_vig.train.transforms import training_transform, transform_for
 
 
 class ImageData(ImageLoaders):
@@ -41,13 +41,16 @@ class ImageData(ImageLoaders):
     """
 
     def __init__(self, splits: Splits, network: ModelConfig, config: RunConfig) -> None:
-        size, channels = network.image_size, network.in_channels
-        pixels = {"mean": network.mean, "std": network.std}
-        augment = splits.augment if config.augment == "auto" else config.augment
         changed = training_transform(
-            augment, size, channels, rand_augment=config.rand_augment, erase=config.erase, **pixels
+            splits.augment if config.augment == "auto" else config.augment,
+            network.image_size,
+            network.in_channels,
+            rand_augment=config.rand_augment,
+            erase=config.erase,
+            mean=network.mean,
+            std=network.std,
         )
-        plain = evaluation_transform(size, channels, splits.crop, **pixels)
+        plain = transform_for(network, crop=splits.crop)
         reading = Collate()
         super().__init__(
             SeededDataset(splits.train, changed, config.seed),

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from pyg_vig.models import ModelConfig
+
 HALF = 0.5, 0.5, 0.5  # mean and deviation of every channel, as the published ViG and Pyramid ViG were trained
 
 _BICUBIC = InterpolationMode.BICUBIC
@@ -31,6 +33,33 @@ def evaluation_transform(
         A function of a PIL image or a uint8 tensor ``(C, H, W)``.
     """
     return v2.Compose([Pixels(channels), Fit(size, round(size / crop)), _normalise(channels, mean, std)])
+
+
+def transform_for(
+    config: ModelConfig, *, size: int | None = None, crop: float | None = None
+) -> Callable[[Any], Tensor]:
+    """The :func:`evaluation_transform` that a network wants: its size, channels and pixel statistics.
+
+    Args:
+        config: configuration of the network.
+        size: side of the result in pixels, if not the network's.
+        crop: share of the shorter side that is kept, if not the one that the network was evaluated with.
+
+    Example:
+        >>> import pyg_vig
+        >>> from PIL import Image
+        >>> from pyg_vig.train import transform_for
+        >>> model = pyg_vig.create_model("vig_nano").eval()
+        >>> model(transform_for(model.config)(Image.new("RGB", (60, 40)))[None]).shape
+        torch.Size([1, 10])
+    """
+    return evaluation_transform(
+        size or config.image_size,
+        config.in_channels,
+        config.crop if crop is None else crop,
+        mean=config.mean,
+        std=config.std,
+    )
 
 
 def training_transform(

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pyg_vig.native import ACTIVATIONS
 from pyg_vig.triton_kernels import on_its_device, widest
 
 # Running mean and variance, number of batches (these move in place), momentum, and what is added to the mean, if any
@@ -22,7 +23,6 @@ Running: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
 _TILE = 2048  # entries of a program's tile
 _BLOCK, _MOST_BLOCKS = 128, 512  # rows whose sums a program makes, more where there would be more blocks than this
 _BLOCKS, _CHANNELS = 128, 16  # sums of blocks, and channels, that a program of the second kernel takes at a time
-ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
 
 
 @on_its_device
