@@ -1,7 +1,7 @@
 /* Batch norm with the statistics of the batch, and the activation that follows, in two passes either way.
  *
  * Rows go through in blocks of a fixed size whose sums are added in order: any number of threads gives the same result.
- * What the activation needs is computed once more on the way back, from the input of the norm, instead of being kept.
+ * What the activation needs is computed once more in the backward pass, from the input of the norm, instead of being kept.
  */
 
 enum { ROWS = 64 }; /* of a block: few enough for float sums, and for the cache */

@@ -1,4 +1,4 @@
-"""Matrices that the way back makes again, since what they are made of is kept anyway.
+"""Matrices that the backward pass makes again, since what they are made of is kept anyway.
 
 For the gradient of a weight, autograd keeps the input of every product. Mostly that is what a batch norm and an
 activation make of a matrix which the norm keeps too, in one pass. So whoever makes such a matrix notes how

@@ -1,4 +1,4 @@
-"""Images in every form that users hold them, as one; and the way back from a graph."""
+"""Images in every form that users hold them, as one; and an image from a graph again."""
 
 from __future__ import annotations
 
