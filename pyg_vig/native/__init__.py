@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -41,8 +41,8 @@ _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to
 _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 
 
-def serves(x: Tensor) -> bool:
-    """Whether the kernels run on ``x``, building them if they are not built yet. (Not to be asked by compilers.)
+def serves(*tensors: Tensor) -> bool:
+    """Whether the kernels run on these, building them if they are not built yet. (Not to be asked by compilers.)
 
     They do not where something watches PyTorch's operators, such as a counter of FLOPs or a function transform: it
     would not see them.
@@ -53,8 +53,10 @@ def serves(x: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    wanted = native_kernels.on and not torch._C._len_torch_dispatch_stack() and not is_transformed()
-    return wanted and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and library() is not None
+    if not native_kernels.on or torch._C._len_torch_dispatch_stack() or is_transformed():
+        return False
+    fit = all(x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in tensors)
+    return fit and library() is not None
 
 
 def nearest(
@@ -70,8 +72,8 @@ def nearest(
     """:func:`pyg_vig.graph.nearest.nearest` of float32; ``own`` is NaN where the diagonal is like all else."""
     (graphs, m, channels), n = sources.shape, targets.size(1)
     sources, targets = sources.contiguous(), targets.contiguous()
-    base = None if base is None else _as(base.expand(graphs, m), torch.float32)
-    bias = None if bias is None else _as(bias.expand(n, m), torch.float32)
+    base = _as(None if base is None else base.expand(graphs, m), torch.float32)
+    bias = _as(None if bias is None else bias.expand(n, m), torch.float32)
     index = torch.empty(graphs, n, k, dtype=torch.int64)
     failed = _run(
         "nearest",
@@ -102,8 +104,7 @@ def largest(
     Raises:
         IndexError: where an edge names a row that is not there.
     """
-    x, src = x.contiguous(), _as(src, torch.int64)
-    ptr = None if ptr is None else _as(ptr, torch.int64)
+    x, src, ptr = x.contiguous(), _as(src, torch.int64), _as(ptr, torch.int64)
     if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
         raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
     best = x.new_empty(num_dst, x.size(1))
@@ -159,31 +160,47 @@ def linear(
     Raises:
         ValueError: where the sizes do not fit together: the kernel would read what lies behind.
     """
-    n, size = x.size(0), weight.size(0)
-    wanted = {"second rows": (y, x.shape), "bias": (bias, (size,)), "scale": (scale, (size,))}
-    _check(**wanted, shortcut=(shortcut, (n, size)))
-    rows = [part if part is None or part.stride(1) == 1 else part.contiguous() for part in (x, y)]
-    weight, out = weight.contiguous(), x.new_empty(x.size(0), weight.size(0))
-    affine = [None if part is None else _as(part, torch.float32) for part in (scale, bias)]
-    shortcut = None if shortcut is None else _as(shortcut, torch.float32)
+    (n, channels), (size, depth) = x.shape, weight.shape
+    for name, part, shape in (
+        ("second rows", y, (n, channels)),
+        ("bias", bias, (size,)),
+        ("scale", scale, (size,)),
+        ("shortcut", shortcut, (n, size)),
+    ):
+        _check(name, part, shape)
+    (first, step), (second, second_step) = _rows(x), _rows(y)
+    weight, out = weight.contiguous(), x.new_empty(n, size)
+    scale, bias, shortcut = (_as(part, torch.float32) for part in (scale, bias, shortcut))
     failed = _run(
         "linear",
         (),
-        *(entry for part in rows for entry in (_at(part), 0 if part is None else part.stride(0))),
-        x.size(0),
+        _at(first),
+        step,
+        _at(second),
+        second_step,
+        n,
         _at(weight),
-        *map(_at, affine),
+        _at(scale),
+        _at(bias),
         groups,
-        x.size(1) // groups,
-        weight.size(0) // groups,
+        channels // groups,
+        size // groups,
         ACTIVATIONS[act],
         _at(shortcut),
         _at(out),
-        _threads(x.size(0) * weight.numel(), _SMALL_PRODUCT),
+        _threads(n * size * depth, _SMALL_PRODUCT),
     )
     if failed:
-        raise MemoryError(f"no memory to lay out {weight.numel()} weights")
+        raise MemoryError(f"no memory to lay out {size * depth} weights")
     return out
+
+
+def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
+    """Rows each in one piece, and the step from one to the next."""
+    if x is None:
+        return None, 0
+    x = x if x.stride(1) == 1 else x.contiguous()
+    return x, x.stride(0)
 
 
 def activate_(x: Tensor, act: str) -> Tensor:
@@ -244,10 +261,9 @@ def batch_norm_backward(
     return gradients
 
 
-def _check(**parts: tuple[Tensor | None, tuple[int, ...]]) -> None:
-    for name, (part, shape) in parts.items():
-        if part is not None and (part.shape != shape or part.device.type != "cpu"):
-            raise ValueError(f"{name}: expected {tuple(shape)} on the CPU, got {tuple(part.shape)} on {part.device}")
+def _check(name: str, part: Tensor | None, shape: tuple[int, ...]) -> None:
+    if part is not None and (part.shape != shape or not part.is_cpu):
+        raise ValueError(f"{name}: expected {tuple(shape)} on the CPU, got {tuple(part.shape)} on {part.device}")
 
 
 def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
@@ -266,8 +282,14 @@ def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int
     return cast("Callable[..., int]", function)
 
 
-def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+@overload
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor: ...
+@overload
+def _as(x: Tensor | None, dtype: torch.dtype) -> Tensor | None: ...
+def _as(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """What the kernels read: whole, in order, and of the type that they take it for."""
+    if x is None or (x.dtype is dtype and x.is_contiguous()):
+        return x
     return x.to(dtype).contiguous()
 
 

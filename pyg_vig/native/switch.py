@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.autograd import forward_ad
 
 
 class Switch:
@@ -51,8 +52,4 @@ def is_transformed() -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    return (
-        torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
+    return torch._C._is_tracing() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -73,9 +73,9 @@ def kernel_name(activation: nn.Module) -> str | None:
 
     Of a subclass, an approximate GELU or a watched activation they know nothing.
     """
-    if is_watched(activation) or getattr(activation, "approximate", "none") != "none":
-        return None
-    return _IN_KERNELS.get(type(activation))
+    name = _IN_KERNELS.get(type(activation))
+    exact = name != "gelu" or activation.approximate == "none"
+    return name if name is not None and exact and not is_watched(activation) else None
 
 
 def is_quasi_convex(activation: nn.Module) -> bool:

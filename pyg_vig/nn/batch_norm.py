@@ -17,7 +17,7 @@ from pyg_vig.native.operator import operator
 from pyg_vig.nn.activation import kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
-from pyg_vig.nn.product import is_plain, is_untransformed
+from pyg_vig.nn.product import is_served, is_untransformed
 from pyg_vig.nn.remake import remember
 from pyg_vig.triton_kernels import serves
 
@@ -36,7 +36,7 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
         return False
     if x.device.type == "cuda":
         return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
-    return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
+    return is_served(x, weight)
 
 
 def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:

@@ -105,7 +105,7 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, ac
     """
     act = IDENTITY if act is None else act
     out, name = conv._conv_forward(x, weight, bias), kernel_name(act)
-    if name is None or name == "none" or not _kernel_serves(out, weight) or _records(x, weight, bias):
+    if name is None or name == "none" or not is_served(out, weight) or _records(x, weight, bias):
         return act(out)
     if torch.compiler.is_compiling():
         return _activate_operator(out, name)
@@ -126,27 +126,34 @@ def _records(*parts: Tensor | None) -> bool:
 
 def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> bool:
     """Whether the kernel in C multiplies these, right now: float32 on a CPU, and nobody needs to look inside."""
-    if any(part.dim() != 2 for part in rows) or rows[0].size(1) % groups:
+    if any(part.dim() != 2 for part in rows):
         return False
-    return len(rows) * rows[0].size(1) == groups * weight.size(1) and all(_kernel_serves(part, weight) for part in rows)
+    channels = rows[0].size(1)
+    fits = channels % groups == 0 and len(rows) * channels == groups * weight.size(1)
+    return fits and is_served(*rows, weight)
 
 
-def _kernel_serves(x: Tensor, weight: Tensor) -> bool:
-    return is_plain(x, weight) and (torch.compiler.is_compiling() or native.serves(x))
+def is_served(*tensors: Tensor) -> bool:
+    """Whether kernels in C take these, the last of which is a weight: plain tensors of float32 on a CPU.
 
-
-def is_plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether these are ordinary tensors of float32 on a CPU, and nothing transforms what happens to them."""
-    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
+    Inside a compiled region they take them as operators; not where anything else transforms or watches what happens.
+    """
+    if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors) or torch.is_autocast_enabled("cpu"):
         return False
-    return is_untransformed(x, weight)
+    return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.serves()
 
 
-def is_untransformed(x: Tensor, weight: Tensor) -> bool:
-    """Whether these are ordinary tensors, and nothing (exporting, tracing, function transforms) looks inside."""
+def is_untransformed(*tensors: Tensor) -> bool:
+    """Whether these are plain tensors, and nothing (exporting, tracing, function transforms) looks inside."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return type(x) is Tensor and type(weight) in (Tensor, nn.Parameter) and x.numel() > 0 and not is_transformed()
+    return are_plain(*tensors) and not is_transformed()
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Whether these are tensors of no class derived from PyTorch's, the last perhaps a parameter, and none is empty."""
+    *rows, weight = tensors
+    return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
 
 
 def _plainly(
