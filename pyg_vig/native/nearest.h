@@ -38,6 +38,11 @@ static void pack_sources(const Search *search, int64_t graph, int64_t first, flo
                rows, 1, channels, panel);
 }
 
+ALWAYS_INLINE void add_to(float *row, const float *bias, int64_t width) {
+    #pragma omp simd
+    for (int64_t j = 0; j < width; j++) row[j] += bias[j];
+}
+
 /* Distances of a tile's targets to the sources of some panels, (TILE_ROWS, stride). */
 static void distances(const float *targets, int64_t rows, const float *panel, int64_t panels, int64_t channels,
                       float *out, int64_t stride) {
@@ -71,7 +76,7 @@ static void search_rows(const Search *s, const float *packed, int64_t graph, int
                 float *row = distance + r * some * PANEL;
                 const int64_t number = first + top + r, itself = number - column;
                 const float *bias = s->bias ? s->bias + number * s->m + column : NULL;
-                for (int64_t j = 0; bias && j < width; j++) row[j] += bias[j];
+                if (bias) add_to(row, bias, width);
                 if (s->marks && itself >= 0 && itself < width) row[itself] = s->own;
                 offer(choice + top + r, row, column, width, s->k, s->most, guess);
             }

@@ -8,6 +8,8 @@
 
 enum { OFFER = 1024, WAITING = 512, GLANCE = 64, GUESSES = 12, GROUP = 16 };
 
+typedef int32_t Eight __attribute__((vector_size(32), aligned(4), may_alias));
+
 static const int32_t OUT = INT32_MAX, FARTHEST = INT32_MAX - 1; /* not a key; a NaN's */
 
 static int32_t ordered(float value) {
@@ -78,6 +80,22 @@ static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most
     return high;
 }
 
+/* Which of eight keys are up to a limit: a bit for each. */
+ALWAYS_INLINE uint64_t bits_of_eight(const int32_t *key, int32_t limit) {
+    const Eight bits = (*(const Eight *)key <= limit) & (Eight){1, 2, 4, 8, 16, 32, 64, 128};
+    uint64_t part[4];
+    memcpy(part, &bits, sizeof part);
+    const uint64_t both = part[0] | part[1] | part[2] | part[3];
+    return (both | both >> 32) & 0xFF;
+}
+
+/* The same of up to GLANCE keys, in whole groups. */
+ALWAYS_INLINE uint64_t bits_up_to(const int32_t *key, int64_t n, int32_t limit) {
+    uint64_t bits = 0;
+    for (int64_t i = 0; i < n; i += 8) bits |= bits_of_eight(key + i, limit) << i;
+    return bits;
+}
+
 /* Keeps the k smallest, and perhaps a few more, in their order; of equals those that come first. */
 static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k, int64_t most, int32_t *limit,
                              int32_t *guess) {
@@ -90,13 +108,12 @@ static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k
             key[i] = OUT;
             within--;
         }
-    for (int64_t first = 0; first < padded; first += GROUP) {
-        if (!count_up_to(key + first, GROUP, *limit)) continue;
-        for (int64_t i = first; i < first + GROUP; i++) {
-            const int32_t candidate = key[i];
-            key[kept] = candidate;
-            column[kept] = column[i];
-            kept += candidate <= *limit;
+    for (int64_t first = 0; first < padded; first += GLANCE) {
+        const int64_t some = padded - first < GLANCE ? padded - first : GLANCE;
+        for (uint64_t bits = bits_up_to(key + first, some, *limit); bits; bits &= bits - 1) {
+            const int64_t i = first + __builtin_ctzll(bits);
+            key[kept] = key[i];
+            column[kept++] = column[i];
         }
     }
     return kept;
@@ -139,17 +156,19 @@ static void offer(Choice *choice, const float *distance, int64_t first, int64_t 
     int64_t n = choice->n;
     if (choice->limit == FARTHEST) { /* none yet */
         for (int64_t j = 0; j < width; j++) key[n + j] = ordered(distance[j]);
-        for (int64_t j = 0; j < width; j++) column[n + j] = (int32_t)(first + j);
+        const int32_t begin = (int32_t)first;
+        #pragma omp simd
+        for (int32_t j = 0; j < (int32_t)width; j++) column[n + j] = begin + j;
         n += width;
     } else
         for (int64_t begin = 0; begin < width; begin += GLANCE) {
             const int64_t glance = width - begin < GLANCE ? width - begin : GLANCE;
             if (!any_up_to(distance + begin, glance, value_of(choice->limit))) continue;
             for (int64_t j = 0; j < glance; j++) fresh[j] = ordered(distance[begin + j]);
-            for (int64_t j = 0; j < glance; j++) {
-                key[n] = fresh[j];
-                column[n] = (int32_t)(first + begin + j);
-                n += fresh[j] <= choice->limit;
+            uint64_t bits = bits_up_to(fresh, fill_group(fresh, glance), choice->limit);
+            for (; bits; bits &= bits - 1) {
+                key[n] = fresh[__builtin_ctzll(bits)];
+                column[n++] = (int32_t)(first + begin) + __builtin_ctzll(bits);
             }
         }
     choice->n = n > most + WAITING ? keep_smallest(key, column, n, k, most, &choice->limit, guess) : n;
