@@ -31,6 +31,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "scatter_winners": (_AT, _AT, _SIZE, _SIZE, _AT, _INT),
     "linear": (_AT, _SIZE, _AT, _SIZE, _SIZE, _AT, _AT, _AT, _SIZE, _SIZE, _SIZE, _INT, _AT, _AT, _INT),
     "activate_all": (_AT, _SIZE, _INT, _INT),
+    "normalize": (_AT, _SIZE, _SIZE, _AT, _INT, _AT, _INT),
     "batch_norm": (_AT, _SIZE, _SIZE, _AT, _AT, _REAL, _INT, _AT, _AT, _INT),
     "batch_norm_backward": (_AT, _AT, _SIZE, _SIZE, _AT, _REAL, _INT, _AT, _AT, _AT, _INT),
 }
@@ -207,6 +208,14 @@ def activate_(x: Tensor, act: str) -> Tensor:
     """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
     _run("activate_all", (), _at(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
     return x
+
+
+def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
+    """The output of :func:`batch_norm` once more, of its coefficients: in one pass over the rows."""
+    x, out, coefficients = x.contiguous(), _with_room(x), _as(coefficients, torch.float32)
+    _check("coefficients", coefficients, (4, x.size(1)))
+    _run("normalize", (), _at(x), *x.shape, _at(coefficients), ACTIVATIONS[act], _at(out), _threads(x.numel()))
+    return out
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:

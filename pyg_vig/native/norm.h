@@ -53,16 +53,9 @@ ALWAYS_INLINE void activate_row(const float *restrict x, int64_t channels, const
     for (int64_t c = 0; c < channels; c++) out[c] = activate((x[c] - mean[c]) * scale[c] + shift[c], act);
 }
 
-/* out = act(scale (x - mean) + shift); coefficients are (4, channels): mean and variance of x, scale and shift. Returns 1
- * where memory is short. */
-int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight, const float *bias, float eps, int act,
-               float *coefficients, float *out, int threads) {
-    float *mean = coefficients, *var = mean + channels, *scale = var + channels, *shift = scale + channels;
-    if (moments(x, n, channels, mean, var, threads)) return 1;
-    for (int64_t c = 0; c < channels; c++) {
-        scale[c] = weight[c] / sqrtf(var[c] + eps);
-        shift[c] = bias[c];
-    }
+/* out = act(scale (x - mean) + shift); coefficients are (4, channels): mean and variance of x, scale and shift. */
+int normalize(const float *x, int64_t n, int64_t channels, const float *coefficients, int act, float *out, int threads) {
+    const float *mean = coefficients, *scale = mean + 2 * channels, *shift = scale + channels;
     #pragma omp parallel for num_threads(threads) schedule(dynamic, ROWS)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * channels;
@@ -72,6 +65,18 @@ int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight,
         else activate_row(row, channels, mean, scale, shift, NONE, to);
     }
     return 0;
+}
+
+/* The same by the statistics of x, with the coefficients as a second result. Returns 1 where memory is short. */
+int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight, const float *bias, float eps, int act,
+               float *coefficients, float *out, int threads) {
+    float *mean = coefficients, *var = mean + channels, *scale = var + channels, *shift = scale + channels;
+    if (moments(x, n, channels, mean, var, threads)) return 1;
+    for (int64_t c = 0; c < channels; c++) {
+        scale[c] = weight[c] / sqrtf(var[c] + eps);
+        shift[c] = bias[c];
+    }
+    return normalize(x, n, channels, coefficients, act, out, threads);
 }
 
 /* One row's gradient before the activation, and its share of the sums of this and of its product with x - mean. */

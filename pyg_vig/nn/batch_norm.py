@@ -6,7 +6,7 @@ It is a kernel in C on CPUs and in Triton on GPUs, in two passes over the rows e
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -67,13 +67,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
         _move(norm, coefficients, offset, x.size(0))
-    if not out.requires_grad:
-        return out
-    if x.device.type == "cuda":
-        return remember(out, partial(_apply, options[1]), x, coefficients)
-    # Copies, as the parameters may be elsewhere by then (FSDP).
-    weight, bias = cast("Tensor", norm.weight).detach().clone(), coefficients[3]
-    return remember(out, partial(_again, *options), x, weight, bias)
+    return remember(out, partial(_once_more, options[1]), x, coefficients)
 
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
@@ -84,14 +78,17 @@ def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
 
 
-def _apply(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
-    from pyg_vig.triton_kernels import batch_norm as kernels
+def _once_more(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
+    """The output, of the rows and the coefficients that it was made with."""
+    if serves(x):
+        from pyg_vig.triton_kernels import batch_norm as kernels
 
-    return kernels.apply(x.contiguous(), coefficients, act)
-
-
-def _again(eps: float, act: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return _forward(x, weight, bias, eps, act)[0]
+        return kernels.apply(x.contiguous(), coefficients, act)
+    if native.serves(x):
+        return native.normalize(x, coefficients, act)
+    mean, _, scale, shift = coefficients
+    out = torch.addcmul(shift, x - mean, scale)
+    return out if act == "none" else getattr(F, act)(out)
 
 
 @torch.no_grad()

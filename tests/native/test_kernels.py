@@ -83,6 +83,7 @@ def test_batch_norm(shape, act):
     expected = torch.nn.functional.batch_norm(inputs[0], None, None, *inputs[1:], training=True)
     expected = expected if act == "none" else getattr(torch.nn.functional, act)(expected)
     torch.testing.assert_close(out.double(), expected, atol=2e-5, rtol=2e-5)
+    assert torch.equal(native.normalize(x, coefficients, act), out)
     for found, true in zip(gradients, torch.autograd.grad(expected, inputs, grad.double()), strict=True):
         torch.testing.assert_close(found.double(), true, atol=1e-4 * float(true.abs().max() + 1e-3), rtol=1e-4)
     torch.testing.assert_close(coefficients[0].double(), x.double().mean(0), atol=1e-5, rtol=1e-6)
