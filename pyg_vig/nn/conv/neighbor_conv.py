@@ -72,10 +72,16 @@ def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
             raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
     elif isinstance(edge_index, EdgeIndex):
         if not torch.compiler.is_compiling():
-            return _fit_sorted(edge_index.long(), x)
+            return _fit_sorted(edge_index if edge_index.dtype == torch.int64 else _as_int64(edge_index), x)
     elif isinstance(edge_index, Tensor) and edge_index.layout in (torch.sparse_coo, torch.sparse_csc):
         return edge_index.to_sparse_csr()
     return edge_index
+
+
+def _as_int64(edge_index: EdgeIndex) -> EdgeIndex:
+    """By hand: in a data-parallel module ``edge_index.long()`` is no ``EdgeIndex`` any more."""
+    edges = edge_index.as_tensor().long()
+    return EdgeIndex(edges, sort_order=edge_index.sort_order, sparse_size=edge_index.sparse_size())
 
 
 def _fit_sorted(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
