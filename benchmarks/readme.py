@@ -77,8 +77,8 @@ def gpu_section(results: Mapping[str, Any]) -> str:
     machine, versions = results["machine"], results["versions"]
     caption = (
         f"Median of interleaved rounds at 224 x 224; {machine['gpu']}, PyTorch {versions['torch']}, "
-        f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory relative to the official code in "
-        f"the same run. Recorded: as one CUDA graph, which leaves out the host's time to launch."
+        f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory are relative to the official "
+        f"code in the same run. Recorded: as one CUDA graph, without the host's launch overhead."
     )
     return f"{table([*columns, 'peak memory', 'DeiT ms'], lines)}\n\n{caption}"
 
@@ -137,8 +137,9 @@ def _caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
     loads = sorted({f"batch {case[2]} at {case[3]} x {case[3]}, {case[4]}, {case[5]} threads" for case in cases})
     return (
         f"Median of interleaved rounds; {'; '.join(loads)}; {hardware}, PyTorch "
-        f"{versions['torch']}, {results['date'][:10]}. Speed and peak memory relative to the official code in the same "
-        f"run. Products: the network's own matrix products and convolutions with nothing between them."
+        f"{versions['torch']}, {results['date'][:10]}. Speed and peak memory are relative to the official code in the "
+        f"same run. Malloc tuned: glibc keeps freed memory instead of returning it to the system. Products: the "
+        f"network's own matrix products and convolutions, run by PyTorch with nothing in between."
     )
 
 

@@ -36,11 +36,15 @@ def insert(text: str, content: str) -> str:
 def tables() -> str:
     """Both tables, in Markdown."""
     note = (
-        "Multiply-adds of one image of 224 pixels (vig_nano: 32), counted in convolutions and matrix products. The "
-        "papers' figures are theirs: parameters and FLOPs as printed, top-1 accuracy on ImageNet-1K (AttentionViG's "
-        "for sizes that are not public; ours come to the same FLOPs).\n"
+        "Multiply-adds of convolutions and matrix products for one 224 x 224 image (vig_nano: 32 x 32). The paper "
+        "columns are quoted, not measured here: parameters and FLOPs (which are multiply-adds) as printed, and top-1 "
+        "accuracy on ImageNet-1K. AttentionViG's figures belong to the authors' unpublished sizes; ours have the same "
+        "FLOPs.\n"
     )
-    convs = "ViG-Ti with other convs (the paper's Table 6): edge by edge, as defined, and on the fused path.\n"
+    convs = (
+        "ViG-Ti with other convs (Table 6 of the ViG paper). Multiply-adds are given for the definition, which works "
+        "edge by edge, and for the fused path.\n"
+    )
     return "\n".join([note, networks(), "", convs, graph_convs()])
 
 
