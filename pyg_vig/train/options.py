@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,6 +38,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
+            if isinstance(getattr(self, name), os.PathLike):  # of which YAML knows nothing
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
             require(_fits(getattr(self, name), hint), name, getattr(self, name), _described(hint))
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")

@@ -143,6 +143,12 @@ def test_options_that_make_no_sense(changes, message):
         RunConfig(**changes)
 
 
+def test_paths_are_text_among_the_options(tmp_path):
+    config = RunConfig(root=tmp_path, runs=tmp_path / "runs")
+    config.save(tmp_path / "config.yaml")
+    assert RunConfig.load(tmp_path / "config.yaml") == config == RunConfig(root=str(tmp_path), runs=f"{tmp_path}/runs")
+
+
 def test_a_logger_needs_its_package(monkeypatch):
     monkeypatch.setattr("pyg_vig.train.config.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="the logger wandb needs its package: pip install wandb"):
