@@ -1,4 +1,4 @@
-"""How much every neighbour counts, in the convs that weigh them."""
+"""Attention weights of the convs that have them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class BlockAttention(NamedTuple):
     """The weights of one block.
 
     Attributes:
-        edge_index: ``(2, E)``, source row first; with the loops that the conv adds, where it does.
-        alpha: weight of every edge by head, ``(E, heads)``.
+        edge_index: ``(2, E)``, source row first, with the self-loops that the conv adds, if any.
+        alpha: weight of every edge per head, ``(E, heads)``.
         layout: how the destination nodes group into images.
         source_layout: the same for the source nodes; coarser where neighbours are pooled.
         name: module name of the Grapher.

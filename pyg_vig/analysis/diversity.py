@@ -27,7 +27,7 @@ def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False
     Args:
         x: node matrix ``(N, C)``.
         layout: how the nodes group into graphs of equal size; one graph by default.
-        relative: divide by :math:`\| X \|_{1,\infty}`, so that networks of other scales compare.
+        relative: divide by :math:`\| X \|_{1,\infty}`, so that networks of different scales can be compared.
 
     Returns:
         ``(B,)``.

@@ -52,7 +52,7 @@ def edge_lengths(edge_index: Tensor, pos: Tensor, source_pos: Tensor | None = No
 
 
 def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Mean length of the edges of every image in every block, ``(blocks, B)``; loops do not count.
+    """Mean length of the edges of every image in every block, ``(blocks, B)``; self-loops do not count.
 
     Args:
         graphs: what :func:`pyg_vig.record_graphs` recorded of one forward pass.
@@ -79,8 +79,8 @@ def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.
 def neighbor_purity(edge_index: Tensor, labels: Tensor, source_labels: Tensor | None = None) -> Tensor:
     """Share of a node's neighbours that have its label, ``(N,)``.
 
-    Loops and neighbours without a label (-1) do not count; a node without a label, or with none of these neighbours,
-    gives NaN.
+    Self-loops and neighbours without a label (-1) do not count; a node without a label, or with none of these
+    neighbours, gives NaN.
 
     Args:
         edge_index: ``(2, E)``, source row first.

@@ -1,4 +1,4 @@
-"""Graph theory's view of a block: degrees, hubs, components, homophily, through networkx."""
+"""Graph statistics of a block, with networkx: degrees, hubs, components, homophily."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphStatistics:
-    """What :func:`graph_statistics` finds; loops do not count.
+    """What :func:`graph_statistics` returns; self-loops do not count.
 
     Attributes:
         nodes: number of nodes.
         edges: number of directed edges.
         in_degree: mean number of neighbours of a node (of a patch, where the neighbours are pooled).
-        hubs: the nodes that are neighbours of most others, with the number of these, most first.
+        hubs: the nodes that are neighbours of the most others, with that number, in descending order.
         components: sizes of the weakly connected components, largest first.
-        reciprocity: share of the edges whose reverse is an edge as well.
+        reciprocity: share of the edges whose reverse is also an edge.
         homophily: share of the edges between labelled nodes that link equal labels; ``None`` without labels.
 
     Example:
@@ -55,7 +55,7 @@ def to_networkx(
     graph: int = 0,
     labels: Tensor | None = None,
 ) -> nx.DiGraph:
-    """The graph of one image as networkx's, without loops.
+    """The graph of one image as a networkx graph, without self-loops.
 
     Patches are the nodes 0, 1, ... row by row; pooled neighbours, where there are some, are ``("pooled", 0)`` and so
     on. Every node of a grid has its place ``pos`` as shares of the width and height.
@@ -130,7 +130,7 @@ def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
 
 
 def times_chosen(edge_index: Tensor, num_src: int, *, pooled: bool = False) -> Tensor:
-    """How many other nodes have a node as a neighbour, ``(N_src,)``: its out-degree, loops apart.
+    """How many other nodes have each node as a neighbour, ``(N_src,)``: out-degrees without self-loops.
 
     Args:
         edge_index: ``(2, E)``, source row first.

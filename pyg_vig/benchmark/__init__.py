@@ -1,4 +1,4 @@
-"""Measuring networks: time, memory, and where the time goes. ``pyg-vig bench`` is made of it, ``benchmarks/`` too."""
+"""Measure time and memory of networks, and profile them; used by ``pyg-vig bench`` and ``benchmarks/``."""
 
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.memory import measure_memory, peak_beyond

@@ -27,7 +27,7 @@ def measure_memory(case: Case, mode: str, subject: str, build: Build = build) ->
     Args:
         case: network and load.
         mode: ``"inference"`` or ``"training"``.
-        subject: ``"eager"``, ``"fused"``, ``"compiled"``, or what else ``build`` knows.
+        subject: ``"eager"``, ``"fused"``, ``"compiled"``, or another that ``build`` accepts.
         build: module-level function that builds the subject.
 
     Example:
@@ -57,7 +57,7 @@ def _measure(case: Case, mode: str, subject: str, build: Build) -> float:
 
 
 def peak_beyond(run: Callable[[], object], device: str = "cpu") -> float:
-    """Bytes that ``run`` takes at its peak beyond what the process holds before.
+    """Peak bytes that ``run`` allocates beyond what the process held before.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Where the time of a forward pass goes: graph, aggregation, linear, rest."""
+"""Profile of a forward pass: graph, aggregation, linear, rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measure_profile(
 
     Args:
         case: network and load.
-        subject: ``"eager"``, ``"fused"``, or what else ``build`` knows. (A compiled network has no parts to tell.)
+        subject: ``"eager"``, ``"fused"``, or another that ``build`` accepts. (A compiled network has no parts to tell.)
         rounds: forward passes to take the mean of.
         build: module-level function that builds the subject.
         parts: module-level function that finds graph builder and conv of every block.

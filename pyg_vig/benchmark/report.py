@@ -26,7 +26,7 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Date, commit, machine and versions of a run.
 
     Args:
-        settings: what the run was asked for, such as ``vars(options)``; paths, which belong to this machine, are left
+        settings: settings of the run, such as ``vars(options)``; paths, which are specific to this machine, are left
             out.
 
     Example:
@@ -50,7 +50,7 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
-    """Write results as JSON, lists of numbers on one line, all at once or not at all.
+    """Write results as JSON, with lists of numbers on one line, atomically.
 
     Example:
         >>> from pathlib import Path

@@ -28,8 +28,8 @@ def measure_speed(
     Args:
         case: network and load.
         mode: ``"inference"`` or ``"training"``.
-        names: ``"eager"``, ``"fused"``, ``"compiled"``, or what else ``build`` knows; the bare products always come
-            along.
+        names: ``"eager"``, ``"fused"``, ``"compiled"``, or another that ``build`` accepts; the bare products always
+            come along.
         rounds: how often each is timed.
         malloc: setting of the allocator.
         baseline: the subject that speedups refer to.

@@ -41,9 +41,9 @@ class Timings:
 
 
 def interleave(subjects: Mapping[str, Subject], rounds: int, warmup: int = 1) -> Timings:
-    """Run every subject once per round; what disturbs the machine for a while then disturbs all of them.
+    """Time every subject once per round, so that a temporary disturbance of the machine affects all of them.
 
-    The order rotates, so that nobody always follows the same neighbour and finds the cache as that one left it.
+    The order rotates, so that no subject always runs after the same other one and finds its cache.
 
     Args:
         subjects: what to run, by name.

@@ -44,23 +44,21 @@ def run(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pyg-vig bench",
-        description="Time networks with random weights, interleaved, beside their bare matrix products; measure their "
-        "peak memory beyond the loaded model; or see where the time goes.",
+        description="Time networks with random weights in interleaved rounds, compare them with their bare matrix "
+        "products, and measure their peak memory beyond the loaded model; or profile them.",
     )
     add = parser.add_argument
     add("networks", nargs="+", metavar="NAME", help="names (see pyg-vig models)")
-    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time (default: 8)")
-    add("--image-size", nargs="+", type=int, metavar="N", help="side in pixels (default: the network's own)")
+    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="batch size (default: 8)")
+    add("--image-size", nargs="+", type=int, metavar="N", help="image side in pixels (default: the network's)")
     add("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16"], help="(default: float32)")
     add("--modes", nargs="+", default=[EAGER, FUSED], choices=[EAGER, FUSED, COMPILED], help="(default: eager fused)")
-    add("--train", action="store_true", help="time training steps as well; a fused network has none")
+    add("--train", action="store_true", help="also time training steps (not of fused networks)")
     add("--device", default="cpu", choices=["cpu", "cuda"], help="(default: cpu)")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="CPU threads (default: all)")
-    add("--rounds", type=int, default=8, metavar="N", help="how often to time each (default: 8)")
-    add(
-        "--profile", action="store_true", help="where the time of a forward pass goes: graph, aggregation, linear, rest"
-    )
-    add("--json", type=Path, metavar="FILE", help="keep the results, with date, machine, versions and commit")
+    add("--rounds", type=int, default=8, metavar="N", help="number of timings of each (default: 8)")
+    add("--profile", action="store_true", help="profile a forward pass: graph, aggregation, linear, rest")
+    add("--json", type=Path, metavar="FILE", help="write the results, with date, machine, versions and commit")
     return parser
 
 

@@ -10,13 +10,11 @@ from pyg_vig.cli.errors import user_errors
 
 def run(arguments: Sequence[str]) -> None:
     """Print the accuracy on held-out images."""
-    parser = argparse.ArgumentParser(
-        prog="pyg-vig eval", description="Accuracy of a trained network on held-out images."
-    )
-    parser.add_argument("checkpoint", help="folder of a run, or its model.safetensors")
-    parser.add_argument("--data", help="images, if not those that it was trained on (see pyg-vig train --help)")
+    parser = argparse.ArgumentParser(prog="pyg-vig eval", description="Evaluate a trained network on held-out images.")
+    parser.add_argument("checkpoint", help="folder of a run, or a model.safetensors")
+    parser.add_argument("--data", help="data set (default: that of the training run; see pyg-vig train --help)")
     parser.add_argument("--root", help="folder with the files of fashion_mnist, cifar10 or cifar100")
-    parser.add_argument("--batch-size", type=int, help="images at a time")
+    parser.add_argument("--batch-size", type=int, help="images per batch")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "gpu"], help="where to run")
     options = vars(parser.parse_args(arguments))
     with user_errors("eval"):

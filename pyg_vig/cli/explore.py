@@ -18,12 +18,12 @@ def run(arguments: Sequence[str]) -> None:
     """Write an interactive page of the graphs that a network builds on a photo."""
     parser = argparse.ArgumentParser(
         prog="pyg-vig explore",
-        description="Write one HTML file in which you point at a patch of the photo and see its neighbours in any "
-        "block. It needs no server and no network.",
+        description="Write one HTML file: point at a patch of the photo to see its neighbours in any block. The file "
+        "needs no server or internet connection.",
     )
     parser.add_argument("network", help="name (see pyg-vig models), checkpoint, or folder of a run")
     parser.add_argument("photo", help="image file, or 'example' for scikit-image's photo of a cat")
-    parser.add_argument("--checkpoint", help="weights for the network, of the official code or mmpretrain for instance")
+    parser.add_argument("--checkpoint", help="weights for the network, such as an official or mmpretrain file")
     parser.add_argument("--size", type=int, help="side of the square image in pixels (default: the network's)")
     parser.add_argument("-o", "--output", default="explorer.html", help="file to write (default: explorer.html)")
     options = parser.parse_args(arguments)

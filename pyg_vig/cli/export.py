@@ -21,18 +21,23 @@ def run(arguments: Sequence[str]) -> None:
     """Write the file, and compare what it computes with what the network computes."""
     parser = argparse.ArgumentParser(
         prog="pyg-vig export",
-        description="Write a network as a file that runs without pyg_vig, for batches of any size.",
+        description="Export a network to a file that runs without pyg_vig, for any batch size.",
     )
     parser.add_argument("network", help="name (see pyg-vig models), checkpoint, or folder of a run")
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="ONNX, PyTorch's exported program, or compiled package (default: as the file's suffix says, or onnx)",
+        help="ONNX, PyTorch's exported program, or AOTInductor package (default: by the suffix of FILE, else onnx)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: NETWORK.SUFFIX)")
-    parser.add_argument("--image-size", nargs="+", type=int, metavar="N", help="side in pixels, or height and width")
     parser.add_argument(
-        "--verify", action=argparse.BooleanOptionalAction, default=True, help="run the file and compare the scores"
+        "--image-size", nargs="+", type=int, metavar="N", help="image side in pixels, or height and width"
+    )
+    parser.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run the file and compare its scores (default: on)",
     )
     options = parser.parse_args(arguments)
     suffix, _ = FORMATS[options.format or "onnx"]

@@ -22,9 +22,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("photo", help="image file, or 'example' for scikit-image's photo of a cat")
     parser.add_argument("--model", default="vig_ti", help="name, checkpoint or folder of a run (default: vig_ti)")
-    parser.add_argument("--checkpoint", help="weights for --model, of the official code or mmpretrain for instance")
-    parser.add_argument("--patches", nargs="+", metavar="Y,X", help="places as shares of the height and width: 0.4,0.7")
-    parser.add_argument("-o", "--output", default="graph.png", help="file to write, in any format that matplotlib has")
+    parser.add_argument("--checkpoint", help="weights for --model, such as an official or mmpretrain file")
+    parser.add_argument(
+        "--patches", nargs="+", metavar="Y,X", help="patch positions as fractions of height and width, such as 0.4,0.7"
+    )
+    parser.add_argument(
+        "-o", "--output", default="graph.png", help="figure to write, in any matplotlib format (default: graph.png)"
+    )
     options = parser.parse_args(arguments)
     with user_errors("graph"):
         _draw(options).savefig(options.output, dpi=150)

@@ -14,9 +14,11 @@ from pyg_vig.models.published import PUBLISHED
 
 def run(arguments: Sequence[str]) -> None:
     """Print configuration, size and stages of a network."""
-    parser = argparse.ArgumentParser(prog="pyg-vig info", description="Configuration, size and stages of a network.")
+    parser = argparse.ArgumentParser(
+        prog="pyg-vig info", description="Show configuration, size and stages of a network."
+    )
     parser.add_argument("network", help="name (see pyg-vig models), checkpoint, or folder of a run")
-    parser.add_argument("--size", type=int, help="side of the image in pixels, for the multiply-adds")
+    parser.add_argument("--size", type=int, help="image side in pixels, for counting multiply-adds")
     options = parser.parse_args(arguments)
     with user_errors("info"):
         model = open_network(options.network)

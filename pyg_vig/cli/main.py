@@ -9,17 +9,17 @@ from importlib import import_module
 import pyg_vig
 
 _COMMANDS = {  # module of this package, and what it does
-    "train": ("train", "train a network, evaluate it on held-out images, draw the graphs that it learned"),
-    "eval": ("evaluate", "accuracy of a trained network on held-out images"),
-    "predict": ("predict", "what is on images: classes printed, or boxes, masks and class maps drawn"),
-    "train-detector": ("train_detector", "train RetinaNet or Mask R-CNN on a network"),
-    "train-segmenter": ("train_segmenter", "train Semantic FPN or UPerNet on a network"),
-    "models": ("models", "list the networks with their size and the accuracy that their paper gives"),
-    "info": ("info", "configuration, size and feature maps of a network or checkpoint"),
-    "export": ("export", "write a network as ONNX, exported program or compiled package"),
-    "bench": ("bench", "time networks, measure their memory, see where the time goes"),
+    "train": ("train", "train a network, evaluate it on held-out images, draw its graphs"),
+    "eval": ("evaluate", "evaluate a trained network on held-out images"),
+    "predict": ("predict", "classify images, or draw boxes, masks and class maps on them"),
+    "train-detector": ("train_detector", "train RetinaNet or Mask R-CNN with any backbone"),
+    "train-segmenter": ("train_segmenter", "train Semantic FPN or UPerNet with any backbone"),
+    "models": ("models", "list the networks, with their size and the accuracy reported in the paper"),
+    "info": ("info", "show configuration, size and stages of a network or checkpoint"),
+    "export": ("export", "export a network as ONNX, exported program or compiled package"),
+    "bench": ("bench", "measure time and memory of networks, or profile them"),
     "graph": ("graph", "draw which patches of a photo a network links"),
-    "explore": ("explore", "write an interactive page of them: point at a patch, see its neighbours"),
+    "explore": ("explore", "write an interactive HTML page: point at a patch to see its neighbours"),
 }
 
 
@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="pyg-vig",
         description="Vision graph neural networks on PyTorch Geometric.",
-        epilog="pyg-vig COMMAND --help tells the options of a command.",
+        epilog="Run pyg-vig COMMAND --help for the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     listing = "\n".join(f"{name:15} {text}" for name, (_, text) in _COMMANDS.items())
     parser.epilog = f"commands:\n{_indented(listing)}\n\n{parser.epilog}"
     parser.add_argument("--version", action="version", version=f"pyg-vig {pyg_vig.__version__}")
-    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))
+    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of the command")
     chosen = parser.parse_args(arguments)
     module, _ = _COMMANDS[chosen.command]

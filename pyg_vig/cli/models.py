@@ -13,10 +13,10 @@ def run(arguments: Sequence[str]) -> None:
     """Print a table of the networks."""
     parser = argparse.ArgumentParser(
         prog="pyg-vig models",
-        description="The networks: parameters, multiply-adds of one image (papers call them FLOPs), and the ImageNet "
-        "top-1 accuracy that the paper gives.",
+        description="List the networks: parameters, multiply-adds per image (called FLOPs in the papers), and the "
+        "ImageNet top-1 accuracy reported in the paper.",
     )
-    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of the names, such as 'pvig_*'")
+    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern for names, such as 'pvig_*'")
     pattern = parser.parse_args(arguments).pattern
     print(f"{'name':16} {'parameters':>12} {'image':>6} {'mult-adds':>10} {'paper top-1':>12}")
     for name in list_models(pattern):

@@ -11,16 +11,16 @@ from pyg_vig.cli.errors import user_errors
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Say what is on images: classes are printed, boxes, masks and class maps drawn."""
+    """Print classes, or draw boxes, masks and class maps."""
     parser = argparse.ArgumentParser(
         prog="pyg-vig predict",
-        description="What is on images: a classifier's five best classes are printed; boxes and masks of a detector, "
-        "and the class map of a segmenter, are drawn.",
+        description="Print the top five classes of a classifier, or draw the boxes and masks of a detector or the "
+        "class map of a segmenter on the images.",
     )
-    parser.add_argument("checkpoint", help="folder of a run, or its model.safetensors")
+    parser.add_argument("checkpoint", help="folder of a run, or a model.safetensors")
     parser.add_argument("images", nargs="+", metavar="image", help="image files")
-    parser.add_argument("-o", "--output", default=".", help="folder for the pictures (default: this one)")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least score of a detection (default: 0.5)")
+    parser.add_argument("-o", "--output", default=".", help="folder for the pictures (default: current folder)")
+    parser.add_argument("--threshold", type=float, default=0.5, help="minimum score of detections (default: 0.5)")
     parser.add_argument("--size", type=int, help="shorter side in pixels to which a segmenter's images are resized")
     options = parser.parse_args(arguments)
     with user_errors("predict"):

@@ -9,5 +9,5 @@ from pyg_vig.cli.task import run_task
 
 def run(arguments: Sequence[str]) -> None:
     """Train RetinaNet or Mask R-CNN on images in COCO's format."""
-    description = "Train RetinaNet or Mask R-CNN on images in COCO's format; COCO's average precision."
+    description = "Train RetinaNet or Mask R-CNN on images in COCO's format, and report COCO's average precision."
     run_task("train-detector", description, "pyg_vig.tasks.detection.run", arguments)

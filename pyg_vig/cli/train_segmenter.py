@@ -9,5 +9,5 @@ from pyg_vig.cli.task import run_task
 
 def run(arguments: Sequence[str]) -> None:
     """Train Semantic FPN or UPerNet on images in ADE20K's layout."""
-    description = "Train Semantic FPN or UPerNet on images in ADE20K's layout; mean intersection over union."
+    description = "Train Semantic FPN or UPerNet on images in ADE20K's layout, and report the mean IoU."
     run_task("train-segmenter", description, "pyg_vig.tasks.segmentation.run", arguments)

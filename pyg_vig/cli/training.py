@@ -75,10 +75,10 @@ def _parser(command: str, description: str, groups: Sequence[type]) -> ArgumentP
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"pyg-vig {command}", description=description)
-    text = f"Options to begin with, those after it take precedence: {', '.join(configs.list_recipes(command))}."
+    text = f"Recipe with default options; other options take precedence: {', '.join(configs.list_recipes(command))}."
     parser.add_argument("--recipe", type=str | None, help=text)
-    parser.add_argument("--config", action="config", help="YAML file with options; those after it take precedence.")
-    parser.add_argument("--resume", type=str | None, help="Folder of an interrupted run to go on with.")
+    parser.add_argument("--config", action="config", help="YAML file with options; options after it take precedence.")
+    parser.add_argument("--resume", type=str | None, help="Folder of an interrupted run to continue.")
     for group in groups:
         parser.add_class_arguments(group)
     return parser

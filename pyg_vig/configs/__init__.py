@@ -13,7 +13,7 @@ COMMANDS = ("train", "train-detector", "train-segmenter")
 
 
 def list_recipes(command: str = "train") -> list[str]:
-    """Names of the recipes of a command: those of the networks on ImageNet bear the name of the network.
+    """Names of the recipes of a command; ImageNet recipes are named after their network.
 
     Args:
         command: ``"train"``, ``"train-detector"`` or ``"train-segmenter"``.

@@ -1,4 +1,4 @@
-"""What the explorer shows of every block: who is whose neighbour, with which weight, and who looks alike."""
+"""The data behind the explorer: neighbours, weights and similarities of every block."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class BlockGraph:
 
 @torch.no_grad()
 def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
-    """Run a network on one image and keep what the explorer shows.
+    """Run a network on one image and return the graph of every block, as the explorer shows it.
 
     The similarity of two patches is the cosine of what the network compares: of query and key (the mean over heads)
     for :class:`~pyg_vig.nn.CrossAttentionConv`, of the features that the graph is built from for all other convs.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Exploration:
-    """An interactive page: shown by notebooks, saved as one file that needs no network.
+    """An interactive page: shown in notebooks, saved as one file that needs no internet connection.
 
     Args:
         html: the page.
@@ -40,7 +40,7 @@ class Exploration:
         return f"{type(self).__name__}({len(self.html.encode()) / 1e6:.2f} MB; save(path) writes it)"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page: at any time there is the old file or the new one, never a part."""
+        """Write the page, atomically."""
         write_atomically(path, self.html.encode())
         return Path(path)
 
@@ -58,17 +58,17 @@ def explore(
     size: int | None = None,
     picture: Tensor | Image | None = None,
 ) -> Exploration:
-    """Make a page on which one points at a patch of the image and sees its neighbours in any block.
+    """Make an interactive page: point at a patch of the image to see its neighbours in any block.
 
-    Neighbours come with their weights where the conv has them (cross-attention, and PyG's convs that know
-    ``return_attention_weights``), else with the cosine of the features.
+    Neighbours are listed with the conv's weights if it has them (cross-attention, and PyG convs that support
+    ``return_attention_weights``), otherwise with the cosine similarity of the features.
 
     Args:
         model: a network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
         image: what the network takes, ``(C, H, W)``; or a photo or its file, which is resized, cropped to a square and
             normalised for a :class:`~pyg_vig.models.VisionGNN`.
         title: heading of the page.
-        caption: what is written below it; say there how the network was trained.
+        caption: text below it; say here how the network was trained.
         size: side in pixels of a photo after resizing; by default the network's ``image_size``.
         picture: what is shown instead of the image, with the same field of view: pixels ``(C, H, W)`` in [0, 1], or a
             PIL image.

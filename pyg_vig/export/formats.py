@@ -28,11 +28,10 @@ def export_model(
     """Write a network in any of the formats.
 
     Args:
-        model: the network; it stays as it is.
+        model: the network; it is not changed.
         path: file to write, with the format's suffix.
         format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default what the suffix says (``.pt2``: ``"pt2"``).
-        image_size: side of the images in pixels, or height and width; by default the size that the network is laid
-            out for.
+        image_size: side of the images in pixels, or height and width; by default the network's.
 
     Returns:
         The path.

@@ -20,10 +20,10 @@ TOLERANCE = 1e-4  # of the largest score
 class Comparison:
     """Differences between a file's scores and the network's, relative to the network's largest score.
 
-    The choice of neighbours is not continuous: where two are almost equally far, float32 rounds either way, and one
-    swapped neighbour changes the later graphs of that image. So images are told apart: a fault of the file shows in
-    every image, a near-tie only in the image that has it. How far such images part is no fault either, as
-    :attr:`rounding` shows, the network's own difference between float32 and float64.
+    The choice of neighbours is not continuous: where two are almost equally far, float32 may round either way, and one
+    swapped neighbour changes all later graphs of that image. Images are therefore compared one by one: an error in the
+    file shows in every image, a near-tie only in the image that has it. :attr:`rounding`, the network's own difference
+    between float32 and float64, shows how large the effect of near-ties is.
 
     Args:
         by_image: largest difference in every image of one batch.
@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether an image has the same scores; one behind the first, where a file with a fixed batch would err."""
+        """Whether an image has the same scores; not the first, which is also right in a file with a fixed batch."""
         return min(self.by_image[1:]) <= TOLERANCE
 
     @property

@@ -1,4 +1,4 @@
-"""Who is whose neighbour: layouts, graph builders, and reductions over neighbours."""
+"""Graphs over node matrices: layouts, graph builders, and reductions over neighbours."""
 
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, as_edge_index
 from pyg_vig.graph.criss_cross import CrissCross

@@ -1,4 +1,4 @@
-"""Who is whose neighbour: the forms in which a graph reaches a conv, and how each reduces rows over neighbours."""
+"""The formats in which a conv takes a graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch_geometric.utils import is_sparse, to_edge_index
 class NeighborTable:
     r"""A graph in which every node has the same number of neighbours :math:`k`: a table instead of an edge list.
 
-    This is what the k-NN builders hand to the convs, in eager mode and under :func:`torch.compile` alike (an
+    The k-NN builders pass it to the convs, in eager mode and under :func:`torch.compile` alike (an
     :class:`~torch_geometric.EdgeIndex` cannot be made inside a compiled region). Any conv of pyg_vig takes it in place
     of ``edge_index``; for every other use there is :attr:`edge_index`.
 
@@ -21,7 +21,8 @@ class NeighborTable:
         num_src: number of rows of the source node matrix.
 
     Raises:
-        ValueError: for an index of another shape or type. (What it names is not read, which would wait for the device.)
+        ValueError: for an index of another shape or type. (The values are not checked, which would synchronise with the
+            device.)
 
     Example:
         >>> import torch

@@ -18,7 +18,7 @@ class CrissCross(NeighborTable):
     patch. A sum or a maximum over neighbours then needs no list of edges (but for a maximum with gradients on a CPU).
     It reduces every clique once, in time :math:`O(N)` whatever the number of neighbours.
 
-    It is a :class:`~pyg_vig.graph.NeighborTable` whose table is made only where somebody reads it.
+    It is a :class:`~pyg_vig.graph.NeighborTable` whose table is only created when it is read.
 
     Args:
         batch_size: number of grids, one after the other.

@@ -63,7 +63,7 @@ def largest_neighbor(
 
 
 class LargestNeighbor(torch.autograd.Function):
-    """:func:`largest_neighbor` outside of compiled regions: keeps winners for the backward pass, on CPUs no edges."""
+    """:func:`largest_neighbor` outside compiled regions: keeps the winners for the backward pass, on CPUs no edges."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
@@ -81,7 +81,7 @@ class LargestNeighbor(torch.autograd.Function):
 
 @operator
 def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
-    """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the gradient of the maximum.
+    """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the backward pass of the maximum.
 
     On GPUs by atomic additions, whose order and so rounding varies; in a fixed order, several times the work, where
     :func:`torch.use_deterministic_algorithms` asks for it.

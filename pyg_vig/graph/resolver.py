@@ -21,11 +21,10 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
 
     Args:
         query: ``"knn"``, ``"grid"`` (8 neighbours), ``"svga"`` (rows and columns, every second patch), ``"dagc"``
-            (the alike among those), ``"given"``, a
-            module of your own (used as it is), or a factory.
+            (only similar patches among those), ``"given"``, your own module (used as it is), or a factory.
         graph_kwargs: arguments of the builder that ``query`` names, such as ``{"step": 4}`` for ``"svga"``.
-        **knn_options: what the network around it asks of ``"knn"`` and the class :class:`KNNGraph`; ``graph_kwargs``
-            prevail, and other builders do not see it.
+        **knn_options: settings of the surrounding network for ``"knn"`` and the class :class:`KNNGraph`;
+            ``graph_kwargs`` take precedence, and other builders ignore them.
 
     Raises:
         ValueError: for an unknown name, an argument that the builder does not have, or a factory of anything but a

@@ -19,7 +19,7 @@ _SPELLINGS = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's, an
 
 
 def register() -> list[str]:
-    """Make every network available to ``timm.create_model``; the names, which are those of :func:`list_models`.
+    """Make every network available to ``timm.create_model``; returns their names, as :func:`list_models` does.
 
     ``num_classes``, ``in_chans``, ``img_size``, ``drop_rate``, ``drop_path_rate``, ``features_only``, ``out_indices``
     and all fields of a network's configuration can be given. ``pretrained=True`` loads the file named by
@@ -58,7 +58,7 @@ default_cfgs: dict[str, Any] = {}  # where timm's decorator looks for them
 
 
 class DistilledVisionGNN(VisionGNN):
-    """A network with two classifiers that returns their mean in training as well, until it is told to distil.
+    """A network with two classifiers that returns their mean in training too, unless distillation is enabled.
 
     timm's scripts expect one tensor. Never built directly: it is the class that such networks get in its registry.
     """

@@ -26,9 +26,9 @@ class LoadReport(NamedTuple):
     """What :func:`load_checkpoint` found.
 
     Attributes:
-        layout: who wrote the file: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``.
-        reset: keys of the network that kept what they had, because the file's classifier has another size, or there is
-            none.
+        layout: format of the file: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``.
+        reset: keys of the network that kept their values, because the file's classifier is missing or has another
+            size.
     """
 
     layout: str
@@ -102,8 +102,8 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
     """Write weights and configuration to one ``.safetensors`` file, atomically.
 
     Args:
-        model: a network from :func:`pyg_vig.create_model`, not fused; what ``torch.compile`` or data parallelism put
-            around it is left out.
+        model: a network from :func:`pyg_vig.create_model`, not fused; wrappers of ``torch.compile`` and data
+            parallelism are removed.
         path: where to; the folder must exist.
 
     Raises:

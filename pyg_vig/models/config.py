@@ -1,4 +1,4 @@
-"""The configuration of a network: plain data, one field for everything that can be chosen."""
+"""Configurations of networks, as plain data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pyg_vig.nn.conv import ConvSpec
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What all networks share.
+    """Configuration fields that all networks share.
 
     Args:
         num_classes: width of the output; 0 leaves the classifier out.
         in_channels: channels of the image.
-        image_size: side of the images in pixels for which position terms and dilations are laid out. Others work.
+        image_size: side of the images in pixels for which position terms and dilations are laid out; other sizes work
+            too.
         conv: graph convolution, see :func:`~pyg_vig.nn.conv_resolver`.
         conv_kwargs: further arguments of its constructor.
         graph: graph builder, see :func:`~pyg_vig.graph.graph_resolver`.
@@ -37,12 +38,12 @@ class ModelConfig:
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0.
         distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
-        classes: names of the classes, where training knew them.
-        crop: share of the shorter side of a photo that evaluation cut out.
+        classes: class names, if known from training.
+        crop: share of the shorter side that the centre crop keeps in evaluation.
 
     Attributes:
-        mean: of the red, green and blue pixels (in [0, 1]) that the published weights were trained to subtract.
-        std: what they were then divided by.
+        mean: per-channel mean that is subtracted from pixels in [0, 1], as for the published weights.
+        std: per-channel standard deviation that they are divided by.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -124,7 +125,7 @@ class ViGConfig(ModelConfig):
         edge_dim: width of the ``edge_attr`` of PyG graphs, for a conv that takes edge features; with the stem
             ``"patch"`` and the graph ``"given"``. ``None``: they are ignored.
 
-    ``k`` as one number grows to its double over the depth.
+    A single number ``k`` grows linearly to twice its value over the depth.
 
     Example:
         >>> from pyg_vig.models import ViGConfig

@@ -80,7 +80,7 @@ def create_model(
     Args:
         name: one of :func:`list_models`.
         features_only: return the feature maps of the stages instead of scores.
-        out_indices: which stages (a number: so many last ones), with ``features_only``; all by default.
+        out_indices: which stages (an integer n: the last n), with ``features_only``; all by default.
         **overrides: any field of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
             ``k``, ``depth`` or ``depths``, ``channels``, ... (see :mod:`pyg_vig.models.config`).
 

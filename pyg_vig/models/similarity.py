@@ -1,4 +1,4 @@
-"""Whom a patch attends to: the weights of its query against the keys of all patches, in every block."""
+"""Attention of chosen patches to all patches of the image, in every block."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
     Args:
         model: a network with ``conv="cross_attention"``; runs in evaluation mode.
         image: ``(C, H, W)``, as the network takes it.
-        points: places of the chosen patches, as shares of height and width in [0, 1). In every block, that patch is
-            meant which holds the place.
+        points: places of the chosen patches, as shares of height and width in [0, 1). In every block, the patch that
+            contains the place is used.
 
     Returns:
         A tensor ``(len(points), H_i, W_i)`` per Grapher with such a conv, in order; where neighbours are pooled, on the

@@ -241,9 +241,8 @@ class FeatureExtractor(nn.Module):
     """Wraps a network so that it returns the feature maps of chosen stages (timm's ``features_only``).
 
     Args:
-        model: the network, which stays as it is; the stages up to the last chosen one, with their weights, are shared.
-        out_indices: stages to return; negative ones count from the end, and a number stands for so many last ones. All
-            by default.
+        model: the network, which is not changed; the stages up to the last chosen one, with their weights, are shared.
+        out_indices: stages to return; negative ones count from the end, an integer n means the last n. All by default.
 
     Raises:
         ValueError: for a stage that does not exist.
@@ -270,7 +269,7 @@ class FeatureExtractor(nn.Module):
 
 
 def stage_indices(name: str, indices: int | Sequence[int] | None, count: int) -> list[int]:
-    """Numbers of the chosen stages of ``count``, in order; a number stands for so many last ones, ``None`` for all.
+    """Numbers of the chosen stages of ``count``, in order; an integer n means the last n, ``None`` all.
 
     Raises:
         ValueError: for a stage that does not exist, or none at all; the message calls them by ``name``.

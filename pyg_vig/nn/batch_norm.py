@@ -1,4 +1,4 @@
-"""Batch norm of a training step with the activation that follows; one matrix is kept for the backward pass.
+"""Training-mode batch norm fused with the activation that follows; one matrix is stored for the backward pass.
 
 It is a kernel in C on CPUs and in Triton on GPUs, in two passes over the rows each way.
 """
@@ -43,8 +43,8 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     r"""Normalise the rows by their own statistics and activate them, :math:`\sigma(\mathrm{BN}(X + o))`.
 
     An offset, the bias of the layer before, is lost on the output: it moves the running mean and nothing else, and its
-    gradient is zero. So it need not be added. For the backward pass only ``x`` is kept: the activation's slope is
-    computed once more from it, and so is the output for whoever needs it (:mod:`pyg_vig.nn.remake`).
+    gradient is zero. So it need not be added. Only ``x`` is stored for the backward pass, which recomputes the
+    activation's derivative from it, and the output where it is needed (:mod:`pyg_vig.nn.remake`).
 
     Args:
         x: rows ``(N, C)``; on a CPU, in float32.

@@ -23,8 +23,8 @@ class GraphEncoder(nn.Module):
     r"""A vision GNN without the vision: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
 
     The graph is given (``encoder(x, edge_index)``), or built from the features that enter a block
-    (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. A batch of graphs
-    gives, in evaluation, what its members give one by one.
+    (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. In evaluation, a
+    batch of graphs gives the same outputs as its graphs one by one.
 
     Args:
         in_channels: width of the input nodes.

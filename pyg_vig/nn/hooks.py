@@ -1,4 +1,4 @@
-"""Whether somebody watches a module: then it is called, and nothing is computed in its place."""
+"""Whether a module has hooks: then it must be called, and nothing may be computed in its place."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Matrices that the backward pass makes again, since what they are made of is kept anyway.
+"""Matrices that the backward pass recomputes, since what they are made of is stored anyway.
 
 For the gradient of a weight, autograd keeps the input of every product. Mostly that is what a batch norm and an
-activation make of a matrix which the norm keeps too, in one pass. So whoever makes such a matrix notes how
-(:func:`remember`), and whoever computes with it lets autograd keep the note in its place (:func:`forget`).
+activation make of a matrix which the norm keeps too, in one pass. So the code that makes such a matrix notes how
+(:func:`remember`), and the code that computes with it lets autograd keep the note in its place (:func:`forget`).
 
 The note goes through PyTorch's hooks for saved tensors, so that all else is PyTorch's own: the edges of the graph,
 gradients of gradients, ``retain_graph``. Where hooks are at work already (gradient checkpointing, offloading), these

@@ -40,8 +40,8 @@ def plot_blocks(
         blocks: which blocks; negative numbers count from the end.
         points: for every image the places of the centre patches, as shares of height and width in [0, 1); by default
             a bright one and a dark one.
-        labels: what is written above every image.
-        title: what is written above all.
+        labels: text above every image.
+        title: title of the figure.
         panel: side of a panel in inches.
         across: one column a block and one row an image, instead of the other way round.
 

@@ -1,4 +1,4 @@
-"""What becomes of a number from block to block: edge length, purity, diversity."""
+"""Curves over the blocks of a network: edge length, purity, diversity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARKERS = "osD^vP"
 
 
 def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, ax: Axes | None = None) -> Axes:
-    """Draw curves over the blocks of a network: the mean over images, and a band from the first to the last quartile.
+    """Draw curves over the blocks of a network: the mean over images, and a band between the quartiles.
 
     Args:
         curves: by name, a value for every block, ``(blocks,)``, or for every block and image, ``(blocks, B)``. NaN does
@@ -90,7 +90,7 @@ def plot_edge_length(
 
 
 def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes | None = None) -> Axes:
-    """Share of the neighbours that show what the patch shows, by block, beside two yardsticks.
+    """Share of the neighbours that have the label of the patch, by block, with two baselines.
 
     These are the purity of the eight patches around each one, and of patches drawn at random from its image, both on
     the grid of the last block.

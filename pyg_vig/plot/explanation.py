@@ -1,4 +1,4 @@
-"""What an explanation of PyG's finds important, drawn on the image."""
+"""Explanations of PyG's explainers, drawn on the image."""
 
 from __future__ import annotations
 

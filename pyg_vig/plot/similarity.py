@@ -1,4 +1,4 @@
-"""Whom chosen patches attend to, drawn over the image (the qualitative figure of AttentionViG, arXiv 2509.25570)."""
+"""Attention of chosen patches, drawn over the image (the qualitative figure of AttentionViG, arXiv 2509.25570)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def plot_similarities(
         image: what the network takes, ``(C, H, W)``.
         points: places of the patches, as shares of height and width in [0, 1); by default a bright one and a dark one.
         blocks: which of the Graphers; negative numbers count from the end. All by default.
-        title: what is written above all; say there how the network was trained.
+        title: title of the figure; say here how the network was trained.
         panel: side of a panel in inches.
 
     Returns:

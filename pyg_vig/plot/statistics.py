@@ -1,4 +1,4 @@
-"""Which patches are the neighbours of many, and how many neighbours there are."""
+"""Hubs, and how often nodes are neighbours."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def plot_hubs(
 
 
 def plot_degrees(counts: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axes:
-    """Draw how the numbers of :func:`~pyg_vig.analysis.times_chosen` spread: share of the nodes at or above each.
+    """Draw the distribution of :func:`~pyg_vig.analysis.times_chosen`: the share of nodes at or above each value.
 
     Args:
-        counts: by name, numbers of every node.
+        counts: by name, the value of every node.
         ax: where to draw; a new figure by default.
 
     Returns:

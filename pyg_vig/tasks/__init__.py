@@ -1,4 +1,4 @@
-"""Networks with a decoder: detection, instance and semantic segmentation (``pip install 'pyg-vig[tasks]'``)."""
+"""Object detection, instance and semantic segmentation (``pip install 'pyg-vig[tasks]'``)."""
 
 from pyg_vig.checkpoint import load_model, read_config, save_model
 

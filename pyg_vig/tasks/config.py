@@ -15,30 +15,30 @@ class TaskConfig(RunOptions):
 
     Args:
         data: folder of the data set.
-        train_split: its part to learn from.
-        val_split: its part to evaluate on.
-        backbone: name of the network, see "pyg-vig models".
-        backbone_options: fields of its configuration to replace, such as --backbone_options.drop_path_rate 0.1.
+        train_split: split to train on.
+        val_split: split to evaluate on.
+        backbone: name of a network, see "pyg-vig models".
+        backbone_options: configuration fields to override, such as --backbone_options.drop_path_rate 0.1.
         weights: checkpoint of the backbone to start from.
-        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are weights.
+        freeze_norm: whether to freeze the backbone's batch norms; by default only if weights are given.
         epochs: passes over the training images.
-        batch_size: images of one step, on all devices together.
-        lr: largest learning rate, for batches of that size.
+        batch_size: images per step, over all devices.
+        lr: peak learning rate; not scaled with batch_size.
         weight_decay: decoupled weight decay of AdamW; none on biases and norms.
-        schedule: steps (a tenth after every milestone), cosine or poly (both to zero).
-        milestones: epochs after which the learning rate falls to a tenth, for steps.
-        warmup_steps: optimiser steps in which the learning rate rises from zero.
-        clip: largest norm of the gradient; 0 does not clip.
-        flip: whether training images are mirrored at random.
-        norm_epochs: epochs in which batch norms learn; afterwards they stay as they are. By default they always learn.
+        schedule: steps (times 0.1 at every milestone), cosine or poly (both decay to zero).
+        milestones: epochs after which steps multiplies the learning rate by 0.1.
+        warmup_steps: optimizer steps of linear warm-up.
+        clip: maximum gradient norm; 0 disables clipping.
+        flip: whether to flip training images horizontally at random.
+        norm_epochs: epochs after which batch norms are frozen; by default never.
         evaluate_every: epochs between evaluations.
-        seed: of weights, order and random changes.
+        seed: seed of weights, order and augmentation.
         accelerator: where to run.
         devices: how many GPUs or processes.
-        precision: Lightning's name, such as 32-true or bf16-mixed.
-        workers: processes that load images; 0 loads them in the main one.
-        name: folder of the run under runs; by default made of decoder and backbone, and numbered.
-        runs: folder that holds the runs.
+        precision: Lightning's precision, such as 32-true or bf16-mixed.
+        workers: processes that load images; 0 loads them in the main process.
+        name: name of the run's folder; by default DECODER-BACKBONE, numbered if taken.
+        runs: parent folder of all runs.
 
     Raises:
         ValueError: for a value that makes no sense.

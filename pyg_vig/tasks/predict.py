@@ -26,10 +26,10 @@ _BEST = 5  # classes that are named
 
 
 class Prediction(NamedTuple):
-    """What a network says of an image.
+    """A network's prediction for an image.
 
     Attributes:
-        text: in words.
+        text: the prediction as text.
         picture: drawn on the image, ``(3, H, W)`` uint8; ``None`` for a classifier.
     """
 
@@ -54,7 +54,7 @@ class Predictor:
 
     Args:
         checkpoint: folder of a run, or a ``.safetensors`` file of this package.
-        threshold: least score of a detection.
+        threshold: minimum score of detections.
         size: shorter side in pixels to which a segmenter's images are resized, at least 1; by default that of its
             training crops, where the options of the run lie beside the checkpoint, else 512.
 

@@ -11,23 +11,23 @@ from pyg_vig.train.options import Precision, RunOptions, require
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """Which images, and how they are changed at random in training.
+    """Images and their augmentation.
 
     Args:
-        data: images to train on: digits, fashion_mnist, cifar10, cifar100, or imagefolder:PATH (ImageNet's layout,
+        data: data set: digits, fashion_mnist, cifar10, cifar100, or imagefolder:PATH (ImageNet's layout,
             train/CLASS/*.jpg and val/CLASS/*.jpg).
         root: folder with the files of fashion_mnist, cifar10 or cifar100.
-        download: fetch those files where they are missing.
-        limit: use at most so many images of each split, for a quick try.
-        workers: processes that load images; 0 loads them in the main one.
-        augment: random changes of training images: affine (small shifts and turns), crop (padded crops and mirror
-            images), resized_crop (ImageNet's), none; auto chooses by data.
-        rand_augment: RandAugment after those, as timm writes it, such as rand-m9-mstd0.5-inc1 (needs timm).
-        erase: probability to fill a random rectangle of an image with noise.
-        repeats: how often each image of an epoch is drawn, every time changed anew; the epoch takes as many images as
-            without, so it sees a part of them.
-        mixup: Mixup's alpha, 0 for none; where there is CutMix as well, each batch takes one of the two.
-        cutmix: CutMix's alpha, 0 for none.
+        download: download these files if they are missing.
+        limit: maximum number of images per split, for a quick test.
+        workers: processes that load images; 0 loads them in the main process.
+        augment: augmentation of training images: affine (small shifts and rotations), crop (padded crops and flips),
+            resized_crop (as for ImageNet), none; auto chooses by data set.
+        rand_augment: RandAugment policy in timm's notation, such as rand-m9-mstd0.5-inc1 (needs timm).
+        erase: probability of random erasing with noise.
+        repeats: repeated augmentation: draws per image in an epoch. The length of an epoch does not change, so it
+            covers only a part of the images.
+        mixup: Mixup's alpha; 0 disables it. With CutMix enabled too, each batch uses one of the two.
+        cutmix: CutMix's alpha; 0 disables it.
     """
 
     data: str = "digits"
@@ -45,26 +45,27 @@ class ImageOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions:
-    """Which network, and how it learns.
+    """Network and optimisation.
 
     Args:
         model: name of the network, see "pyg-vig models".
-        options: fields of its configuration to replace, such as --options.conv edge --options.depth 4.
-        weights: checkpoint to start from (its classifier is replaced where the number of classes differs).
+        options: configuration fields to override, such as --options.conv edge --options.depth 4.
+        weights: checkpoint to start from (the classifier is replaced if the number of classes differs).
         epochs: passes over the training images.
-        batch_size: images of one step of the optimizer, in all processes and accumulated batches together.
-        lr: largest learning rate, reached after the warm-up; falls along a cosine.
-        lr_batch_size: batch size that lr is meant for: with another one, lr grows or shrinks in proportion.
+        batch_size: images per optimizer step, over all processes and accumulated batches.
+        lr: peak learning rate, reached after the warm-up, before cosine decay.
+        lr_batch_size: batch size for which lr is given; lr is scaled linearly to batch_size; by default it is not.
         final_lr: learning rate at the end of the cosine.
-        warmup_epochs: epochs in which the learning rate rises from zero.
-        cooldown_epochs: epochs with the final learning rate at the end.
+        warmup_epochs: epochs of linear warm-up.
+        cooldown_epochs: epochs at the final learning rate, at the end.
         weight_decay: decoupled weight decay of AdamW; none on biases and norms.
-        label_smoothing: share of the target that is spread over all classes.
-        ema: decay per step of the running average of the weights that is evaluated and saved; 0 for no average.
-        teacher: network to learn from by hard distillation: a name in timm (with its weights), or the folder of a run;
-            the network needs --options.distilled true.
-        frozen_norms: keep the statistics of batch norms as they are, for fine-tuning with few images at a time.
-        seed: of weights, order, random changes and dropped branches.
+        label_smoothing: fraction of the target that is spread over all classes.
+        ema: decay per step of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0
+            disables it.
+        teacher: teacher for hard distillation: name of a timm network (with its weights), or the folder of a run;
+            requires --options.distilled true.
+        frozen_norms: freeze the statistics of batch norms, for fine-tuning with small batches.
+        seed: seed of weights, order, augmentation and stochastic depth.
     """
 
     model: str = "vig_nano"
@@ -92,23 +93,23 @@ class LearningOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """Where it runs, how fast, and what it writes.
+    """Hardware, speed and output.
 
     Args:
         accelerator: where to run.
-        devices: devices of one machine: a number, or auto for all GPUs (and one CPU process).
-        nodes: machines.
-        strategy: how processes share the work: ddp, fsdp (GPUs only), or auto.
-        sync_norms: batch norms see the images of all processes; GPUs only, ignored elsewhere.
-        precision: Lightning's name, such as 32-true or bf16-mixed.
-        accumulate: batches whose gradients are summed up for one step; each is so much smaller.
+        devices: devices per machine: a number, or auto for all GPUs (or one CPU process).
+        nodes: number of machines.
+        strategy: distributed strategy: ddp, fsdp (GPUs only), or auto.
+        sync_norms: synchronise batch norms over all processes; GPUs only, ignored elsewhere.
+        precision: Lightning's precision, such as 32-true or bf16-mixed.
+        accumulate: number of batches to accumulate gradients over; each gets that fraction of batch_size.
         grad_checkpointing: recompute blocks in the backward pass: less memory, more time.
         compile: compile the network with torch.compile.
-        log_every: steps between two lines of the log (loss, learning rate, images per second, memory).
-        loggers: where the log goes, besides one line an epoch in metrics.csv.
-        fast_dev_run: one batch of training, validation and test to see that all works; nothing is written.
-        name: name of the run; by default made of data and model, and numbered.
-        runs: folder that holds the runs.
+        log_every: steps between log entries (loss, learning rate, images per second, memory).
+        loggers: loggers for these entries; metrics.csv always gets one line per epoch.
+        fast_dev_run: run one batch of training, validation and test as a check, and write nothing.
+        name: name of the run; by default DATA-MODEL, numbered if taken.
+        runs: parent folder of all runs.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -23,8 +23,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 class ImageGraphDataset(InMemoryDataset):
     """Any image dataset as a PyG dataset: every image is made a graph once, and the graphs are kept in one file.
 
-    The file's name holds a digest of the transform (its ``repr``), of all images and of their labels, so anything else
-    makes another file. To find it again, the images are read once. It is written under a temporary name first: a run
+    The file's name contains a digest of the transform (its ``repr``), all images and their labels, so any change makes
+    a new file. Computing it reads all images once. It is written under a temporary name first: a run
     that is stopped leaves nothing half done. For images that change at every access (augmentation), or graphs that do
     not fit into memory, let the image dataset make the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))``
     yields pairs ``(Data, label)``.

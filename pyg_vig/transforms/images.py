@@ -1,4 +1,4 @@
-"""Images in every form that users hold them, as one; and an image from a graph again."""
+"""Images in all common formats as one tensor format, and from graphs back to images."""
 
 from __future__ import annotations
 

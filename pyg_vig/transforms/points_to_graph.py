@@ -24,7 +24,7 @@ class PointsToGraph(BaseTransform):
       the data has already, ``(N, D)``, ``(N, 2 D)`` or more
     - **pos**: the points
     - **edge_index**: ``(2, E)``, source row first, sorted by destination, nearest neighbour first
-    - **edge_attr**: way from the destination to the source, and its length, ``(E, D + 1)``, if asked for
+    - **edge_attr**: offset from the destination to the source, and its length, ``(E, D + 1)``, if asked for
     - **y**: the label, with a leading axis of one
 
     All else that the data has stays. A ``Batch`` gets no edges between its clouds.
@@ -33,7 +33,7 @@ class PointsToGraph(BaseTransform):
         k: neighbours of every point; with ``radius`` the most it can have.
         radius: link only what is at most this far away, in the unit of ``pos``.
         loop: a point is its own first neighbour (one of the ``k``).
-        edge_attr: give every edge its way and length.
+        edge_attr: give every edge its offset and length.
 
     Raises:
         ValueError: if the input is no point cloud, or (without ``radius``) holds fewer than ``k`` neighbours.

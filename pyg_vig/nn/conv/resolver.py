@@ -40,7 +40,7 @@ _ALIASES = {"mr": "max_relative"}
 
 
 class ExternalConv(nn.Module):
-    """A conv of PyG's (or yours) in the place of ours: it sees an ``edge_index``, norm and activation follow it.
+    """Wraps a PyG conv (or your own): passes it an ``edge_index``, and applies norm and activation after it.
 
     Args:
         conv: any module with ``conv(x, edge_index)``; a :class:`NeighborConv` sees neighbour tables as well. Edge
@@ -84,7 +84,7 @@ def conv_resolver(
     edge_dim: int | None = None,
     conv_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """Build a graph convolution ``conv(x, edge_index)`` from whatever names it, and try it once.
+    """Build a graph convolution ``conv(x, edge_index)`` from a name, class or factory, and try it once.
 
     Args:
         query: one of ours by name (``"max_relative"`` or ``"mr"``, ``"edge"``, ``"sage"``, ``"gin"``,
@@ -93,7 +93,7 @@ def conv_resolver(
         in_channels: width of the input nodes.
         out_channels: width of the output nodes.
         bipartite: whether the conv will be called with a pair ``(x_src, x_dst)`` (pooled neighbours).
-        heads: groups of the update of our convs. Others do not get it: set their heads in a factory.
+        heads: groups of the update of our convs. Not passed to other convs: set their heads in a factory.
         norm: norm of our convs; appended to others. (One of ours that a factory makes keeps what it was made with.)
         act: activation of our convs; appended to others, likewise.
         bias: bias of our convs.

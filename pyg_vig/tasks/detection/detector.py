@@ -37,8 +37,8 @@ class DetectorConfig:
         freeze_norm: whether the backbone's batch norms stay as they are.
         channels: width of the feature pyramid, of RetinaNet's heads and of the mask head.
         head_channels: width of the layers that classify the boxes of Mask R-CNN.
-        anchor_size: side in pixels of the smallest anchors on the finest map; it doubles from map to map. Small
-            images want small anchors.
+        anchor_size: side in pixels of the smallest anchors on the finest map; it doubles from map to map. Small images
+            need small anchors.
         options: further arguments of torchvision's class, such as ``min_size`` and ``max_size`` (800 and 1333),
             ``box_score_thresh``, ``rpn_pre_nms_top_n_train``.
 

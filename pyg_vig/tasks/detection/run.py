@@ -17,7 +17,7 @@ from pyg_vig.train.options import require
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionConfig(TaskConfig):
-    """Options of training a detector; the defaults are the usual 1x schedule.
+    """Options for training a detector; the defaults follow the 1x schedule, with batches of 2 images (recipes: 16).
 
     Args:
         data: folder in COCO's layout, DATA/SPLIT/*.jpg and DATA/annotations/instances_SPLIT.json.

@@ -18,15 +18,15 @@ from pyg_vig.train.options import require
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TaskConfig):
-    """Options of training a segmenter; the defaults are the usual ones for ADE20K, for one of eight GPUs.
+    """Options for training a segmenter; the defaults are the usual ones for ADE20K, with one of eight GPUs' batch.
 
     Args:
         data: folder in ADE20K's layout, DATA/images/SPLIT/*.jpg and DATA/annotations/SPLIT/*.png.
         segmenter: fpn (Semantic FPN) or upernet.
-        num_classes: number of classes; by default the largest one in the training annotations.
+        num_classes: number of classes; by default the largest label in the training annotations.
         size: side of the crops in pixels.
-        scale_min: shorter side of an image before the crop, at least, in multiples of size.
-        scale_max: the same, at most.
+        scale_min: minimum shorter side of an image before the crop, in multiples of size.
+        scale_max: maximum of the same.
         options: further arguments of the decoder, such as --options.decoder_dropout 0.1.
 
     Example:
