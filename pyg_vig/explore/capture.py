@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig.analysis.attention import has_weights
+from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.models import record_graphs
 from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.record import Call, record_calls
@@ -100,7 +101,7 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
 
 def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, call: Call) -> BlockGraph:
     conv, nodes = call.conv, source_and_destination(call.arguments[0])
-    edges = _distinct(edge_index.as_tensor() if hasattr(edge_index, "as_tensor") else edge_index, nodes)
+    edges = _distinct(plain_edge_index(edge_index), nodes)
     queries, keys = _compared(conv, nodes)
     attention = _attention(conv, nodes, edges)
     similarity = (queries[edges[1]] * keys[edges[0]]).sum(-1)

@@ -49,6 +49,19 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         >>> sorted_edges(torch.tensor([[0, 2, 1], [2, 0, 0]]), num_nodes=3).tolist()
         [[2, 1, 0], [0, 0, 2]]
     """
+    return sorted_with_attr(edge_index, None, num_nodes)[0]
+
+
+def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int) -> tuple[EdgeIndex, Tensor | None]:
+    """:func:`sorted_edges`, and the features of the edges in the same order.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.given import sorted_with_attr
+        >>> edges, edge_attr = sorted_with_attr(torch.tensor([[0, 2], [2, 0]]), torch.tensor([0.5, 1.0]), num_nodes=3)
+        >>> edges.tolist(), edge_attr.tolist()
+        ([[2, 0], [0, 2]], [1.0, 0.5])
+    """
     size = (num_nodes, num_nodes)
     if is_sparse(edge_index):
         if not bool((to_edge_index(edge_index)[1] == 1).all()):
@@ -62,24 +75,11 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
         low, high = int(edge_index.min()), int(edge_index.max())
         raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
     if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
-        return edge_index
+        return edge_index, edge_attr
     edge_index = plain_edge_index(edge_index)
     order = edge_index[1].argsort(stable=True)
-    return EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)
-
-
-def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int) -> tuple[EdgeIndex, Tensor | None]:
-    """:func:`sorted_edges`, and the features of the edges in the same order.
-
-    Example:
-        >>> import torch
-        >>> from pyg_vig.graph.given import sorted_with_attr
-        >>> edges, edge_attr = sorted_with_attr(torch.tensor([[0, 2], [2, 0]]), torch.tensor([0.5, 1.0]), num_nodes=3)
-        >>> edges.tolist(), edge_attr.tolist()
-        ([[2, 0], [0, 2]], [1.0, 0.5])
-    """
-    edges = sorted_edges(edge_index, num_nodes)
-    return edges, None if edge_attr is None else edge_attr[edge_index[1].argsort(stable=True)]
+    edges = EdgeIndex(edge_index[:, order].contiguous(), sort_order="col", sparse_size=size)
+    return edges, None if edge_attr is None else edge_attr[order]
 
 
 def check_edge_attr(edge_attr: Tensor | None, num_edges: int, edge_dim: int | None) -> None:

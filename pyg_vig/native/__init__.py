@@ -42,11 +42,18 @@ _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to
 _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 
 
-def serves(*tensors: Tensor) -> bool:
-    """Whether the kernels run on these, building them if they are not built yet. (Not to be asked by compilers.)
+def may_run() -> bool:
+    """Whether the kernels may run, building them if they are not built yet. (Not to be asked by compilers.)
 
-    They do not where something watches PyTorch's operators, such as a counter of FLOPs or a function transform: it
+    They may not where something watches PyTorch's operators, such as a counter of FLOPs or a function transform: it
     would not see them.
+    """
+    watched = torch._C._len_torch_dispatch_stack() or is_transformed()
+    return native_kernels.on and not watched and library() is not None
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the kernels run on ``x``: in float32 or float64 on a CPU, and if they :func:`may_run`.
 
     Example:
         >>> import torch
@@ -54,10 +61,7 @@ def serves(*tensors: Tensor) -> bool:
         >>> serves(torch.rand(3, device="meta"))
         False
     """
-    if not native_kernels.on or torch._C._len_torch_dispatch_stack() or is_transformed():
-        return False
-    fit = all(x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in tensors)
-    return fit and library() is not None
+    return x.is_cpu and x.dtype in (torch.float32, torch.float64) and may_run()
 
 
 def nearest(

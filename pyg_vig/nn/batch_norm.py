@@ -87,8 +87,7 @@ def _once_more(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     if native.serves(x):
         return native.normalize(x, coefficients, act)
     mean, _, scale, shift = coefficients
-    out = torch.addcmul(shift, x - mean, scale)
-    return out if act == "none" else getattr(F, act)(out)
+    return _activated(torch.addcmul(shift, x - mean, scale), act)
 
 
 @torch.no_grad()
@@ -176,8 +175,11 @@ def _through_activation(grad: Tensor, x: Tensor, act: str) -> Tensor:
 
 
 def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
-    out = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    return out if act == "none" else getattr(F, act)(out)
+    return _activated(F.batch_norm(x, None, None, weight, bias, training=True, eps=eps), act)
+
+
+def _activated(x: Tensor, act: str) -> Tensor:
+    return x if act == "none" else getattr(F, act)(x)
 
 
 class _Normalize(torch.autograd.Function):

@@ -11,8 +11,8 @@ from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.layer_scale import LayerScale
-from pyg_vig.nn.linear import LinearNorm, settle
-from pyg_vig.nn.norm import fold, is_foldable
+from pyg_vig.nn.linear import LinearNorm
+from pyg_vig.nn.norm import fold, fold_into, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
 from pyg_vig.nn.remake import forget
 from pyg_vig.nn.residual import ResidualBranch
@@ -66,9 +66,7 @@ class ConvNorm(nn.Module):
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
         if is_foldable(self.norm):
-            settle(self.conv)
-            weight, bias = fold(self.conv.weight, self.conv.bias, self.norm)
-            self.conv.weight, self.conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+            fold_into(self.conv, self.norm)
             self.norm = nn.Identity()
 
 

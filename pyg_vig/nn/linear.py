@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, prune
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.norm import fold, folded, folding_pays, is_foldable, norm_resolver
+from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, settle
 from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.remake import add
 
@@ -125,9 +124,7 @@ class LinearNorm(nn.Module):
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
         if is_foldable(self.norm) and not _is_replaced(self.linear):
-            settle(self.linear)
-            weight, bias = fold(self.linear.weight, self.linear.bias, self.norm)
-            self.linear.weight, self.linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+            fold_into(self.linear, self.norm)
             self.norm = nn.Identity()
 
     @torch.no_grad()
@@ -141,19 +138,6 @@ class LinearNorm(nn.Module):
         if self.linear.bias is not None:
             self.linear.bias.mul_(scale)
         return True
-
-
-def settle(layer: nn.Module) -> None:
-    """Replace what computes parameters (weight norm, pruning), for good, by the parameters that it makes right now."""
-    if parametrize.is_parametrized(layer):
-        made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
-        del layer.parametrizations
-        layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other, which thus stays
-        for name, value in made.items():
-            setattr(layer, name, nn.Parameter(value))
-    for name in ("weight", "bias"):
-        if hasattr(layer, f"{name}_orig"):
-            prune.remove(layer, name)
 
 
 def _is_replaced(linear: nn.Module) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeGuard
+from typing import Protocol, TypeGuard, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from pyg_vig.graph.precision import exact, precise, without_autocast
 
@@ -85,6 +86,26 @@ def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, 
     """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
     scale, shift = folded(norm, bias)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
+
+
+def fold_into(layer: nn.Linear | nn.Conv2d, norm: BatchNorm) -> None:
+    """Give a layer, for good, the weight and bias that it has together with the batch norm."""
+    settle(layer)
+    weight, bias = fold(layer.weight, layer.bias, norm)
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+
+def settle(layer: nn.Module) -> None:
+    """Replace what computes parameters (weight norm, pruning), for good, by the parameters that it makes right now."""
+    if parametrize.is_parametrized(layer):
+        made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
+        del layer.parametrizations
+        layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other, which thus stays
+        for name, value in made.items():
+            setattr(layer, name, nn.Parameter(value))
+    for name in ("weight", "bias"):
+        if hasattr(layer, f"{name}_orig"):
+            prune.remove(layer, name)
 
 
 def folded(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:

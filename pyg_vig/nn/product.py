@@ -140,7 +140,7 @@ def is_served(*tensors: Tensor) -> bool:
     """
     if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors) or torch.is_autocast_enabled("cpu"):
         return False
-    return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.serves()
+    return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.may_run()
 
 
 def is_untransformed(*tensors: Tensor) -> bool:

@@ -78,7 +78,7 @@ class EdgeConv(NeighborConv):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.nn = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
-        self.fuse = is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, nn.BatchNorm1d | nn.Identity)
+        self.fuse = self._knows_parts()
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -107,12 +107,17 @@ class EdgeConv(NeighborConv):
         alone = isolated(edge_index)
         return out if alone is None else out.masked_fill(alone, 0)
 
-    def _fuses_exactly(self) -> bool:
+    def _knows_parts(self) -> bool:
+        """Whether the maximum sits at one of the two ends, and the norm can be taken over the edges without them."""
         if not is_intact(self.nn):
             return False
-        linear, norm, act = self.nn.linear, self.nn.norm, self.nn.act
-        known = is_quasi_convex(act) and isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity)
-        return known and not any(is_watched(module) for module in (self.nn, linear, norm, act))
+        norms = nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity
+        return is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, norms)
+
+    def _fuses_exactly(self) -> bool:
+        if not self._knows_parts():
+            return False
+        return not any(is_watched(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
 
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Output channels before the activation: those of ``x_i`` alone, and the others as ``a_i + b_j``."""
