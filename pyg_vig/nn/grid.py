@@ -9,7 +9,7 @@ from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import is_replaced, is_watched
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, fold_into, is_foldable
@@ -21,7 +21,8 @@ from pyg_vig.nn.residual import ResidualBranch
 class ConvNorm(nn.Module):
     """A convolution and its batch norm, on maps; folded on the way in evaluation.
 
-    An activation that follows can be handed to the call, which saves passes over the maps.
+    An activation that follows can be handed to the call, which saves passes over the maps. :attr:`conv` may be replaced,
+    by an adapter for instance, and is called then.
 
     Args:
         in_channels: channels of the input map.
@@ -51,7 +52,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply both, and the activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
-        if is_watched(conv) or is_watched(norm):
+        if is_replaced(conv, nn.Conv2d) or is_watched(conv) or is_watched(norm):
             return act(norm(conv(x)))
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
@@ -65,7 +66,7 @@ class ConvNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
-        if is_foldable(self.norm):
+        if is_foldable(self.norm) and not is_replaced(self.conv, nn.Conv2d):
             fold_into(self.conv, self.norm)
             self.norm = nn.Identity()
 

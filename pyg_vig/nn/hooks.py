@@ -1,4 +1,4 @@
-"""Whether a module has hooks: then it must be called, and nothing may be computed in its place."""
+"""Whether a module has hooks or is another than it was: then it must be called, and nothing computed in its place."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def is_watched(module: nn.Module) -> bool:
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
+
+
+def is_replaced(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether ``module`` does something else than the ``kind`` of layer that stood in its place, as an adapter does.
+
+    Example:
+        >>> from torch import nn
+        >>> from pyg_vig.nn.hooks import is_replaced
+        >>> is_replaced(nn.Linear(4, 4), nn.Linear), is_replaced(nn.Sequential(nn.Linear(4, 4)), nn.Linear)
+        (False, True)
+    """
+    return type(module).forward is not kind.forward
 
 
 def shows_propagation(conv: MessagePassing) -> bool:

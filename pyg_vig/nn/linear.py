@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import is_replaced, is_watched
 from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, settle
 from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.remake import add
@@ -99,7 +99,7 @@ class LinearNorm(nn.Module):
     ) -> Tensor:
         """Of rows, or of a pair of them whose channels alternate."""
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
-        if _is_replaced(linear) or is_watched(linear) or is_watched(norm):
+        if is_replaced(linear, GroupedLinear) or is_watched(linear) or is_watched(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
             return out if shortcut is None else add(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
@@ -123,7 +123,7 @@ class LinearNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Replace the batch norm, for good, by what it does to the weights."""
-        if is_foldable(self.norm) and not _is_replaced(self.linear):
+        if is_foldable(self.norm) and not is_replaced(self.linear, GroupedLinear):
             fold_into(self.linear, self.norm)
             self.norm = nn.Identity()
 
@@ -131,17 +131,13 @@ class LinearNorm(nn.Module):
     def fold_scale(self, scale: Tensor) -> bool:
         """Scale the outputs, for good, by scaling the weights; ``False`` where that cannot be."""
         self.fold_norm()
-        if not isinstance(self.norm, nn.Identity) or _is_replaced(self.linear):
+        if not isinstance(self.norm, nn.Identity) or is_replaced(self.linear, GroupedLinear):
             return False
         settle(self.linear)
         self.linear.weight.mul_(scale.unsqueeze(1))
         if self.linear.bias is not None:
             self.linear.bias.mul_(scale)
         return True
-
-
-def _is_replaced(linear: nn.Module) -> bool:
-    return type(linear).forward is not GroupedLinear.forward
 
 
 class NodeUpdate(LinearNorm):
@@ -182,7 +178,7 @@ class NodeUpdate(LinearNorm):
 
 def is_intact(update: nn.Module) -> bool:
     """Whether ``update`` is a :class:`NodeUpdate` whose linear layer nobody has replaced."""
-    return isinstance(update, NodeUpdate) and not _is_replaced(update.linear)
+    return isinstance(update, NodeUpdate) and not is_replaced(update.linear, GroupedLinear)
 
 
 class PairUpdate(NodeUpdate):

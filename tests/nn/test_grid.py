@@ -114,3 +114,21 @@ def test_folding_gives_the_same_and_leaves_no_norm():
         for one, other in zip(found, expected, strict=True):
             if isinstance(one, Tensor):
                 torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_adapter_in_place_of_the_convolution_is_called(training):
+    class Adapter(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + 100
+
+    layer, x = randomize(ConvNorm(8, 12).double()).train(training), torch.randn(2, 8, 5, 6).double()
+    expected = normalised(layer.conv(x) + 100, layer.norm, training)
+    layer.conv = Adapter(layer.conv)
+    torch.testing.assert_close(layer(x), expected)
+    layer.fold_norm()
+    torch.testing.assert_close(layer.eval()(x), normalised(layer.conv(x), layer.norm, False))
