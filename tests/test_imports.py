@@ -14,9 +14,10 @@ import pyg_vig
 ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CORE = {"files", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
-TOOLS = {"benchmark", "checkpoint", "export"}  # made of networks alone, each without the others
+CORE = {"atomic", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
+TOOLS = {"benchmark", "export"}  # made of networks alone, each without the others
 EDGE = {  # what users start from; nothing in the core knows of it
+    "preprocessing",
     "train",
     "configs",
     "tasks",
@@ -26,16 +27,16 @@ EDGE = {  # what users start from; nothing in the core knows of it
     "cli",
 }
 ALLOWED = {
-    "files": set(),
+    "atomic": set(),
     "native": set(),
     "triton_kernels": {"native"},
     "graph": {"native", "triton_kernels"},
-    "transforms": {"files", "graph"},
+    "transforms": {"atomic", "graph"},
     "nn": {"native", "triton_kernels", "graph"},
-    "models": {"files", "graph", "nn"},
+    "models": {"atomic", "graph", "nn"},
     "analysis": {"graph", "nn", "models"},
     "": {"models"},  # pyg_vig/__init__.py
-    **{part: {"files", "nn", "models", ""} for part in TOOLS},
+    **{part: {"atomic", "nn", "models", ""} for part in TOOLS},
     **{part: CORE | TOOLS | EDGE | {""} for part in EDGE},
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import pyg_vig
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 
 _ROOT = Path(pyg_vig.__file__).parents[1]
 _PACKAGES = ("torch", "torch_geometric", "numpy", "timm", "torch_cluster")

@@ -40,7 +40,7 @@ def _draw(options: argparse.Namespace) -> Figure:
 
     from pyg_vig.models.record import convs_of
     from pyg_vig.plot import plot_blocks
-    from pyg_vig.train.transforms import transform_for
+    from pyg_vig.preprocessing import transform_for
 
     torch.manual_seed(0)
     model = open_network(options.model, options.checkpoint)

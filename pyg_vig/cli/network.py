@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyg_vig.checkpoint import weights_file
 from pyg_vig.models import VisionGNN, build_model, get_config, list_models, load_checkpoint, load_model
+from pyg_vig.models.file_format import weights_file
 
 
 def open_network(name: str, checkpoint: str | None = None) -> VisionGNN:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pyg_vig.atomic import write_atomically
 from pyg_vig.explore.capture import capture_graphs
 from pyg_vig.explore.page import render
 from pyg_vig.explore.picture import as_address, read_photo
-from pyg_vig.files import write_atomically
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.pixels import pixels_of
 

@@ -34,7 +34,7 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
     """
     from PIL import Image
 
-    from pyg_vig.train.transforms import transform_for
+    from pyg_vig.preprocessing import transform_for
 
     photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch.export import Dim, ExportedProgram
 
-from pyg_vig.files import replacing
+from pyg_vig.atomic import replacing
 from pyg_vig.models import VisionGNN
 
 Size = int | tuple[int, int]

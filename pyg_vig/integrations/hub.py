@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 import pyg_vig
-from pyg_vig.checkpoint import WEIGHTS, load_model, save_model
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 from pyg_vig.models import count_parameters
-from pyg_vig.models.storage import unwrapped
+from pyg_vig.models.file_format import WEIGHTS, unwrapped
+from pyg_vig.tasks import load_model, save_model
 
 _CARD = "README.md"
 _LIBRARY = "pyg_vig"

@@ -12,9 +12,16 @@ from torch import Tensor, nn
 
 from pyg_vig.models.config import ModelConfig, check_names
 from pyg_vig.models.factory import CONFIGS, build_model
+from pyg_vig.models.file_format import (
+    read_config,
+    read_weights,
+    unwrapped,
+    weights_file,
+    without_prefixes,
+    write_network,
+)
 from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
 from pyg_vig.models.position import AbsolutePosition, RelativePosition, resized_positions
-from pyg_vig.models.storage import read_config, read_weights, unwrapped, weights_file, without_prefixes, write_network
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _WRAPPERS_EMA = ("state_dict_ema", "model_ema", "ema_state_dict")

@@ -119,7 +119,9 @@ def _check_images(images: Tensor, channels: int, stem: str) -> None:
             f"a {stem} stem takes images (B, C, H, W), not PyG graphs: build the network with stem='patch'"
         )
     if not images.is_floating_point():
-        raise ValueError(f"images must be floating point and normalised, got {images.dtype}: see train.transform_for")
+        raise ValueError(
+            f"images must be floating point and normalised, got {images.dtype}: see preprocessing.transform_for"
+        )
     if images.dim() != 4 or images.size(1) != channels:
         raise ValueError(
             f"expected images of shape (B, {channels}, H, W), got {tuple(images.shape)}: add the batch dimension, or "

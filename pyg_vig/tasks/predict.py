@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pyg_vig.checkpoint import load_model, weights_file
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 from pyg_vig.models import VisionGNN
+from pyg_vig.models.file_format import CONFIG, weights_file
+from pyg_vig.preprocessing import transform_for
+from pyg_vig.tasks.checkpoint import load_model
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
-from pyg_vig.train.folder import CONFIG
-from pyg_vig.train.transforms import transform_for
 from pyg_vig.transforms.photo import open_photo
 
 _BEST = 5  # classes that are named
@@ -127,4 +126,8 @@ class Predictor:
 
 def _options_beside(path: Path) -> dict[str, Any]:
     file = path.parent / CONFIG
-    return yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    import yaml
+
+    return yaml.safe_load(file.read_text()) or {}

@@ -9,12 +9,12 @@ from typing import Any
 
 import lightning as L
 
-from pyg_vig.checkpoint import WEIGHTS, save_model
+from pyg_vig.models.file_format import CONFIG, WEIGHTS
+from pyg_vig.tasks.checkpoint import save_model
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.module import TaskModule
 from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.folder import (
-    CONFIG,
     CURVES,
     METRICS,
     check_free,

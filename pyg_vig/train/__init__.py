@@ -6,7 +6,6 @@ from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import Splits, load_splits
 from pyg_vig.train.evaluation import Result, evaluate
 from pyg_vig.train.run import Run
-from pyg_vig.train.transforms import transform_for
 
 __all__ = [
     "Classification",
@@ -17,5 +16,4 @@ __all__ = [
     "Splits",
     "evaluate",
     "load_splits",
-    "transform_for",
 ]

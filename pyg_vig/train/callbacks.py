@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 
 
 class MetricsFile(Callback):

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pyg_vig.models import ModelConfig
+from pyg_vig.preprocessing import transform_for
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.datasets import Splits
 from pyg_vig.train.loaders import ImageLoaders
 from pyg_vig.train.reading import Collate, Unreadable
 from pyg_vig.train.sampling import SeededDataset
-from pyg_vig.train.transforms import training_transform, transform_for
+from pyg_vig.train.transforms import training_transform
 
 
 class ImageData(ImageLoaders):

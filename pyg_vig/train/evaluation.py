@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 
-from pyg_vig.checkpoint import weights_file
 from pyg_vig.models import load_model
+from pyg_vig.models.file_format import CONFIG, weights_file
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.folder import CONFIG
 from pyg_vig.train.trainer import evaluation_trainer, quiet
 
 _ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}

@@ -1,4 +1,4 @@
-"""The folder of a run: what its files are called (the weights: see :mod:`pyg_vig.checkpoint`), and how it is made."""
+"""The folder of a run: what its files are called (the weights and options: see :mod:`pyg_vig.models.file_format`), and how it is made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import _get_rank
 
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
+from pyg_vig.models.file_format import CONFIG
 from pyg_vig.train.options import Options, RunOptions
 
-CONFIG = "config.yaml"  # the options
 METRICS = "metrics.csv"  # one line an epoch
 STATE = "last.ckpt"  # to resume from
 RESULT = "result.json"  # its accuracy on held-out images

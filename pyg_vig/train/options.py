@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import torch
 import yaml
 
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]  # Lightning's names
 Options = TypeVar("Options", bound="RunOptions")

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyg_vig.checkpoint import WEIGHTS
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.file_format import CONFIG, WEIGHTS
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
@@ -18,7 +18,6 @@ from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, tested
 from pyg_vig.train.folder import (
-    CONFIG,
     CURVES,
     METRICS,
     PICTURE,

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.checkpoint import weights_file
 from pyg_vig.models import ModelConfig, load_model
+from pyg_vig.models.file_format import weights_file
 
 
 class Teacher:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.transforms import BaseTransform, Compose
 
-from pyg_vig.files import replacing
+from pyg_vig.atomic import replacing
 from pyg_vig.transforms.images import read_image, read_label, to_image
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 import pyg_vig
 from pyg_vig.models import get_config
+from pyg_vig.preprocessing import evaluation_transform
 from pyg_vig.train import Classification, RunConfig
 from pyg_vig.train.teacher import Teacher
-from pyg_vig.train.transforms import evaluation_transform
 
 STUDENT = get_config("vig_nano", depth=1, distilled=True)
 

@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 from pyg_vig import models
-from pyg_vig.models.storage import WEIGHTS, read_config, read_weights, unwrapped, weights_file, write_network
-
-__all__ = ["WEIGHTS", "load_model", "read_config", "save_model", "weights_file"]
+from pyg_vig.models.file_format import read_config, read_weights, unwrapped, weights_file, write_network
 
 _HOMES = {  # configurations and where their networks are built
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
@@ -56,7 +54,7 @@ def load_model(path: str | os.PathLike[str]) -> nn.Module:
 
     Args:
         path: a file of :func:`save_model` or :func:`pyg_vig.save_checkpoint`, or a folder with one, see
-            :func:`weights_file`.
+            :func:`pyg_vig.models.file_format.weights_file`.
 
     Returns:
         The network, in evaluation mode.

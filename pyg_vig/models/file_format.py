@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyg_vig.files import write_atomically
+from pyg_vig.atomic import write_atomically
 
 WEIGHTS = "model.safetensors"  # in the folder of a run, and of a network on the Hub
+CONFIG = "config.yaml"  # beside it in the folder of a run: the options
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, Lightning
 _BUILD_FIRST = "For files of other libraries: create_model(...), then load_checkpoint(model, path)"
@@ -26,7 +27,7 @@ def weights_file(path: str | os.PathLike[str]) -> Path:
 
     Example:
         >>> import pyg_vig, tempfile
-        >>> from pyg_vig.checkpoint import weights_file
+        >>> from pyg_vig.models.file_format import weights_file
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
         ...     weights_file(folder).name

@@ -25,7 +25,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from pyg_vig.files import write_atomically
+        >>> from pyg_vig.atomic import write_atomically
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_atomically(f"{folder}/notes.txt", b"k = 9")
         ...     Path(folder, "notes.txt").read_text()
@@ -47,7 +47,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Example:
         >>> import tempfile, torch
-        >>> from pyg_vig.files import replacing
+        >>> from pyg_vig.atomic import replacing
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with replacing(f"{folder}/ones.pt") as unfinished:
         ...         torch.save(torch.ones(2), unfinished)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_vig.files import replacing, write_atomically
+from pyg_vig.atomic import replacing, write_atomically
 
 
 def mode(path: Path) -> int:

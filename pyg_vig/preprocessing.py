@@ -1,0 +1,130 @@
+"""From an image to the tensor that a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from pyg_vig.models import ModelConfig
+
+HALF = 0.5, 0.5, 0.5  # mean and deviation of every channel, as the published ViG and Pyramid ViG were trained
+
+
+def evaluation_transform(
+    size: int, channels: int, crop: float = 1.0, *, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
+) -> Callable[[Any], Tensor]:
+    """Resize, cut out the centre, normalise.
+
+    Args:
+        size: side of the result in pixels.
+        channels: channels of the result, 1 or 3; images are converted.
+        crop: share of the (shorter) side that is kept.
+        mean: what is subtracted of red, green and blue, of pixels in [0, 1]; grey images take 0.5.
+        std: what they are divided by.
+
+    Returns:
+        A function of a PIL image or a uint8 tensor ``(C, H, W)``.
+    """
+    return v2.Compose([Pixels(channels), Fit(size, round(size / crop)), normalise_for(channels, mean, std)])
+
+
+def transform_for(
+    config: ModelConfig, *, size: int | None = None, crop: float | None = None
+) -> Callable[[Any], Tensor]:
+    """The :func:`evaluation_transform` that a network wants: its size, channels and pixel statistics.
+
+    Args:
+        config: configuration of the network.
+        size: side of the result in pixels, if not the network's.
+        crop: share of the shorter side that is kept, if not the one that the network was evaluated with.
+
+    Example:
+        >>> import pyg_vig
+        >>> from PIL import Image
+        >>> from pyg_vig.preprocessing import transform_for
+        >>> model = pyg_vig.create_model("vig_nano").eval()
+        >>> model(transform_for(model.config)(Image.new("RGB", (60, 40)))[None]).shape
+        torch.Size([1, 10])
+    """
+    return evaluation_transform(
+        size or config.image_size,
+        config.in_channels,
+        config.crop if crop is None else crop,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+class Pixels(nn.Module):
+    """Any image as a uint8 tensor ``(channels, H, W)``, grey or in colour.
+
+    Args:
+        channels: 1 or 3.
+
+    Raises:
+        ValueError: for another number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels not in (1, 3):
+            raise ValueError(f"images are read with 1 or 3 channels, but the network takes in_channels={channels}")
+        self.channels = channels
+
+    def forward(self, image: Any) -> Tensor:
+        """Convert one image."""
+        if not isinstance(image, Tensor):
+            image = F.pil_to_tensor(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        if image.size(0) == self.channels:
+            return image
+        return F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)
+
+
+class Fit(nn.Module):
+    """Resize the shorter side, cut out the centre; images that have the size already pass untouched.
+
+    Args:
+        size: side of the result in pixels.
+        side: what the shorter side becomes before the cut; by default the same.
+    """
+
+    def __init__(self, size: int, side: int | None = None) -> None:
+        super().__init__()
+        self.size = size
+        self.steps = v2.Compose(
+            [v2.Resize(side or size, interpolation=InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)]
+        )
+        self.exact = side in (None, size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Fit one image."""
+        return image if self.exact and image.shape[1:] == (self.size, self.size) else self.steps(image)
+
+
+class Normalise(nn.Module):
+    """Pixels to ``(x - mean) / std``; uint8 ones are divided by 255 before.
+
+    Args:
+        mean: one value a channel.
+        std: one value a channel.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.mean = torch.tensor(mean)[:, None, None]
+        self.std = torch.tensor(std)[:, None, None]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise one image."""
+        image = image if image.is_floating_point() else image / 255
+        return image.sub(self.mean).div_(self.std)
+
+
+def normalise_for(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalise:
+    """For images in colour; grey ones take 0.5."""
+    return Normalise(mean, std) if channels == 3 else Normalise(HALF[:1], HALF[:1])

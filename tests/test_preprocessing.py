@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pyg_vig.models import get_config
+from pyg_vig.preprocessing import evaluation_transform
+
+
+def test_evaluation_keeps_the_centre() -> None:
+    image = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    image[:, 10:30, 10:30] = 255
+    assert evaluation_transform(20, 1, crop=0.5)(image)[:, 2:-2, 2:-2].min() > 0.99
+    assert evaluation_transform(20, 1)(image)[:, :3].max() < -0.9
+
+
+def test_pixels_are_normalised_by_the_network_s_constants() -> None:
+    model = get_config("mobilevig_ti")
+    image = evaluation_transform(8, 3, mean=model.mean, std=model.std)(torch.full((3, 8, 8), 255, dtype=torch.uint8))
+    assert torch.allclose(image[:, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]))
+    assert get_config("pvig_s").mean == get_config("vig_ti").std == (0.5, 0.5, 0.5)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="in_channels=4"):
+        evaluation_transform(32, 4)
+
+
+def test_looking_at_a_photo_needs_nothing_of_training() -> None:
+    code = """if True:
+        import sys
+        from PIL import Image
+        import pyg_vig
+        from pyg_vig.explore import explore
+        from pyg_vig.tasks.predict import Predictor
+        explore(pyg_vig.create_model("vig_nano", depth=1), Image.new("RGB", (40, 30)))
+        print(*sorted({name.split(".")[0] for name in sys.modules}))
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "torchvision" in loaded
+    assert not loaded & {"lightning", "torchmetrics", "jsonargparse"}
