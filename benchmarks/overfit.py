@@ -85,7 +85,7 @@ def measure(run: Any) -> dict[str, Any]:
 
 def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
     """Mask R-CNN with narrow layers, small anchors and few proposals, on small images."""
-    from pyg_vig.tasks.detection import DetectionConfig, start
+    from pyg_vig.tasks.detection import DetectionConfig, DetectionRun
 
     proposals = {"rpn_pre_nms_top_n_train": 200, "rpn_post_nms_top_n_train": 100, "rpn_batch_size_per_image": 128}
     proposals |= {"rpn_pre_nms_top_n_test": 300, "rpn_post_nms_top_n_test": 150, "box_batch_size_per_image": 32}
@@ -97,12 +97,12 @@ def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
         options={"min_size": size * 3 // 4, "max_size": size, **proposals},
         **training(epochs, lr, runs),
     )
-    return start(config)
+    return DetectionRun.start(config)
 
 
 def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
     """Semantic FPN with narrow layers, on small images."""
-    from pyg_vig.tasks.segmentation import SegmentationConfig, start
+    from pyg_vig.tasks.segmentation import SegmentationConfig, SegmentationRun
 
     config = SegmentationConfig(
         data=str(lay_out(data, Path(runs) / "semantic_masks")),
@@ -112,7 +112,7 @@ def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> An
         options={"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64, "decoder_dropout": 0.0},
         **training(epochs, lr, runs),
     )
-    return start(config)
+    return SegmentationRun.start(config)
 
 
 def training(epochs: int, lr: float, runs: str) -> dict[str, Any]:

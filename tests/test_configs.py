@@ -66,7 +66,7 @@ def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str])
 
 def test_no_options_at_all_are_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert begin("train", "Train.", [], Run, RunConfig).config == RunConfig(name="digits-vig_nano")
+    assert begin("train", "Train.", [], Run).config == RunConfig(name="digits-vig_nano")
 
 
 def test_switches_need_no_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.training import begin, resumable
+from pyg_vig.cli.training import resumable
 
 if TYPE_CHECKING:
-    from pyg_vig.tasks.run import Task
+    from pyg_vig.tasks.run import TaskRun
 
 
-def run_task(command: str, description: str, module: str, arguments: Sequence[str]) -> None:
-    """Train a decoder, evaluate it, draw the curves.
+def fit(command: str, job: TaskRun) -> None:
+    """Train a decoder, evaluate it, draw the curves, and print what it reaches.
 
     Args:
-        command: name of the command.
-        description: what it trains.
-        module: module with the ``TASK``, imported here, where a missing package is told.
-        arguments: words after the command.
+        command: name of the command, by which the run goes on if it is interrupted.
+        job: the run.
     """
-    with user_errors(command):
-        task: Task = import_module(module).TASK
-        job = begin(command, description, arguments, task, task.options)
     print(f"writing to {job.folder}")
     with resumable(command, job.folder):
         figures = job.fit()

@@ -16,10 +16,10 @@ def run(arguments: Sequence[str]) -> None:
     """Train, evaluate, draw."""
     with user_errors("train"):
         import pyg_vig.plot  # noqa: F401  missing packages are told before the training, not after it
-        from pyg_vig.train import Run, RunConfig
+        from pyg_vig.train import Run
         from pyg_vig.train.config import GROUPS
 
-        job = begin("train", "Train a network.", arguments, Run, RunConfig, GROUPS)
+        job = begin("train", "Train a network.", arguments, Run, GROUPS)
     if job.config.fast_dev_run:
         job.fit()
         print("it works: one batch of training, validation and test ran; nothing was written")

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyg_vig.cli.task import run_task
+from pyg_vig.cli.errors import user_errors
+from pyg_vig.cli.task import fit
+from pyg_vig.cli.training import begin
+
+_DESCRIPTION = "Train RetinaNet or Mask R-CNN on images in COCO's format, and report COCO's average precision."
 
 
 def run(arguments: Sequence[str]) -> None:
     """Train RetinaNet or Mask R-CNN on images in COCO's format."""
-    description = "Train RetinaNet or Mask R-CNN on images in COCO's format, and report COCO's average precision."
-    run_task("train-detector", description, "pyg_vig.tasks.detection.run", arguments)
+    with user_errors("train-detector"):
+        from pyg_vig.tasks.detection import DetectionRun
+
+        job = begin("train-detector", _DESCRIPTION, arguments, DetectionRun)
+    fit("train-detector", job)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyg_vig.cli.task import run_task
+from pyg_vig.cli.errors import user_errors
+from pyg_vig.cli.task import fit
+from pyg_vig.cli.training import begin
+
+_DESCRIPTION = "Train Semantic FPN or UPerNet on images in ADE20K's layout, and report the mean IoU."
 
 
 def run(arguments: Sequence[str]) -> None:
     """Train Semantic FPN or UPerNet on images in ADE20K's layout."""
-    description = "Train Semantic FPN or UPerNet on images in ADE20K's layout, and report the mean IoU."
-    run_task("train-segmenter", description, "pyg_vig.tasks.segmentation.run", arguments)
+    with user_errors("train-segmenter"):
+        from pyg_vig.tasks.segmentation import SegmentationRun
+
+        job = begin("train-segmenter", _DESCRIPTION, arguments, SegmentationRun)
+    fit("train-segmenter", job)

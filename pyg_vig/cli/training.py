@@ -8,56 +8,50 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyg_vig import configs
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-Job = TypeVar("Job", covariant=True)
+    from pyg_vig.train.training_run import TrainingRun
 
-
-class Training(Protocol[Job]):
-    """What can be started with options, and resumed in a folder."""
-
-    def start(self, config: Any) -> Job: ...
-    def resume(self, folder: str) -> Job: ...
+AnyRun = TypeVar("AnyRun", bound="TrainingRun")
 
 
 def begin(
     command: str,
     description: str,
     arguments: Sequence[str],
-    training: Training[Job],
-    options: type,
+    kind: type[AnyRun],
     groups: Sequence[type] = (),
-) -> Job:
+) -> AnyRun:
     """Start or resume a run as the words after a command say.
 
     Args:
         command: name of the command, which its recipes are found by.
         description: what it trains.
         arguments: words after the command.
-        training: what starts and resumes.
-        options: dataclass of the options.
-        groups: dataclasses that it is made of, for the help; by default it is one group.
+        kind: class of the run.
+        groups: dataclasses that its options are made of, for the help; by default they are one group.
 
     Raises:
-        ValueError: for options beside ``--resume``, an unknown recipe, or what ``training`` refuses.
+        ValueError: for options beside ``--resume``, an unknown recipe, or what the run refuses.
     """
+    options: Any = kind.options
     words = _with_values([_with_underscores(word) for word in arguments], options)
     folder, words = _taken("--resume", words)
     if folder is not None:
         if words:
             raise ValueError(f"--resume goes on with the options of {folder}: drop {' '.join(words)}")
-        return training.resume(folder)
+        return kind.resume(folder)
     recipe, words = _taken("--recipe", words)
     parser = _parser(command, description, groups or [options])
     if recipe is not None:
         parser.set_defaults(configs.recipe(recipe, command))
     values = parser.parse_args(words).as_dict()
-    return training.start(options(**{field.name: values[field.name] for field in fields(options)}))
+    return kind.start(options(**{field.name: values[field.name] for field in fields(options)}))
 
 
 @contextmanager

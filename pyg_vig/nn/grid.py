@@ -21,8 +21,8 @@ from pyg_vig.nn.residual import ResidualBranch
 class ConvNorm(nn.Module):
     """A convolution and its batch norm, on maps; folded on the way in evaluation.
 
-    An activation that follows can be handed to the call, which saves passes over the maps. :attr:`conv` may be replaced,
-    by an adapter for instance, and is called then.
+    An activation that follows can be handed to the call, which saves passes over the maps. :attr:`conv` may be
+    replaced, by an adapter for instance, and is called then.
 
     Args:
         in_channels: channels of the input map.

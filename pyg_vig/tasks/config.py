@@ -85,6 +85,10 @@ class TaskConfig(RunOptions):
         """What stands on the backbone."""
         raise NotImplementedError
 
+    def settled(self) -> TaskConfig:
+        """With what ``freeze_norm`` means."""
+        return self if self.freeze_norm is not None else self.changed(freeze_norm=self.weights is not None)
+
     @property
     def stem(self) -> str:
         """Name of the run where none is given: decoder and backbone."""

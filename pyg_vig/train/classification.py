@@ -39,6 +39,7 @@ class Classification(TrainingModule):
         torch.Size([])
     """
 
+    model: VisionGNN
     config: RunConfig
 
     def __init__(self, model: VisionGNN, config: RunConfig, teacher: Teacher | None = None) -> None:

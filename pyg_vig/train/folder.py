@@ -1,4 +1,4 @@
-"""The folder of a run: what its files are called (the weights and options: see :mod:`pyg_vig.models.file_format`), and how it is made."""
+"""The folder of a run: how it is made, and what its files are called beside those of a network's own format."""
 
 from __future__ import annotations
 

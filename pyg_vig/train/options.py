@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -33,6 +33,7 @@ class RunOptions:
     devices: int | Literal["auto"]
     precision: Precision
     workers: int
+    weights: str | None
     name: str | None
     runs: str
 
@@ -61,6 +62,14 @@ class RunOptions:
     def stem(self) -> str:
         """Name of the run where none is given."""
         raise NotImplementedError
+
+    def changed(self: Options, **changes: Any) -> Options:
+        """The same options but for some fields."""
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def settled(self: Options) -> Options:
+        """With what follows from other options written out: a run that goes on may lack those."""
+        return self
 
     @classmethod
     def load(cls: type[Options], path: str | Path, **changes: Any) -> Options:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,45 +9,28 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.evaluating import evaluating
-from pyg_vig.models.file_format import CONFIG, WEIGHTS
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, tested
-from pyg_vig.train.folder import (
-    CURVES,
-    METRICS,
-    PICTURE,
-    STATE,
-    check_free,
-    is_first,
-    new_folder,
-    read_options,
-    state_to_resume,
-    write_result,
-)
+from pyg_vig.train.folder import CURVES, METRICS, PICTURE, STATE, is_first, state_to_resume, write_result
 from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import quiet, training_trainer
+from pyg_vig.train.training_run import TrainingRun
 
 _PICTURED = 6  # images in the picture
 
 
-class Run:
-    """A training run: all is checked and built, nothing is trained yet.
+class Run(TrainingRun):
+    """Training of a classifier: all is checked and built, nothing is trained yet.
 
     Start one with :meth:`start`, or go on with one that was interrupted with :meth:`resume`. Its folder holds
     ``config.yaml`` (the options), ``metrics.csv`` (one line an epoch), ``logs`` (of the steps), ``last.ckpt`` (to
     resume from), ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out
     accuracy), ``curves.png`` and ``neighbors.png`` (the learned graphs). A run of several processes is started in each
     of them.
-
-    Args:
-        config: the options.
-        folder: the folder of the run; must exist.
-        model: the network.
-        data: the images.
 
     Example:
         >>> import tempfile
@@ -60,12 +42,18 @@ class Run:
         ('digits-vig_nano', 32)
     """
 
-    def __init__(self, config: RunConfig, folder: Path, model: VisionGNN, data: ImageData) -> None:
-        self.config = config
-        self.folder = folder
-        self.model = model
-        self.data = data
-        self.module = Classification(model, config, self._teacher())
+    options = RunConfig
+    config: RunConfig
+    module: Classification
+    data: ImageData
+
+    @classmethod
+    def build(cls, config: RunConfig) -> tuple[Classification, ImageData]:
+        """Network with its losses, and images, as the options say."""
+        model, data = _build(config)
+        name = config.teacher
+        teacher = None if name is None else Teacher.open(name, model.config, model.num_classes)
+        return Classification(model, config, teacher), data
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
@@ -74,33 +62,14 @@ class Run:
         Raises:
             ValueError: for options that make no sense, data that is missing, or a name that is taken.
         """
-        check_free(config)
-        model, data = _build(config)
-        run = cls(config, Path(config.runs), model, data)
         if config.fast_dev_run:
-            return run
-        run.folder = new_folder(config)  # last of all: what is refused leaves none behind
-        run.config = replace(config, name=run.folder.name)
-        if run.writes:
-            run.config.save(run.folder / CONFIG)
-        return run
-
-    @classmethod
-    def resume(cls, folder: str | Path) -> Run:
-        """Go on with a run that was interrupted, from the end of its last whole epoch, exactly.
-
-        Raises:
-            ValueError: if the folder holds no run.
-        """
-        folder = Path(folder)
-        config = read_options(folder, RunConfig)
-        begun = state_to_resume(folder) is not None
-        return cls(config, folder, *_build(replace(config, weights=None) if begun else config))
+            return cls(config, Path(config.runs), *cls.build(config))
+        return super().start(config)
 
     @property
-    def weights(self) -> Path:
-        """Where the network is saved."""
-        return self.folder / WEIGHTS
+    def model(self) -> VisionGNN:
+        """The network."""
+        return self.module.model
 
     @property
     def writes(self) -> bool:
@@ -125,10 +94,6 @@ class Run:
         model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
         save_checkpoint(model, self.weights)
         write_result(self.folder, result._asdict())
-
-    def _teacher(self) -> Teacher | None:
-        name = self.config.teacher
-        return None if name is None else Teacher.open(name, self.model.config, self.model.num_classes)
 
     @torch.no_grad()
     def draw(self) -> Path:

@@ -13,15 +13,19 @@ from pyg_vig.train.config import GROUPS
 class Recorder:
     """Keeps what it is asked for."""
 
-    def start(self, config: Any) -> Any:
+    options = RunConfig
+
+    @classmethod
+    def start(cls, config: Any) -> Any:
         return config
 
-    def resume(self, folder: str) -> Any:
+    @classmethod
+    def resume(cls, folder: str) -> Any:
         return f"resumed {folder}"
 
 
 def begun(words: str) -> Any:
-    return begin("train", "Train.", words.split(), Recorder(), RunConfig, GROUPS)
+    return begin("train", "Train.", words.split(), Recorder, GROUPS)
 
 
 @pytest.mark.parametrize(

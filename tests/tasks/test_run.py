@@ -12,7 +12,9 @@ import yaml
 import pyg_vig
 from pyg_vig.configs import list_recipes, recipe
 from pyg_vig.tasks import detection, load_model, segmentation
+from pyg_vig.tasks.detection import DetectionRun
 from pyg_vig.tasks.schedule import rate
+from pyg_vig.tasks.segmentation import SegmentationRun
 from pyg_vig.train.callbacks import read_metrics
 from pyg_vig.train.curves import plot_curves
 
@@ -42,7 +44,7 @@ def detector_options(folder: Path, runs: Path, **changes: Any) -> detection.Dete
 
 def test_a_detector_learns_what_it_is_shown(coco_folder: Path, tmp_path: Path) -> None:
     options = {"epochs": 24, "evaluate_every": 12, "norm_epochs": 18, "lr": 3e-3, "clip": 5.0, "flip": False}
-    run = detection.start(detector_options(coco_folder, tmp_path / "runs", channels=32, head_channels=64, **options))
+    run = DetectionRun.start(detector_options(coco_folder, tmp_path / "runs", channels=32, head_channels=64, **options))
     figures = run.fit()
     assert figures["val_box_map50"] > 0.5
     assert figures["val_mask_map50"] > 0.5
@@ -60,9 +62,9 @@ def test_an_interrupted_run_goes_on_exactly(coco_folder: Path, tmp_path: Path) -
     class Interruption(Exception):
         pass
 
-    whole = detection.start(detector_options(coco_folder, tmp_path / "whole", epochs=2, evaluate_every=2))
+    whole = DetectionRun.start(detector_options(coco_folder, tmp_path / "whole", epochs=2, evaluate_every=2))
     whole.fit()
-    part = detection.start(detector_options(coco_folder, tmp_path / "part", epochs=2, evaluate_every=2))
+    part = DetectionRun.start(detector_options(coco_folder, tmp_path / "part", epochs=2, evaluate_every=2))
 
     def interrupt() -> None:
         if part.module.current_epoch == 1:
@@ -71,7 +73,7 @@ def test_an_interrupted_run_goes_on_exactly(coco_folder: Path, tmp_path: Path) -
     part.module.on_train_epoch_end = interrupt
     with pytest.raises(Interruption):
         part.fit()
-    resumed = detection.resume(part.folder)
+    resumed = DetectionRun.resume(part.folder)
     resumed.fit()
     one, other = (load_model(run.weights).state_dict() for run in (whole, resumed))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -82,7 +84,7 @@ def test_a_segmenter_learns_what_it_is_shown(ade20k_folder: Path, tmp_path: Path
     narrow = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32, "decoder_dropout": 0.0}
     scales = {"size": 64, "scale_min": 1.0, "scale_max": 1.0, "flip": False, "options": narrow}
     options = TINY | scales | {"epochs": 12, "evaluate_every": 12, "norm_epochs": 9, "lr": 8e-3}
-    run = segmentation.start(
+    run = SegmentationRun.start(
         segmentation.SegmentationConfig(data=str(ade20k_folder), runs=str(tmp_path / "runs"), **options)
     )
     figures = run.fit()
@@ -95,7 +97,7 @@ def test_a_segmenter_learns_what_it_is_shown(ade20k_folder: Path, tmp_path: Path
 
 def test_a_loss_that_is_no_number_stops_the_run(coco_folder: Path, tmp_path: Path) -> None:
     options = {"detector": "retinanet", "epochs": 1, "options": {"min_size": 64, "max_size": 96}}
-    run = detection.start(detector_options(coco_folder, tmp_path / "runs", **options))
+    run = DetectionRun.start(detector_options(coco_folder, tmp_path / "runs", **options))
     with torch.no_grad():
         run.module.model.head.regression_head.bbox_reg.bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 \(epoch 0, batch 0"):
@@ -136,14 +138,14 @@ def test_options_are_checked(change: dict[str, Any], message: str) -> None:
 
 def test_taken_names_and_folders_without_a_run_are_told(coco_folder: Path, tmp_path: Path) -> None:
     options = detector_options(coco_folder, tmp_path / "runs", name="mine")
-    detection.start(options)
+    DetectionRun.start(options)
     with pytest.raises(ValueError, match="exists: choose another --name"):
-        detection.start(options)
+        DetectionRun.start(options)
     with pytest.raises(ValueError, match="holds no run"):
-        detection.resume(tmp_path)
+        DetectionRun.resume(tmp_path)
     (tmp_path / "config.yaml").write_text("data: coco\nsegmenter: fpn\n")
     with pytest.raises(ValueError, match="unknown field segmenter"):
-        detection.resume(tmp_path)
+        DetectionRun.resume(tmp_path)
 
 
 def test_curves_show_evaluations_that_are_not_in_the_last_epoch(tmp_path: Path) -> None:
@@ -155,10 +157,10 @@ def test_curves_show_evaluations_that_are_not_in_the_last_epoch(tmp_path: Path) 
 def test_goes_on_without_the_weights_that_it_began_with(coco_folder: Path, tmp_path: Path) -> None:
     weights = tmp_path / "backbone.safetensors"
     pyg_vig.save_checkpoint(pyg_vig.create_model("pvig_ti", **TINY["backbone_options"]), weights)
-    run = detection.start(detector_options(coco_folder, tmp_path / "runs", epochs=1, weights=str(weights)))
+    run = DetectionRun.start(detector_options(coco_folder, tmp_path / "runs", epochs=1, weights=str(weights)))
     run.fit()
     weights.unlink()
-    again = detection.resume(run.folder)
+    again = DetectionRun.resume(run.folder)
     assert again.module.model.config.freeze_norm
     assert again.module.config.weights is None
 

@@ -5,7 +5,7 @@ from pyg_vig.tasks.detection.coco import CocoData, CocoImages
 from pyg_vig.tasks.detection.complexity import Part, count_parts
 from pyg_vig.tasks.detection.detector import DetectorConfig, build_detector
 from pyg_vig.tasks.detection.module import Detection
-from pyg_vig.tasks.detection.run import DetectionConfig, resume, start
+from pyg_vig.tasks.detection.run import DetectionConfig, DetectionRun
 
 __all__ = [
     "AveragePrecision",
@@ -13,10 +13,9 @@ __all__ = [
     "CocoImages",
     "Detection",
     "DetectionConfig",
+    "DetectionRun",
     "DetectorConfig",
     "Part",
     "build_detector",
     "count_parts",
-    "resume",
-    "start",
 ]

@@ -11,7 +11,7 @@ from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.detection.coco import CocoData
 from pyg_vig.tasks.detection.detector import build_detector
 from pyg_vig.tasks.detection.module import Detection
-from pyg_vig.tasks.run import Task
+from pyg_vig.tasks.run import TaskRun
 from pyg_vig.train.options import require
 
 
@@ -52,33 +52,43 @@ class DetectionConfig(TaskConfig):
         return self.detector
 
 
-def _build(config: DetectionConfig) -> tuple[Detection, CocoData]:
-    data = CocoData(
-        config.data,
-        config.train_split,
-        config.val_split,
-        batch_size=config.batch_size,
-        flip=config.flip,
-        seed=config.seed,
-        workers=config.workers,
-        masks=config.detector == "mask_rcnn",
-    )
-    torch.manual_seed(config.seed)
-    model = build_detector(
-        config.detector,
-        backbone=config.backbone,
-        num_classes=len(data.classes),
-        classes=data.classes,
-        weights=config.weights,
-        freeze_norm=config.freeze_norm,
-        backbone_options=config.backbone_options,
-        channels=config.channels,
-        head_channels=config.head_channels,
-        anchor_size=config.anchor_size,
-        options=config.options,
-    )
-    return Detection(model, config), data
+class DetectionRun(TaskRun):
+    """Training of a detector, see :class:`pyg_vig.train.training_run.TrainingRun`.
 
+    Example:
+        >>> from pyg_vig.tasks.detection import DetectionConfig, DetectionRun
+        >>> DetectionRun.start(DetectionConfig(data="nowhere"))  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        FileNotFoundError: ...
+    """
 
-TASK = Task(DetectionConfig, _build)
-start, resume = TASK.start, TASK.resume
+    options = DetectionConfig
+
+    @classmethod
+    def build(cls, config: DetectionConfig) -> tuple[Detection, CocoData]:
+        """Network with its losses, and images, as the options say."""
+        data = CocoData(
+            config.data,
+            config.train_split,
+            config.val_split,
+            batch_size=config.batch_size,
+            flip=config.flip,
+            seed=config.seed,
+            workers=config.workers,
+            masks=config.detector == "mask_rcnn",
+        )
+        torch.manual_seed(config.seed)
+        model = build_detector(
+            config.detector,
+            backbone=config.backbone,
+            num_classes=len(data.classes),
+            classes=data.classes,
+            weights=config.weights,
+            freeze_norm=config.freeze_norm,
+            backbone_options=config.backbone_options,
+            channels=config.channels,
+            head_channels=config.head_channels,
+            anchor_size=config.anchor_size,
+            options=config.options,
+        )
+        return Detection(model, config), data

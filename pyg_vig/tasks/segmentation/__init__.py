@@ -2,7 +2,7 @@
 
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, SegmentationImages
 from pyg_vig.tasks.segmentation.module import Segmentation
-from pyg_vig.tasks.segmentation.run import SegmentationConfig, resume, start
+from pyg_vig.tasks.segmentation.run import SegmentationConfig, SegmentationRun
 from pyg_vig.tasks.segmentation.segmenter import Segmenter, SegmenterConfig, build_segmenter, segment
 
 __all__ = [
@@ -10,10 +10,9 @@ __all__ = [
     "SegmentationConfig",
     "SegmentationData",
     "SegmentationImages",
+    "SegmentationRun",
     "Segmenter",
     "SegmenterConfig",
     "build_segmenter",
-    "resume",
     "segment",
-    "start",
 ]

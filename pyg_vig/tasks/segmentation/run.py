@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from pyg_vig.tasks.config import TaskConfig
-from pyg_vig.tasks.run import Task
+from pyg_vig.tasks.run import TaskRun
 from pyg_vig.tasks.schedule import Schedule
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
 from pyg_vig.tasks.segmentation.module import Segmentation
@@ -61,30 +61,40 @@ class SegmentationConfig(TaskConfig):
         return self.segmenter
 
 
-def _build(config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
-    data = SegmentationData(
-        config.data,
-        config.train_split,
-        config.val_split,
-        size=config.size,
-        scale=(config.scale_min, config.scale_max),
-        batch_size=config.batch_size,
-        flip=config.flip,
-        seed=config.seed,
-        workers=config.workers,
-    )
-    torch.manual_seed(config.seed)
-    model = build_segmenter(
-        config.segmenter,
-        backbone=config.backbone,
-        num_classes=config.num_classes or count_classes(config.data, config.train_split),
-        weights=config.weights,
-        freeze_norm=config.freeze_norm,
-        backbone_options=config.backbone_options,
-        options=config.options,
-    )
-    return Segmentation(model, config, config.size), data
+class SegmentationRun(TaskRun):
+    """Training of a segmenter, see :class:`pyg_vig.train.training_run.TrainingRun`.
 
+    Example:
+        >>> from pyg_vig.tasks.segmentation import SegmentationConfig, SegmentationRun
+        >>> SegmentationRun.start(SegmentationConfig(data="nowhere"))  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        FileNotFoundError: ...
+    """
 
-TASK = Task(SegmentationConfig, _build)
-start, resume = TASK.start, TASK.resume
+    options = SegmentationConfig
+
+    @classmethod
+    def build(cls, config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
+        """Network with its losses, and images, as the options say."""
+        data = SegmentationData(
+            config.data,
+            config.train_split,
+            config.val_split,
+            size=config.size,
+            scale=(config.scale_min, config.scale_max),
+            batch_size=config.batch_size,
+            flip=config.flip,
+            seed=config.seed,
+            workers=config.workers,
+        )
+        torch.manual_seed(config.seed)
+        model = build_segmenter(
+            config.segmenter,
+            backbone=config.backbone,
+            num_classes=config.num_classes or count_classes(config.data, config.train_split),
+            weights=config.weights,
+            freeze_norm=config.freeze_norm,
+            backbone_options=config.backbone_options,
+            options=config.options,
+        )
+        return Segmentation(model, config, config.size), data
