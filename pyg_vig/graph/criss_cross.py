@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.cache import made_once
-from pyg_vig.graph.precision import exact
+from pyg_vig.graph.precision import as_float64
 
 
 class CrissCross(NeighborTable):
@@ -168,7 +168,7 @@ def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
 
     A node whose own row is infinite or NaN gets NaN, whatever its neighbours.
     """
-    wide = exact(x)  # or the difference would lose the digits of neighbours much smaller than the node
+    wide = as_float64(x)  # or the difference would lose the digits of neighbours much smaller than the node
     columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
     columns, rows = _on_the_grid(columns, rows, graph)
     return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)

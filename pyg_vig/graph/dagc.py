@@ -10,7 +10,7 @@ from torch import Tensor
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.criss_cross import criss_cross_table
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import at_least_float32
 
 
 class DAGCGraph(torch.nn.Module):
@@ -87,7 +87,7 @@ def _all_distances(x: Tensor) -> Tensor:
     """Distance of every row to every other, ``(..., n, C) -> (..., n, n)``."""
     if torch.compiler.is_exporting():  # ONNX has no such operator
         return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
-    wide = precise(x)  # there is none for half precision
+    wide = at_least_float32(x)  # there is none for half precision
     return torch.cdist(wide, wide, p=1)
 
 

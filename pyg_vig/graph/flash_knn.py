@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.native.operator import operator
 from pyg_vig.triton_kernels import serves
 
@@ -54,7 +54,7 @@ def nearest(
         rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
         return knn.nearest(*rows, ptr_src, ptr_dst, num_graphs, count, loop, cosine)
     if cosine:
-        src, dst = directions(precise(src), precise(dst))
+        src, dst = directions(at_least_float32(src), at_least_float32(dst))
     found = [dst.new_empty(0, count, dtype=torch.int64)]
     for sources, targets in zip(_spans(ptr_src, src, num_graphs), _spans(ptr_dst, dst, num_graphs), strict=True):
         if targets.start < targets.stop:
@@ -116,7 +116,7 @@ def _spans(ptr: Tensor | None, rows: Tensor, num_graphs: int) -> list[slice]:
 
 
 def _distances(src: Tensor, dst: Tensor, base: Tensor | None, bias: Tensor | None) -> Tensor:
-    distance = -2 * (precise(dst) @ precise(src).mT)
+    distance = -2 * (at_least_float32(dst) @ at_least_float32(src).mT)
     for start in (base, bias):
         distance = distance if start is None else distance + start
     return distance

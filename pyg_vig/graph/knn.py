@@ -11,7 +11,7 @@ from torch_geometric import EdgeIndex
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.knn_backends import BACKENDS, choose, dense, tree
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.precision import precise, without_autocast
+from pyg_vig.graph.precision import at_least_float32, without_autocast
 
 T = TypeVar("T")
 Pair: TypeAlias = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
@@ -294,7 +294,7 @@ def _comparable(x: Tensor, cosine: bool) -> Tensor:
     """What distances are taken of: no NaN, which no order can place, nor half precision, whose near neighbours all look
     alike. (Directions are taken by the backends.)
     """
-    return x if cosine else precise(x).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return x if cosine else at_least_float32(x).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:

@@ -13,7 +13,7 @@ from torch_geometric.utils import to_dense_batch
 from pyg_vig.graph import flash_knn
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions, nearest
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import at_least_float32
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
 _TREE_DIMENSIONS = 8  # up to here a k-d tree beats the matrix product
@@ -71,8 +71,8 @@ def dense(
 
 def _precise_pair(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
     """Both in at least float32; one matrix stays one."""
-    sources = precise(src)
-    return sources, sources if dst is src else precise(dst)
+    sources = at_least_float32(src)
+    return sources, sources if dst is src else at_least_float32(dst)
 
 
 def _is_uneven(layout: Layout) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig import native
-from pyg_vig.graph.precision import precise
+from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.native.operator import operator
 from pyg_vig.triton_kernels import serves
 
@@ -37,7 +37,7 @@ def largest(
         from pyg_vig.triton_kernels import reduce as kernels
 
         return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, numbers)
-    wide = precise(x) if x.device.type == "cpu" else x
+    wide = at_least_float32(x) if x.device.type == "cpu" else x
     if native.serves(wide):
         best, winner = native.largest(wide, src, ptr, num_dst, winners, numbers)
         return best.to(x.dtype), winner
@@ -93,7 +93,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
             return kernels.scatter_winners(grad.contiguous(), winner, num_src)
         dst, reversed_ptr, _ = by_source(src, ptr, grad.size(0), num_src)
         return kernels.gather_winners(grad.contiguous(), winner, dst, reversed_ptr)
-    wide = precise(grad)
+    wide = at_least_float32(grad)
     if native.serves(wide):
         return native.scatter_winners(wide, winner, num_src).to(grad.dtype)
     wide = wide.masked_fill(winner < 0, 0)
@@ -138,7 +138,7 @@ def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: i
 
         return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)
     left, right = y.index_select(0, destinations(src, ptr, y.size(0))), x.index_select(0, src)
-    return (precise(left) * precise(right)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
+    return (at_least_float32(left) * at_least_float32(right)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
 
 
 def destinations(src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
@@ -155,7 +155,7 @@ def by_source(src: Tensor, ptr: Tensor | None, num_dst: int, num_src: int) -> tu
 
 
 def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Tensor:
-    wide = precise(rows)
+    wide = at_least_float32(rows)
     if weight is not None:
         wide = (wide.unflatten(1, (weight.size(1), -1)) * weight.unsqueeze(-1)).flatten(1).to(wide.dtype)
     return wide.new_zeros(size, rows.size(1)).index_add(0, place, wide).to(rows.dtype)

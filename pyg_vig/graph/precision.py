@@ -8,28 +8,28 @@ import torch
 from torch import Tensor
 
 
-def precise(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """At least float32: sums leave the range and the digits of half precision, and near neighbours look alike in it.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.precision import precise
-        >>> precise(torch.ones(1, dtype=torch.float16)).dtype, precise(torch.ones(1, dtype=torch.float64)).dtype
-        (torch.float32, torch.float64)
+        >>> from pyg_vig.graph.precision import at_least_float32
+        >>> [at_least_float32(torch.ones(1, dtype=kind)).dtype for kind in (torch.float16, torch.float64)]
+        [torch.float32, torch.float64]
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def exact(x: Tensor) -> Tensor:
+def as_float64(x: Tensor) -> Tensor:
     """``x`` in float64, for sums of which a small difference is wanted; in float32 where the device has no other.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.precision import exact
-        >>> exact(torch.ones(2)).dtype
+        >>> from pyg_vig.graph.precision import as_float64
+        >>> as_float64(torch.ones(2)).dtype
         torch.float64
     """
-    return precise(x) if x.device.type == "mps" else x.double()
+    return at_least_float32(x) if x.device.type == "mps" else x.double()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.hooks import is_replaced, is_watched
-from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, settle
+from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
 from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.remake import add
 
@@ -133,7 +133,7 @@ class LinearNorm(nn.Module):
         self.fold_norm()
         if not isinstance(self.norm, nn.Identity) or is_replaced(self.linear, GroupedLinear):
             return False
-        settle(self.linear)
+        remove_parametrizations(self.linear)
         self.linear.weight.mul_(scale.unsqueeze(1))
         if self.linear.bias is not None:
             self.linear.bias.mul_(scale)

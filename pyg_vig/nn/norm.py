@@ -1,15 +1,12 @@
-"""Normalisation by name, and batch norm in the forms that the fused paths need: folded, weighted, over edges."""
+"""Normalisation by name, and batch norm as the fused paths need it: folded into weights, or frozen."""
 
 from __future__ import annotations
 
 from typing import Protocol, TypeGuard, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
-
-from pyg_vig.graph.precision import exact, precise, without_autocast
 
 _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.LayerNorm, "layer_norm": nn.LayerNorm}
 
@@ -90,12 +87,12 @@ def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, 
 
 def fold_into(layer: nn.Linear | nn.Conv2d, norm: BatchNorm) -> None:
     """Give a layer, for good, the weight and bias that it has together with the batch norm."""
-    settle(layer)
+    remove_parametrizations(layer)
     weight, bias = fold(layer.weight, layer.bias, norm)
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
 
 
-def settle(layer: nn.Module) -> None:
+def remove_parametrizations(layer: nn.Module) -> None:
     """Replace what computes parameters (weight norm, pruning), for good, by the parameters that it makes right now."""
     if parametrize.is_parametrized(layer):
         made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
@@ -110,7 +107,7 @@ def settle(layer: nn.Module) -> None:
 
 def folded(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Scale of the outputs, and shift with the bias in it, of a layer followed by the batch norm."""
-    scale, shift = _affine(norm, norm.running_mean, norm.running_var)
+    scale, shift = affine_of(norm, norm.running_mean, norm.running_var)
     return scale, shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
@@ -123,55 +120,6 @@ def folding_pays(x: Tensor, out_channels: int) -> bool:
     if x.device.type != "cuda":
         return True
     return not torch.compiler.is_compiling() and x.size(0) * out_channels > _LARGE_OUTPUT
-
-
-def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of the rows where row ``i`` occurs ``count[i]`` times.
-
-    Args:
-        x: rows, ``(N, C)``.
-        count: ``(N,)``.
-    """
-    with without_autocast(x.device):
-        x = precise(x)
-        share = count.to(x.dtype) / count.sum().clamp(min=1)
-        mean = share @ x
-        return mean, share @ (x - mean).square()
-
-
-def edge_statistics(
-    a: Tensor, b: Tensor, b_sum: Tensor, in_degree: Tensor, out_degree: Tensor
-) -> tuple[Tensor, Tensor]:
-    r"""Mean and (biased) variance of :math:`z_{ij} = a_i + b_j` over all edges, from node-wise sums alone.
-
-    With both parts centred, :math:`\operatorname{Var} z = (\sum_i d_i a_i^2 + \sum_j d'_j b_j^2 + 2 \sum_i a_i s_i)/E`
-    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`. Neighbours are alike, so that these terms are large and their
-    sum is small: they are taken in float64.
-
-    Args:
-        a: destination part ``(N_dst, C)``.
-        b: source part ``(N_src, C)``, see :func:`~pyg_vig.graph.precision.exact`.
-        b_sum: sum of ``b`` over the neighbours of every destination ``(N_dst, C)``.
-        in_degree: neighbours of every destination ``(N_dst,)``.
-        out_degree: how often every source is a neighbour ``(N_src,)``.
-    """
-    total, kind = in_degree.sum().clamp(min=1), precise(a).dtype
-    a = exact(a)
-    (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
-    b_sum = b_sum - in_degree.to(b.dtype).unsqueeze(1) * mean_b
-    var = var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
-    return (mean_a + mean_b).to(kind), var.clamp(min=0).to(kind)
-
-
-def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
-
-    Moves the running statistics as the layer itself would. A ``SyncBatchNorm`` sees the rows of all processes.
-    """
-    if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
-        mean, var, count = _over_processes(norm.process_group, mean, var, count)
-    move_running_statistics(norm, mean, var, count)
-    return _affine(norm, mean, var)
 
 
 def tracks_statistics(norm: BatchNorm) -> bool:
@@ -203,25 +151,8 @@ def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: T
     norm.running_var.lerp_(var.to(kind), momentum)
 
 
-def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Scale and shift the rows, in their own type."""
-    return torch.addcmul(shift, x, scale).to(x.dtype)
-
-
-def _over_processes(
-    group: dist.ProcessGroup | None, mean: Tensor, var: Tensor, count: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    from torch.distributed.nn.functional import all_reduce  # gradients flow through it
-
-    kind, rows, mean, var = mean.dtype, exact(count).view(1), exact(mean), exact(var)
-    sums = all_reduce(torch.cat([rows, rows * mean, rows * (var + mean.square())]), group=group or dist.group.WORLD)
-    total, first, second = sums.split([1, mean.numel(), mean.numel()])
-    mean = first / total.clamp(min=1)
-    var = (second / total.clamp(min=1) - mean.square()).clamp(min=0)
-    return mean.to(kind), var.to(kind), total.to(kind)
-
-
-def _affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+def affine_of(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift of batch norm with these statistics."""
     scale = torch.rsqrt(var + norm.eps)
     if norm.weight is None:
         return scale, -mean * scale

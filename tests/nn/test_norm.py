@@ -8,13 +8,10 @@ from torch import nn
 
 from pyg_vig.nn import norm_resolver
 from pyg_vig.nn.norm import (
-    edge_statistics,
     fold,
     freeze_batch_norms,
     is_foldable,
     normalises_batch,
-    training_affine,
-    weighted_statistics,
 )
 from tests.nn.conv.graphs import randomize
 
@@ -77,33 +74,3 @@ def test_frozen_batch_norms_keep_their_statistics(kind, affine):
     torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
     assert (norm.weight.grad is None) == affine
     assert model[1].weight.grad is not None
-
-
-def test_weighted_statistics_count_rows():
-    x, count = torch.randn(6, 3).double(), torch.tensor([0, 1, 4, 2, 0, 3])
-    rows = x.repeat_interleave(count, 0)
-    mean, var = weighted_statistics(x, count)
-    torch.testing.assert_close(mean, rows.mean(0))
-    torch.testing.assert_close(var, rows.var(0, correction=0))
-
-
-@pytest.mark.parametrize("offset", [0.0, 1000.0])  # the variance must not drown in the mean
-def test_edge_statistics(offset):
-    a, b = torch.randn(5, 3).double() + offset, torch.randn(6, 3).double() - 2 * offset
-    src, dst = torch.randint(6, (20,)), torch.randint(5, (20,))
-    edges = a[dst] + b[src]
-    b_sum = torch.zeros_like(a).index_add(0, dst, b[src])
-    mean, var = edge_statistics(a, b, b_sum, dst.bincount(minlength=5), src.bincount(minlength=6))
-    torch.testing.assert_close(mean, edges.mean(0))
-    torch.testing.assert_close(var, edges.var(0, correction=0))
-
-
-@pytest.mark.parametrize("momentum", [0.1, 0.7, None])
-def test_training_affine_is_a_step_of_batch_norm(momentum):
-    norm = randomize(nn.BatchNorm1d(3, momentum=momentum)).double()
-    other = copy.deepcopy(norm)
-    for _ in range(3):
-        x = torch.randn(10, 3).double()
-        scale, shift = training_affine(norm, x.mean(0), x.var(0, correction=0), torch.tensor(10))
-        torch.testing.assert_close(x * scale + shift, other(x))
-        torch.testing.assert_close(norm.state_dict(), other.state_dict())

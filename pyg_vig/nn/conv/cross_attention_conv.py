@@ -12,7 +12,7 @@ from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.graph.precision import precise, without_autocast
+from pyg_vig.graph.precision import at_least_float32, without_autocast
 from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
 from pyg_vig.nn.hooks import shows_messages, shows_propagation
@@ -147,7 +147,7 @@ class CrossAttentionConv(NeighborConv):
     ) -> tuple[Tensor, Any]:
         """Weighted sum over the neighbours ``(|V_t|, heads, C / heads)``; weights, or ``None`` where not asked for."""
         shape = (self.heads, self.in_channels // self.heads)
-        query, key, value = (precise(rows).unflatten(1, shape) for rows in (query, key, value))
+        query, key, value = (at_least_float32(rows).unflatten(1, shape) for rows in (query, key, value))
         query, key = _unit(query), _unit(key)
         if not self._is_fused(edge_index):
             edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # of which PyG fuses nothing

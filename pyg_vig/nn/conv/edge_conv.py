@@ -6,22 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
-from pyg_vig.graph.precision import exact
+from pyg_vig.graph.precision import as_float64
 from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
+from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.linear import NodeUpdate, is_intact
-from pyg_vig.nn.norm import (
-    BatchNorm,
-    apply_affine,
-    edge_statistics,
-    fold,
-    is_foldable,
-    normalises_batch,
-    training_affine,
-    weighted_statistics,
-)
+from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
 from pyg_vig.nn.product import product
 
 
@@ -142,7 +134,7 @@ def _training_affine(
 ) -> list[tuple[Tensor, Tensor]]:
     """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
     degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
-    wide = exact(b)
+    wide = as_float64(b)
     moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)
     mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
     scale, shift = training_affine(norm, mean, var, degree.sum())

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.reduce import out_degree
+from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.linear import NodeUpdate
-from pyg_vig.nn.norm import apply_affine, is_foldable, normalises_batch, training_affine, weighted_statistics
+from pyg_vig.nn.norm import is_foldable, normalises_batch
 
 
 class SAGEConv(NeighborConv):
