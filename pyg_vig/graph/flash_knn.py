@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_vig.graph.knn_query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.precision import at_least_float32
@@ -78,29 +79,22 @@ def serves_search(src: Tensor, count: int) -> bool:
     return serves(src) and src.dtype != torch.float64 and count <= MAX_COUNT
 
 
-def search(
-    src: Tensor,
-    dst: Tensor,
-    layout_src: Layout,
-    layout_dst: Layout,
-    count: int,
-    self_loops: bool | None,
-    bias: Tensor | None,
-    cosine: bool,
-) -> Tensor:
+def search(query: Query) -> Tensor:
     """:func:`pyg_vig.graph.knn_backends.dense` through :func:`nearest`."""
-    base, common, same = None, torch.promote_types(src.dtype, dst.dtype), src is dst
+    src, dst, base = query.src, query.dst, None
+    layouts = query.layout_src, query.layout_dst
+    common = torch.promote_types(src.dtype, dst.dtype)
     src, dst = src.to(common), dst.to(common)
-    if not cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
-        center = layout_src.pool(src, "mean")
-        src = src - layout_src.expand(center)
-        dst = src if same else dst - layout_dst.expand(center)
+    if not query.cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
+        center = layouts[0].pool(src, "mean")
+        src = src - layouts[0].expand(center)
+        dst = src if query.dst is query.src else dst - layouts[1].expand(center)
         base = src.square().sum(1)
-    ragged = not (layout_src.is_equal and layout_dst.is_equal)
-    pointers = [_pointer(layout, src.device) if ragged else None for layout in (layout_src, layout_dst)]
-    loop = None if self_loops and bias is not None else self_loops  # a bias ranks the node itself, as published
+    ragged = not (layouts[0].is_equal and layouts[1].is_equal)
+    ptr_src, ptr_dst = (_pointer(layout, src.device) if ragged else None for layout in layouts)
     find = nearest_operator if torch.compiler.is_compiling() else nearest
-    return find(src, dst, base, bias, pointers[0], pointers[1], layout_src.num_graphs, count, loop, cosine)
+    num_graphs = layouts[0].num_graphs
+    return find(src, dst, base, query.bias, ptr_src, ptr_dst, num_graphs, query.count, query.loop, query.cosine)
 
 
 def _pointer(layout: Layout, device: torch.device) -> Tensor:

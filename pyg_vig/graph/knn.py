@@ -10,6 +10,7 @@ from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.knn_backends import BACKENDS, choose, dense, tree
+from pyg_vig.graph.knn_query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 
@@ -106,7 +107,6 @@ def knn_table(
     """
     (src, dst), (layout_src, layout_dst) = _pair(x), _pair(layout)
     self_loops = None if isinstance(x, tuple) else loop
-    count = k * dilation
     _check(src, dst, layout_src, layout_dst, k, dilation, self_loops, bias, backend)
     if dst.size(0) == 0:
         return NeighborTable(torch.empty(0, k, dtype=torch.int64, device=dst.device), src.size(0))
@@ -114,11 +114,11 @@ def knn_table(
     dst = src if same else _comparable(dst, cosine)
     if backend == "auto":
         backend = choose(src, layout_src, bias)
+    if self_loops and bias is not None:
+        self_loops = None  # the bias ranks the node itself, as published
+    query = Query(src, dst, layout_src, layout_dst, k * dilation, self_loops, bias, cosine)
     with without_autocast(src.device):
-        if backend == "dense":
-            index = dense(src, dst, layout_src, layout_dst, count, self_loops, bias, cosine)
-        else:
-            index = tree(src, dst, layout_src, layout_dst, count, self_loops, cosine, backend)
+        index = dense(query) if backend == "dense" else tree(query, backend)
     return NeighborTable(_dilate(index, k, dilation, epsilon), src.size(0))
 
 

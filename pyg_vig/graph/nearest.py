@@ -25,7 +25,7 @@ def nearest(
     base: Tensor | None = None,
     bias: Tensor | None = None,
     cosine: bool = False,
-    own: float = math.nan,
+    loop: bool | None = None,
     step: int = 0,
 ) -> Tensor:
     r"""The ``k`` nearest sources of every target, nearest first.
@@ -41,8 +41,8 @@ def nearest(
         base: :math:`a`, ``(B, M)``.
         bias: :math:`B`, ``(N, M)``.
         cosine: take the rows at unit length, see :func:`directions`.
-        own: distance of a target to the source of its number, in place of what the formula says; by default the formula
-            holds.
+        loop: ``True``: the source of a target's own number is its first neighbour; ``False``: it is none; ``None``: it
+            is like others.
         step: by how much the numbers of the sources grow from graph to graph; by default they begin anew.
 
     Returns:
@@ -56,9 +56,9 @@ def nearest(
         [[[0, 2], [1, 2], [2, 0]]]
     """
     if sources.device.type != "cpu" or torch.compiler.is_exporting():
-        return _plainly(sources, targets, k, base, bias, cosine, own, step)
+        return _plainly(sources, targets, k, base, bias, cosine, loop, step)
     choose = _chosen if torch.compiler.is_compiling() else _choose
-    return choose(sources, targets, k, base, bias, cosine, own, step)
+    return choose(sources, targets, k, base, bias, cosine, loop, step)
 
 
 def directions(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,13 +74,13 @@ def _choose(
     base: Tensor | None,
     bias: Tensor | None,
     cosine: bool,
-    own: float,
+    loop: bool | None,
     step: int,
 ) -> Tensor:
     serves = sources.dtype == targets.dtype == torch.float32 and k <= _MOST and sources.numel() > 0
     if serves and native.serves(sources):
-        return native.nearest(sources, targets, k, base, bias, cosine, own, step)
-    return _plainly(sources, targets, k, base, bias, cosine, own, step)
+        return native.nearest(sources, targets, k, base, bias, cosine, loop, step)
+    return _plainly(sources, targets, k, base, bias, cosine, loop, step)
 
 
 _chosen = operator(_choose, "nearest_in_graphs")  # for compilers
@@ -98,15 +98,15 @@ def _plainly(
     base: Tensor | None,
     bias: Tensor | None,
     cosine: bool,
-    own: float,
+    loop: bool | None,
     step: int,
 ) -> Tensor:
-    index = _in_chunks(sources, targets, k, base, bias, cosine, own)
+    index = _in_chunks(sources, targets, k, base, bias, cosine, loop)
     return index + torch.arange(index.size(0), device=index.device).view(-1, 1, 1) * step if step else index
 
 
 def _in_chunks(
-    sources: Tensor, targets: Tensor, k: int, base: Tensor | None, bias: Tensor | None, cosine: bool, own: float
+    sources: Tensor, targets: Tensor, k: int, base: Tensor | None, bias: Tensor | None, cosine: bool, loop: bool | None
 ) -> Tensor:
     if cosine:
         sources, targets = directions(sources, targets)
@@ -116,9 +116,11 @@ def _in_chunks(
         distance = torch.bmm(targets[some, rows], sources[some].mT, out=out).mul_(-2)
         for start in (None if base is None else base[some].unsqueeze(1), None if bias is None else bias[rows]):
             distance = distance if start is None else distance.add_(start)
-        if not math.isnan(own):
+        if loop is not None:
             row, column = (torch.arange(size, device=distance.device) for size in distance.shape[1:])
-            distance = distance.masked_fill_(row.unsqueeze(1) + (rows.start or 0) == column, own)
+            distance = distance.masked_fill_(
+                row.unsqueeze(1) + (rows.start or 0) == column, -math.inf if loop else math.inf
+            )
         return distance.topk(k, dim=-1, largest=False, sorted=True).indices
 
     if torch.compiler.is_compiling() or graphs * n * m <= CHUNK:

@@ -11,6 +11,7 @@ They share PyTorch's threads, and give the same result with any number of them.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, cast, overload
@@ -71,10 +72,10 @@ def nearest(
     base: Tensor | None,
     bias: Tensor | None,
     cosine: bool,
-    own: float,
+    loop: bool | None,
     step: int,
 ) -> Tensor:
-    """:func:`pyg_vig.graph.nearest.nearest` of float32; ``own`` is NaN where the diagonal is like all else."""
+    """:func:`pyg_vig.graph.nearest.nearest` of float32."""
     (graphs, m, channels), n = sources.shape, targets.size(1)
     sources, targets = sources.contiguous(), targets.contiguous()
     base = _as(None if base is None else base.expand(graphs, m), torch.float32)
@@ -90,8 +91,8 @@ def nearest(
         m,
         channels,
         k,
-        own == own,
-        own,
+        loop is not None,
+        -math.inf if loop else math.inf,
         step,
         _at(index),
         _threads(targets.numel() * m, _SMALL_PRODUCT),
