@@ -14,7 +14,7 @@ import pyg_vig
 ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-CORE = {"atomic", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
+CORE = {"atomic", "kernels", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
 TOOLS = {"benchmark", "export"}  # made of networks alone, each without the others
 EDGE = {  # what users start from; nothing in the core knows of it
     "preprocessing",
@@ -28,11 +28,12 @@ EDGE = {  # what users start from; nothing in the core knows of it
 }
 ALLOWED = {
     "atomic": set(),
-    "native": set(),
-    "triton_kernels": {"native"},
-    "graph": {"native", "triton_kernels"},
+    "kernels": set(),
+    "native": {"kernels"},
+    "triton_kernels": {"kernels", "native"},
+    "graph": {"kernels", "native", "triton_kernels"},
     "transforms": {"atomic", "graph"},
-    "nn": {"native", "triton_kernels", "graph"},
+    "nn": {"kernels", "native", "triton_kernels", "graph"},
     "models": {"atomic", "graph", "nn"},
     "analysis": {"graph", "nn", "models"},
     "": {"models"},  # pyg_vig/__init__.py

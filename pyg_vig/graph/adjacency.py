@@ -1,4 +1,4 @@
-"""The formats in which a conv takes a graph."""
+"""The formats in which a conv takes a graph, and what can be asked of all of them."""
 
 from __future__ import annotations
 
@@ -101,3 +101,54 @@ def plain_edge_index(adjacency: Adjacency) -> Tensor:
         return edge_index
     (dst, src), _ = to_edge_index(edge_index)
     return torch.stack([src, dst])
+
+
+def is_grouped(adjacency: Adjacency) -> bool:
+    """Whether the edges come by destination, as reductions need them: all but plain and unsorted edge lists."""
+    if isinstance(adjacency, EdgeIndex):
+        return adjacency.is_sorted_by_col
+    return isinstance(adjacency, NeighborTable) or adjacency.layout != torch.strided
+
+
+def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
+    """Row pointers ``(N_dst + 1,)`` and source rows ``(E,)`` of any adjacency, by destination.
+
+    Raises:
+        ValueError: for a plain edge list, which carries no order (wrap it in a sorted ``EdgeIndex``).
+    """
+    if isinstance(adjacency, NeighborTable):
+        return adjacency.csr()
+    if isinstance(adjacency, EdgeIndex) and adjacency.is_sorted_by_col:
+        (ptr, src), _ = adjacency.get_csc()
+        return ptr, src
+    if adjacency.layout in (torch.sparse_coo, torch.sparse_csc):
+        adjacency = adjacency.to_sparse_csr()
+    if adjacency.layout == torch.sparse_csr:  # PyG's transposed adjacency: a row per destination
+        return adjacency.crow_indices(), adjacency.col_indices()
+    raise ValueError('expected a NeighborTable, an EdgeIndex with sort_order="col", or a sparse adj_t')
+
+
+def in_degree(adjacency: Adjacency) -> Tensor:
+    """Number of neighbours of every destination, ``(N_dst,)`` int64."""
+    return to_csr(adjacency)[0].diff()
+
+
+def out_degree(adjacency: Adjacency, num_src: int) -> Tensor:
+    """How often every source is a neighbour, ``(N_src,)`` int64."""
+    _, src = to_csr(adjacency)
+    return torch.zeros(num_src, dtype=torch.int64, device=src.device).scatter_add_(0, src, torch.ones_like(src))
+
+
+def zero_isolated(x: Tensor, adjacency: Adjacency) -> Tensor:
+    """The rows of the destinations with zeros where a node has no neighbours.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.adjacency import zero_isolated
+        >>> adj_t = torch.tensor([[0.0, 1.0], [0.0, 0.0]]).to_sparse_csr()  # a row per destination
+        >>> zero_isolated(torch.ones(2, 1), adj_t).tolist()
+        [[1.0], [0.0]]
+    """
+    if isinstance(adjacency, NeighborTable) and adjacency.k > 0:
+        return x
+    return x.masked_fill((in_degree(adjacency) == 0).unsqueeze(1), 0)

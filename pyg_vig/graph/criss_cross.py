@@ -117,7 +117,7 @@ def criss_cross_table(
     return (grid + offset).flatten(0, 1)
 
 
-def largest_neighbor(x: Tensor, graph: CrissCross) -> Tensor:
+def clique_max(x: Tensor, graph: CrissCross) -> Tensor:
     """Maximum over the neighbours, ``(N, C) -> (N, C)``, without autograd; there must be neighbours."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
@@ -142,7 +142,7 @@ def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> N
         torch.maximum(largest, member, out=largest)
 
 
-def largest_neighbor_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
+def clique_max_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
     """The same in operations that autograd and compilers take; equals share the gradient."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
@@ -163,7 +163,7 @@ def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
     return torch.maximum(*_on_the_grid(columns, rows, graph)).view_as(x)
 
 
-def sum_of_neighbors(x: Tensor, graph: CrissCross) -> Tensor:
+def clique_sum(x: Tensor, graph: CrissCross) -> Tensor:
     """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself.
 
     A node whose own row is infinite or NaN gets NaN, whatever its neighbours.

@@ -17,7 +17,7 @@ from pyg_vig.graph.knn_query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.precision import at_least_float32
-from pyg_vig.native.operator import operator
+from pyg_vig.kernels import operator
 from pyg_vig.triton_kernels import serves
 
 MAX_COUNT = 256  # neighbours that the kernel keeps in registers

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_vig.native.switch import is_transformed
+from pyg_vig.kernels import is_transformed
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_vig import native
-from pyg_vig.native.operator import operator
+from pyg_vig.kernels import operator
 
 CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel does not serve
 _MOST = 1024  # neighbours; of more the kernel's ranking, which compares all with all, would be slow

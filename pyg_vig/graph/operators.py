@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyg_vig import native
 from pyg_vig.graph.precision import at_least_float32
-from pyg_vig.native.operator import operator
+from pyg_vig.kernels import operator
 from pyg_vig.triton_kernels import serves
 
 
@@ -27,19 +27,19 @@ def largest(
     ptr: Tensor | None,
     num_dst: int,
     winners: bool = True,
-    numbers: torch.dtype = torch.int32,
+    index_dtype: torch.dtype = torch.int32,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`largest_neighbor` without the dispatcher, which costs a few microseconds, and without gradients.
+    """:func:`neighbor_max` without the dispatcher, which costs a few microseconds, and without gradients.
 
-    The rows that the maximum came from are told in the type ``numbers``.
+    The rows that the maximum came from are told in the type ``index_dtype``.
     """
     if serves(x):
         from pyg_vig.triton_kernels import reduce as kernels
 
-        return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, numbers)
+        return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, index_dtype)
     wide = at_least_float32(x) if x.device.type == "cpu" else x
     if native.serves(wide):
-        best, winner = native.largest(wide, src, ptr, num_dst, winners, numbers)
+        best, winner = native.largest(wide, src, ptr, num_dst, winners, index_dtype)
         return best.to(x.dtype), winner
     dst = destinations(src, ptr, num_dst)
     rows, place = x.index_select(0, src), dst.unsqueeze(1).expand(-1, x.size(1))
@@ -48,11 +48,11 @@ def largest(
     wins = (rows == best.index_select(0, dst)) | rows.isnan()
     none = torch.full_like(best, src.numel(), dtype=torch.int64)
     first = none.scatter_reduce(0, place, torch.where(wins, edges, src.numel()), "amin")
-    return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].to(numbers)
+    return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].to(index_dtype)
 
 
 @operator
-def largest_neighbor(
+def neighbor_max(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
@@ -62,13 +62,32 @@ def largest_neighbor(
     return largest(x, src, ptr, num_dst, winners)
 
 
-class LargestNeighbor(torch.autograd.Function):
-    """:func:`largest_neighbor` outside compiled regions: keeps the winners for the backward pass, on CPUs no edges."""
+@torch.library.register_fake("pyg_vig::neighbor_max")
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
+    return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
+
+
+def _setup_max(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, src, ptr, *_ = inputs
+    ctx.save_for_backward(output[1], src, ptr)
+    ctx.num_src = x.size(0)
+
+
+def _max_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    winner, src, ptr = ctx.saved_tensors
+    return scatter_winners(grad, winner, src, ptr, ctx.num_src), None, None, None, None
+
+
+torch.library.register_autograd("pyg_vig::neighbor_max", _max_backward, setup_context=_setup_max)
+
+
+class NeighborMax(torch.autograd.Function):
+    """:func:`neighbor_max` outside compiled regions: keeps the winners for the backward pass, on CPUs no edges."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
-        numbers = torch.int16 if x.size(0) <= torch.iinfo(torch.int16).max else torch.int32
-        best, winner = largest(x, src, ptr, num_dst, numbers=numbers)
+        index_dtype = torch.int16 if x.size(0) <= torch.iinfo(torch.int16).max else torch.int32
+        best, winner = largest(x, src, ptr, num_dst, index_dtype=index_dtype)
         edges = (src, ptr) if serves(x) else (None, None)  # for a fixed order, see `scatter_winners`
         ctx.save_for_backward(winner, *edges)
         ctx.num_src = x.size(0)
@@ -101,6 +120,24 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
     return out.scatter_add(0, winner.long().clamp(min=0), wide).to(grad.dtype) if num_src else out.to(grad.dtype)
 
 
+@torch.library.register_fake("pyg_vig::scatter_winners")
+def _(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
+    return grad.new_empty(num_src, grad.size(1))
+
+
+def _setup_scatter(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    (winner,) = ctx.saved_tensors
+    taken = grad.gather(0, winner.long().clamp(min=0)).masked_fill(winner < 0, 0)
+    return taken, None, None, None, None
+
+
+torch.library.register_autograd("pyg_vig::scatter_winners", _scatter_backward, setup_context=_setup_scatter)
+
+
 @operator
 def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
@@ -118,6 +155,28 @@ def plain_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: 
     return _add_at(destinations(src, ptr, num_dst), x.index_select(0, src), weight, num_dst)
 
 
+@torch.library.register_fake("pyg_vig::neighbor_sum")
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
+    return x.new_empty(num_dst, x.size(1))
+
+
+def _setup_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Of the two sums: rows, graph and weights."""
+    x, src, ptr, _, weight = inputs
+    ctx.save_for_backward(x if weight is not None else None, src, ptr, weight)
+    ctx.num_rows = x.size(0)
+
+
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (x, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_x = reversed_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
+    grad_weight = neighbor_dot(grad, x, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
+    return grad_x, None, None, None, grad_weight
+
+
+torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_context=_setup_sum)
+
+
 @operator
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     """The sum along the edges in the other direction: from the destinations ``(N_dst, C)`` to ``(N_src, C)``."""
@@ -130,6 +189,21 @@ def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weigh
     return _add_at(src, y.index_select(0, destinations(src, ptr, y.size(0))), weight, num_src)
 
 
+@torch.library.register_fake("pyg_vig::reversed_sum")
+def _(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
+    return y.new_empty(num_src, y.size(1))
+
+
+def _reversed_sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (y, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_y = neighbor_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
+    grad_weight = neighbor_dot(y, grad, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
+    return grad_y, None, None, None, grad_weight
+
+
+torch.library.register_autograd("pyg_vig::reversed_sum", _reversed_sum_backward, setup_context=_setup_sum)
+
+
 @operator
 def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
@@ -139,6 +213,25 @@ def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: i
         return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)
     left, right = y.index_select(0, destinations(src, ptr, y.size(0))), x.index_select(0, src)
     return (at_least_float32(left) * at_least_float32(right)).unflatten(1, (heads, -1)).sum(-1).to(y.dtype)
+
+
+@torch.library.register_fake("pyg_vig::neighbor_dot")
+def _(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
+    return y.new_empty(src.size(0), heads)
+
+
+def _setup_dot(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+
+
+def _dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (y, x, src, ptr), wants = ctx.saved_tensors, ctx.needs_input_grad
+    grad_y = neighbor_sum(x, src, ptr, y.size(0), grad).to(y.dtype) if wants[0] else None
+    grad_x = reversed_sum(y, src, ptr, x.size(0), grad).to(x.dtype) if wants[1] else None
+    return grad_y, grad_x, None, None, None
+
+
+torch.library.register_autograd("pyg_vig::neighbor_dot", _dot_backward, setup_context=_setup_dot)
 
 
 def destinations(src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
@@ -159,88 +252,3 @@ def _add_at(place: Tensor, rows: Tensor, weight: Tensor | None, size: int) -> Te
     if weight is not None:
         wide = (wide.unflatten(1, (weight.size(1), -1)) * weight.unsqueeze(-1)).flatten(1).to(wide.dtype)
     return wide.new_zeros(size, rows.size(1)).index_add(0, place, wide).to(rows.dtype)
-
-
-@torch.library.register_fake("pyg_vig::largest_neighbor")
-def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True) -> tuple[Tensor, Tensor]:
-    return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if winners else 0, x.size(1), dtype=torch.int32)
-
-
-@torch.library.register_fake("pyg_vig::scatter_winners")
-def _(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
-    return grad.new_empty(num_src, grad.size(1))
-
-
-@torch.library.register_fake("pyg_vig::neighbor_sum")
-def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
-    return x.new_empty(num_dst, x.size(1))
-
-
-@torch.library.register_fake("pyg_vig::reversed_sum")
-def _(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
-    return y.new_empty(num_src, y.size(1))
-
-
-@torch.library.register_fake("pyg_vig::neighbor_dot")
-def _(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
-    return y.new_empty(src.size(0), heads)
-
-
-def _keep_winners(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, src, ptr, *_ = inputs
-    ctx.save_for_backward(output[1], src, ptr)
-    ctx.num_src = x.size(0)
-
-
-def _largest_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    winner, src, ptr = ctx.saved_tensors
-    return scatter_winners(grad, winner, src, ptr, ctx.num_src), None, None, None, None
-
-
-def _keep_winner(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[1])
-
-
-def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-    (winner,) = ctx.saved_tensors
-    taken = grad.gather(0, winner.long().clamp(min=0)).masked_fill(winner < 0, 0)
-    return taken, None, None, None, None
-
-
-def _keep_factors(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Of the two sums: rows, graph and weights."""
-    x, src, ptr, _, weight = inputs
-    ctx.save_for_backward(x if weight is not None else None, src, ptr, weight)
-    ctx.num_rows = x.size(0)
-
-
-def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (x, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
-    grad_x = reversed_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
-    grad_weight = neighbor_dot(grad, x, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
-    return grad_x, None, None, None, grad_weight
-
-
-def _reversed_sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (y, src, ptr, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
-    grad_y = neighbor_sum(grad, src, ptr, ctx.num_rows, weight) if wants[0] else None
-    grad_weight = neighbor_dot(y, grad, src, ptr, weight.size(1)).to(weight.dtype) if wants[4] else None
-    return grad_y, None, None, None, grad_weight
-
-
-def _keep_pairs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:4])
-
-
-def _dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (y, x, src, ptr), wants = ctx.saved_tensors, ctx.needs_input_grad
-    grad_y = neighbor_sum(x, src, ptr, y.size(0), grad).to(y.dtype) if wants[0] else None
-    grad_x = reversed_sum(y, src, ptr, x.size(0), grad).to(x.dtype) if wants[1] else None
-    return grad_y, grad_x, None, None, None
-
-
-torch.library.register_autograd("pyg_vig::largest_neighbor", _largest_backward, setup_context=_keep_winners)
-torch.library.register_autograd("pyg_vig::scatter_winners", _scatter_backward, setup_context=_keep_winner)
-torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_context=_keep_factors)
-torch.library.register_autograd("pyg_vig::reversed_sum", _reversed_sum_backward, setup_context=_keep_factors)
-torch.library.register_autograd("pyg_vig::neighbor_dot", _dot_backward, setup_context=_keep_pairs)

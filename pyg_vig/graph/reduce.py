@@ -15,66 +15,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric import EdgeIndex
 from torch_geometric.utils import segment
 
 from pyg_vig.graph import operators
-from pyg_vig.graph.adjacency import Adjacency, NeighborTable
-from pyg_vig.graph.criss_cross import (
-    CrissCross,
-    largest_neighbor,
-    largest_neighbor_with_grad,
-    sum_of_neighbors,
-)
-from pyg_vig.native.switch import is_transformed
+from pyg_vig.graph.adjacency import Adjacency, NeighborTable, to_csr
+from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_grad, clique_sum
+from pyg_vig.kernels import is_transformed
 from pyg_vig.triton_kernels import serves
 
 with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
-
-
-def is_grouped(adjacency: Adjacency) -> bool:
-    """Whether the edges come by destination, as reductions need them: all but plain and unsorted edge lists."""
-    if isinstance(adjacency, EdgeIndex):
-        return adjacency.is_sorted_by_col
-    return isinstance(adjacency, NeighborTable) or adjacency.layout != torch.strided
-
-
-def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
-    """Row pointers ``(N_dst + 1,)`` and source rows ``(E,)`` of any adjacency, by destination.
-
-    Raises:
-        ValueError: for a plain edge list, which carries no order (wrap it in a sorted ``EdgeIndex``).
-    """
-    if isinstance(adjacency, NeighborTable):
-        return adjacency.csr()
-    if isinstance(adjacency, EdgeIndex) and adjacency.is_sorted_by_col:
-        (ptr, src), _ = adjacency.get_csc()
-        return ptr, src
-    if adjacency.layout in (torch.sparse_coo, torch.sparse_csc):
-        adjacency = adjacency.to_sparse_csr()
-    if adjacency.layout == torch.sparse_csr:  # PyG's transposed adjacency: a row per destination
-        return adjacency.crow_indices(), adjacency.col_indices()
-    raise ValueError('expected a NeighborTable, an EdgeIndex with sort_order="col", or a sparse adj_t')
-
-
-def isolated(adjacency: Adjacency) -> Tensor | None:
-    """Mask ``(N_dst, 1)`` of the nodes without neighbours, or ``None`` where there can be none."""
-    if isinstance(adjacency, NeighborTable) and adjacency.k > 0:
-        return None
-    return (in_degree(adjacency) == 0).unsqueeze(1)
-
-
-def in_degree(adjacency: Adjacency) -> Tensor:
-    """Number of neighbours of every destination, ``(N_dst,)`` int64."""
-    return to_csr(adjacency)[0].diff()
-
-
-def out_degree(adjacency: Adjacency, num_src: int) -> Tensor:
-    """How often every source is a neighbour, ``(N_src,)`` int64."""
-    _, src = to_csr(adjacency)
-    return torch.zeros(num_src, dtype=torch.int64, device=src.device).scatter_add_(0, src, torch.ones_like(src))
 
 
 def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
@@ -101,18 +52,18 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         return x.new_zeros(adjacency.num_dst, x.size(1))
     tracks = x.requires_grad and torch.is_grad_enabled()
     if isinstance(adjacency, CrissCross) and gathers(x):
-        return largest_neighbor_with_grad(x.contiguous(), adjacency)
+        return clique_max_with_grad(x.contiguous(), adjacency)
     if isinstance(adjacency, CrissCross) and not tracks:
-        return largest_neighbor(x.contiguous(), adjacency)
+        return clique_max(x.contiguous(), adjacency)
     if gathers(x, opaque=True) and not serves(x):
         if isinstance(adjacency, NeighborTable):
             return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
     if torch.compiler.is_compiling():
-        return operators.largest_neighbor(x, *_edges(adjacency), winners=tracks)[0]
+        return operators.neighbor_max(x, *_edges(adjacency), winners=tracks)[0]
     if tracks:
-        return operators.LargestNeighbor.apply(x, *_edges(adjacency))
+        return operators.NeighborMax.apply(x, *_edges(adjacency))
     return operators.largest(x, *_edges(adjacency), winners=False)[0]
 
 
@@ -143,7 +94,7 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     if x.dim() != 2:
         raise ValueError(f"x must be a node matrix (N_src, C), or (N_src, H, C / H) by head, got {tuple(x.shape)}")
     if isinstance(adjacency, CrissCross) and weight is None:
-        return sum_of_neighbors(x.contiguous(), adjacency)
+        return clique_sum(x.contiguous(), adjacency)
     if serves(x):
         return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     if isinstance(adjacency, NeighborTable) and gathers(x):
@@ -254,7 +205,7 @@ def _check_sources(src: Tensor, num_src: int) -> None:
 def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_src: int) -> Tensor:
     """Weighted sum along the edges in the other direction, ``(N_dst, C) -> (N_src, C)``."""
     ptr, src = to_csr(adjacency)
-    dst = torch.arange(x_dst.size(0)).repeat_interleave(ptr.diff())
+    dst = operators.destinations(src, ptr, x_dst.size(0))
     weight = x_dst.new_ones(src.numel()) if weight is None else weight
     size = (num_src, x_dst.size(0))
     return torch.sparse.mm(

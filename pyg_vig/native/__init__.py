@@ -19,8 +19,8 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
+from pyg_vig.kernels import Switch, is_transformed
 from pyg_vig.native.build import library
-from pyg_vig.native.switch import Switch, is_transformed
 
 native_kernels = Switch("PYG_VIG_NATIVE")
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
@@ -103,7 +103,7 @@ def nearest(
 
 
 def largest(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, numbers: torch.dtype = torch.int32
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
     """:func:`pyg_vig.graph.operators.largest`; of the rows it came from none is told without ``winners``.
 
@@ -114,10 +114,10 @@ def largest(
     if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
         raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
     best = x.new_empty(num_dst, x.size(1))
-    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=numbers)
+    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
     lost = _run(
         "largest",
-        (x.dtype, numbers),
+        (x.dtype, index_dtype),
         _at(x),
         *x.shape,
         _at(src),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.native.operator import operator
+from pyg_vig.kernels import operator
 from pyg_vig.nn.activation import kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics

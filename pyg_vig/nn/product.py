@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.native.operator import operator
-from pyg_vig.native.switch import is_transformed
+from pyg_vig.kernels import is_transformed, operator
 from pyg_vig.nn.activation import kernel_name
 from pyg_vig.nn.remake import forget
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pyg_vig.native.switch import Switch, is_transformed
+from pyg_vig.kernels import Switch, is_transformed
 
 Result = TypeVar("Result")
 
@@ -33,7 +33,7 @@ def serves(x: Tensor) -> bool:
     """Whether the kernels run on ``x``.
 
     Not while exporting, for what is exported shall run without this library, nor where something else looks inside, see
-    :func:`pyg_vig.native.switch.is_transformed`.
+    :func:`pyg_vig.kernels.is_transformed`.
 
     Example:
         >>> import torch

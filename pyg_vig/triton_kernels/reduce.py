@@ -22,11 +22,11 @@ _UNROLLED = 32  # edges of a destination that are read all at once, not one afte
 
 @on_its_device
 def largest(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, numbers: torch.dtype = torch.int32
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, -1 without neighbours."""
     out = x.new_empty(num_dst, x.size(1))
-    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=numbers)
+    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
     grid, tile = _tiles(num_dst, x.size(1))
     if out.numel():
         flags = (*_shape(ptr, src, num_dst), winners, _accumulator(x))

@@ -23,9 +23,9 @@ def calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...
     src, ptr = graph(ragged)
     x, y = (torch.randn(rows, CHANNELS, dtype=torch.float64, requires_grad=True) for rows in (NUM_SRC, NUM_DST))
     weight = torch.randn(EDGES, heads, dtype=torch.float64, requires_grad=True) if heads else None
-    winner = operators.largest_neighbor(x, src, ptr, NUM_DST)[1]
+    winner = operators.neighbor_max(x, src, ptr, NUM_DST)[1]
     return {
-        "largest_neighbor": (operators.largest_neighbor, (x, src, ptr, NUM_DST)),
+        "neighbor_max": (operators.neighbor_max, (x, src, ptr, NUM_DST)),
         "scatter_winners": (operators.scatter_winners, (y, winner, src, ptr, NUM_SRC)),
         "neighbor_sum": (operators.neighbor_sum, (x, src, ptr, NUM_DST, weight)),
         "reversed_sum": (operators.reversed_sum, (y, src, ptr, NUM_SRC, weight)),
@@ -36,7 +36,7 @@ def calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...
 CASES = pytest.mark.parametrize(
     ("name", "ragged", "heads"),
     [
-        ("largest_neighbor", True, 0),
+        ("neighbor_max", True, 0),
         ("scatter_winners", True, 0),
         ("neighbor_sum", True, 2),
         ("neighbor_sum", False, 0),
@@ -72,7 +72,7 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
     src, ptr = graph(ragged=True)
     assert ptr is not None
     x, weight = torch.randn(NUM_SRC, CHANNELS), torch.randn(EDGES, 2)
-    largest, winner = operators.largest_neighbor(x, src, ptr, NUM_DST)
+    largest, winner = operators.neighbor_max(x, src, ptr, NUM_DST)
     total = operators.neighbor_sum(x, src, ptr, NUM_DST, weight)
     for node in range(NUM_DST):
         mine = slice(int(ptr[node]), int(ptr[node + 1]))

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph import Adjacency, NeighborTable, neighbor_dot, neighbor_max, neighbor_sum
-from pyg_vig.graph.reduce import in_degree, isolated, out_degree, to_csr
+from pyg_vig.graph.adjacency import in_degree, out_degree, to_csr, zero_isolated
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 5
 
@@ -144,8 +144,7 @@ def test_degrees_and_isolated_nodes(graph):
     assert in_degree(graph).tolist() == [len(sources) for sources in lists]
     flat = [source for sources in lists for source in sources]
     assert out_degree(graph, NUM_SRC).tolist() == [flat.count(j) for j in range(NUM_SRC)]
-    alone = isolated(graph)
-    assert [not sources for sources in lists] == ([False] * NUM_DST if alone is None else alone.flatten().tolist())
+    assert zero_isolated(torch.ones(NUM_DST, 1), graph).flatten().tolist() == [bool(sources) for sources in lists]
 
 
 def test_csr(graph):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch_geometric.utils import softmax
 
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
-from pyg_vig.graph.adjacency import plain_edge_index
+from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_csr
 from pyg_vig.graph.precision import at_least_float32, without_autocast
-from pyg_vig.graph.reduce import gathers, in_degree, is_grouped, to_csr
+from pyg_vig.graph.reduce import gathers
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
 from pyg_vig.nn.hooks import shows_messages, shows_propagation
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
+from pyg_vig.graph.adjacency import in_degree, out_degree, zero_isolated
 from pyg_vig.graph.precision import as_float64
-from pyg_vig.graph.reduce import in_degree, isolated, out_degree
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
@@ -95,9 +95,7 @@ class EdgeConv(NeighborConv):
             affine = _training_affine(self.nn.norm, fixed, a, b, edge_index)
             parts = [apply_affine(part, *coefficients) for part, coefficients in zip(parts, affine, strict=True)]
         fixed, highest, lowest = (self.nn.act(part) for part in parts)
-        out = torch.cat([fixed, torch.maximum(highest, lowest)], dim=1)
-        alone = isolated(edge_index)
-        return out if alone is None else out.masked_fill(alone, 0)
+        return zero_isolated(torch.cat([fixed, torch.maximum(highest, lowest)], dim=1), edge_index)
 
     def _knows_parts(self) -> bool:
         """Whether the maximum sits at one of the two ends, and the norm can be taken over the edges without them."""

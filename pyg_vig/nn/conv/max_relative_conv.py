@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max
-from pyg_vig.graph.reduce import isolated
+from pyg_vig.graph.adjacency import zero_isolated
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.linear import PairUpdate
 
@@ -111,6 +111,4 @@ class ReverseMaxRelativeConv(_MaxOfDifferences):
 
 
 def _largest_difference(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-    relative = neighbor_max(x[0], edge_index) - x[1]
-    alone = isolated(edge_index)
-    return relative if alone is None else relative.masked_fill(alone, 0)
+    return zero_isolated(neighbor_max(x[0], edge_index) - x[1], edge_index)

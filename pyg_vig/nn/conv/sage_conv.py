@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max
-from pyg_vig.graph.reduce import out_degree
+from pyg_vig.graph.adjacency import out_degree
 from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import is_watched

@@ -1,10 +1,11 @@
-"""When kernels may run, those in C and those for GPUs alike."""
+"""What the kernels in C and in Triton share: when they may run, and how compilers and exporters see through them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.autograd import forward_ad
@@ -17,7 +18,7 @@ class Switch:
         variable: name of the environment variable, read once.
 
     Example:
-        >>> from pyg_vig.native.switch import Switch
+        >>> from pyg_vig.kernels import Switch
         >>> kernels = Switch("SOME_KERNELS")
         >>> with kernels(False):
         ...     kernels.on
@@ -46,10 +47,35 @@ def is_transformed() -> bool:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.native.switch import is_transformed
+        >>> from pyg_vig.kernels import is_transformed
         >>> torch.func.grad(lambda x: x * is_transformed())(torch.ones(()))
         tensor(1.)
     """
     if torch.compiler.is_compiling():
         return False
     return torch._C._is_tracing() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def operator(function: Callable[..., Any], name: str | None = None) -> Any:
+    """Register a function of tensors that changes none of them, and return the operator ``pyg_vig::NAME``.
+
+    As :func:`torch.library.custom_op` does, which adds tens of microseconds to every call. Its result for fake tensors
+    (:func:`torch.library.register_fake`) and its gradient (:func:`torch.library.register_autograd`) come beside it.
+
+    Args:
+        function: whose annotations are the operator's schema.
+        name: by default the function's.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.kernels import operator
+        >>> def double_of(x: torch.Tensor) -> torch.Tensor:
+        ...     return 2 * x
+        >>> operator(double_of)(torch.ones(2))
+        tensor([2., 2.])
+    """
+    name = name or function.__name__
+    schema = torch.library.infer_schema(function, mutates_args=())
+    torch.library.define(f"pyg_vig::{name}", schema)
+    torch.library.impl(f"pyg_vig::{name}", "CompositeExplicitAutograd", function)
+    return getattr(torch.ops.pyg_vig, name)
