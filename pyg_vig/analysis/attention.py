@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
-from pyg_vig.models import record_graphs
-from pyg_vig.models.evaluating import evaluating
-from pyg_vig.models.record import Call, convs_of, record_calls
+from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
 
 
 class BlockAttention(NamedTuple):
@@ -62,15 +60,8 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
             f"the convs of this {type(model).__name__} have no attention weights: "
             "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
         )
-    with evaluating(model):
-        with record_graphs(model) as graphs, record_calls(model) as calls:
-            model(images)
-        blocks = zip(graphs.names, graphs.layouts, graphs.source_layouts, strict=True)
-        return [
-            _weights(calls[name], layout, source_layout, name)
-            for name, layout, source_layout in blocks
-            if has_weights(calls[name].conv)
-        ]
+    with recorded_blocks(model, images) as blocks:
+        return [_weights(block) for block in blocks if has_weights(block.conv)]
 
 
 def has_weights(conv: nn.Module) -> bool:
@@ -78,6 +69,7 @@ def has_weights(conv: nn.Module) -> bool:
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 
-def _weights(call: Call, layout: Layout, source_layout: Layout, name: str) -> BlockAttention:
-    _, (edges, alpha) = call.conv(*call.arguments, return_attention_weights=True)
-    return BlockAttention(as_edge_index(edges), alpha.view(alpha.size(0), -1), layout, source_layout, name)
+def _weights(block: RecordedBlock) -> BlockAttention:
+    _, (edges, alpha) = block.conv(*block.arguments, return_attention_weights=True)
+    alpha = alpha.view(alpha.size(0), -1)
+    return BlockAttention(as_edge_index(edges), alpha, block.layout, block.source_layout, block.name)

@@ -13,7 +13,7 @@ from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.products import record_products
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.models import build_model, get_config
-from pyg_vig.nn import Grapher
+from pyg_vig.models.record import graphers_of
 
 EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
 MODES = ("inference", "training")
@@ -55,7 +55,8 @@ def comparison(case: Case, mode: str, names: Sequence[str], build: Build = build
         run = call(ours, mode, images, case.torch_dtype)
     else:  # not in inference mode, where recorders see layers instead of their products
         run = partial(torch.no_grad()(ours), images.to(case.torch_dtype))
-    return {**calls, PRODUCTS: record_products(run, ours.parameters(), graph_builders(ours))}
+    builders = [builder for builder, _ in graphers(ours)]
+    return {**calls, PRODUCTS: record_products(run, ours.parameters(), builders)}
 
 
 def call(network: nn.Module, mode: str, images: Tensor, dtype: torch.dtype) -> Subject:
@@ -82,11 +83,6 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, dtype: tor
     loss.backward()
 
 
-def graph_builders(network: nn.Module) -> list[nn.Module]:
-    """The modules that choose the neighbours."""
-    return [builder for builder, _ in graphers(network)]
-
-
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Graph builder and conv of every block."""
-    return ((module.graph, module.conv) for module in network.modules() if isinstance(module, Grapher))
+    return ((grapher.graph, grapher.conv) for grapher in graphers_of(network).values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 
 from pyg_vig.analysis.attention import has_weights
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.models import record_graphs
-from pyg_vig.models.evaluating import evaluating
-from pyg_vig.models.record import Call, record_calls
+from pyg_vig.models.record import RecordedBlock, recorded_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -87,27 +84,22 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     if image.dim() != 3:
         raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
     device = next((parameter.device for parameter in model.parameters()), image.device)
-    with evaluating(model):
-        with record_graphs(model) as graphs, record_calls(model) as calls:
-            model(image.unsqueeze(0).to(device))
-        if any(layout.grid is None for layout in (*graphs.layouts, *graphs.source_layouts)):
-            raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
-        entries = zip(graphs.names, graphs, graphs.source_layouts, graphs.layouts, strict=True)
-        return [
-            _block(name, edges, source.grid, destination.grid, calls[name])
-            for name, edges, source, destination in entries
-        ]
+    with recorded_blocks(model, image.unsqueeze(0).to(device)) as blocks:
+        return [_captured(block) for block in blocks]
 
 
-def _block(name: str, edge_index: Tensor, source_grid: Any, grid: Any, call: Call) -> BlockGraph:
-    conv, nodes = call.conv, source_and_destination(call.arguments[0])
-    edges = _distinct(plain_edge_index(edge_index), nodes)
+def _captured(block: RecordedBlock) -> BlockGraph:
+    grid, source_grid = block.layout.grid, block.source_layout.grid
+    if grid is None or source_grid is None:
+        raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
+    conv, nodes = block.conv, source_and_destination(block.arguments[0])
+    edges = _distinct(plain_edge_index(block.edge_index), nodes)
     queries, keys = _compared(conv, nodes)
     attention = _attention(conv, nodes, edges)
     similarity = (queries[edges[1]] * keys[edges[0]]).sum(-1)
     degrees = torch.bincount(edges[1], minlength=nodes[1].size(0))
     return BlockGraph(
-        name,
+        block.name,
         grid,
         source_grid,
         pointers=np.concatenate([[0], degrees.cumsum(0).cpu().numpy()]),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
+from pyg_vig.models.evaluating import evaluating
 from pyg_vig.nn import ExternalConv, Grapher
 
 
@@ -58,7 +59,7 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         >>> len(graphs), graphs[0].shape
         (6, torch.Size([2, 384]))
     """
-    graphers = [(name, module) for name, module in model.named_modules() if isinstance(module, Grapher)]
+    graphers = graphers_of(model)
     if not graphers:
         raise ValueError(f"{type(model).__name__} has no Grapher, so there is no graph to record")
     recorded = RecordedGraphs()
@@ -77,9 +78,9 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         recorded.source_layouts.append(source)
         recorded.names.append(current[-1])
 
-    builders = {id(module.graph): module.graph for _, module in graphers}  # several blocks may share one
+    builders = {id(module.graph): module.graph for module in graphers.values()}  # several blocks may share one
     handles = [builder.register_forward_hook(keep) for builder in builders.values()]
-    for name, module in graphers:
+    for name, module in graphers.items():
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
         with torch.compiler.set_stance("force_eager"):  # code compiled before calls no hook
@@ -89,26 +90,72 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
             handle.remove()
 
 
-class Call(NamedTuple):
-    """A conv, ours or PyG's own, and what it was called on."""
-
-    conv: nn.Module
-    arguments: tuple[Any, ...]
+def graphers_of(model: nn.Module) -> dict[str, Grapher]:
+    """The Grapher of every block, by its module name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Grapher)}
 
 
 def convs_of(model: nn.Module) -> dict[str, nn.Module]:
     """The conv of every block, ours or PyG's own, by the name of its Grapher."""
-    graphers = {name: module.conv for name, module in model.named_modules() if isinstance(module, Grapher)}
-    return {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in graphers.items()}
+    convs = {name: grapher.conv for name, grapher in graphers_of(model).items()}
+    return {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in convs.items()}
+
+
+class RecordedBlock(NamedTuple):
+    """The graph of a block, and what its conv was called on.
+
+    Attributes:
+        name: module name of the Grapher.
+        edge_index: ``(2, E)``, source row first, nearest neighbour first.
+        layout: how the destination nodes group into images.
+        source_layout: the same for the source nodes; coarser where neighbours are pooled.
+        conv: ours, or PyG's own.
+        arguments: what the conv was called on: nodes, graph, and features of the edges if there are any.
+    """
+
+    name: str
+    edge_index: Tensor
+    layout: Layout
+    source_layout: Layout
+    conv: nn.Module
+    arguments: tuple[Any, ...]
 
 
 @contextmanager
-def record_calls(model: nn.Module) -> Iterator[dict[str, Call]]:
-    """The last call of every conv, by the name of its Grapher."""
-    calls: dict[str, Call] = {}
+def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedBlock]]:
+    """Every block of a forward pass, in order; inside the context the network stays in evaluation mode.
+
+    Args:
+        model: any network with :class:`~pyg_vig.nn.Grapher` modules inside.
+        images: as the network takes them.
+
+    Raises:
+        ValueError: if the model has no Grapher.
+
+    Example:
+        >>> import pyg_vig, torch
+        >>> from pyg_vig.models.record import recorded_blocks
+        >>> with recorded_blocks(pyg_vig.create_model("vig_nano"), torch.rand(1, 3, 32, 32)) as blocks:
+        ...     [type(block.conv).__name__ for block in blocks[:2]]
+        ['MaxRelativeConv', 'MaxRelativeConv']
+    """
+    with evaluating(model):
+        with record_graphs(model) as graphs, _recorded_calls(model) as calls:
+            model(images)
+        entries = zip(graphs.names, graphs, graphs.layouts, graphs.source_layouts, strict=True)
+        yield [
+            RecordedBlock(name, edge_index, layout, source_layout, *calls[name])
+            for name, edge_index, layout, source_layout in entries
+        ]
+
+
+@contextmanager
+def _recorded_calls(model: nn.Module) -> Iterator[dict[str, tuple[nn.Module, tuple[Any, ...]]]]:
+    """Every conv and the arguments of its last call, by the name of its Grapher."""
+    calls: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
     def keep(name: str) -> Any:
-        return lambda conv, arguments: calls.update({name: Call(conv, arguments)})
+        return lambda conv, arguments: calls.update({name: (conv, arguments)})
 
     handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs_of(model).items()]
     try:

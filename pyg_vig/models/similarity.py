@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.graph import Layout, NeighborTable
-from pyg_vig.models.evaluating import evaluating
-from pyg_vig.models.record import Call, convs_of, record_calls, record_graphs
+from pyg_vig.graph import NeighborTable
+from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -49,26 +48,19 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
         raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
     if not any(isinstance(conv, CrossAttentionConv) for conv in convs_of(model).values()):
         raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
-    with evaluating(model):
-        with record_graphs(model) as graphs, record_calls(model) as calls:
-            model(image.unsqueeze(0))
-        blocks = zip(graphs.names, graphs.source_layouts, graphs.layouts, strict=True)
-        return [
-            _weights(calls[name], layouts, points)
-            for name, *layouts in blocks
-            if isinstance(calls[name].conv, CrossAttentionConv)
-        ]
+    with recorded_blocks(model, image.unsqueeze(0)) as blocks:
+        return [_weights(block, points) for block in blocks if isinstance(block.conv, CrossAttentionConv)]
 
 
-def _weights(call: Call, layouts: Sequence[Layout], points: Sequence[Point]) -> Tensor:
+def _weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
     """The conv's weights of all sources for the chosen destinations, ``(P, H, W)``."""
-    source, destination = layouts
-    nodes, queries = source_and_destination(call.arguments[0])
+    source, destination = block.source_layout, block.layout
+    nodes, queries = source_and_destination(block.arguments[0])
     if source.grid is None or destination.grid is None:
         raise ValueError("these nodes lie on no grid, so there is no map of them")
     height, width = destination.grid
     chosen = [int(y * height) * width + int(x * width) for y, x in points]
     everyone = torch.arange(source.num_nodes, device=nodes.device).expand(len(chosen), -1)
     graph = NeighborTable(everyone, source.num_nodes)
-    _, (_, alpha) = call.conv((nodes, queries[chosen]), graph, return_attention_weights=True)
+    _, (_, alpha) = block.conv((nodes, queries[chosen]), graph, return_attention_weights=True)
     return alpha.mean(-1).view(len(chosen), *source.grid)

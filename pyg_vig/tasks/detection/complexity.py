@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN, RetinaNet
 
 from pyg_vig.models import count_parameters
-from pyg_vig.nn import Grapher
-from pyg_vig.tasks.detection.detector import DetectionBackbone
+from pyg_vig.models.record import graphers_of
 
 _SIZE = (800, 1280)  # height and width at which papers give FLOPs
 _ALL = "Global"  # PyTorch's name for the whole
@@ -62,9 +61,9 @@ def count_parts(model: RetinaNet | MaskRCNN, size: tuple[int, int] = _SIZE) -> d
     image = torch.empty(1, 3, *size, device="meta")
     pyramid = model.backbone.pyramid
     maps, counts = _counted(lambda: pyramid(image))
-    graphs = [f"{type(pyramid).__name__}.{name}.graph" for name, m in pyramid.named_modules() if isinstance(m, Grapher)]
+    graphs = [f"{type(pyramid).__name__}.{name}.graph" for name in graphers_of(pyramid)]
     search = sum(counts.get(name, 0) for name in graphs)
-    features, fpn_counts = _counted(lambda: _levels(model.backbone, maps))
+    features, fpn_counts = _counted(lambda: list(model.backbone.levels(maps).values()))
     parts = {
         "backbone": Part(count_parameters(pyramid, trainable_only=False), counts[_ALL] - search),
         "neighbour search": Part(0, search),
@@ -85,10 +84,6 @@ def _regions(model: MaskRCNN, features: list[Tensor]) -> dict[str, Part]:
         "boxes": _part(box, lambda: box(boxes)),
         "masks": _part(mask, lambda: mask(masks)),
     }
-
-
-def _levels(backbone: DetectionBackbone, maps: list[Tensor]) -> list[Tensor]:
-    return list(backbone.fpn({str(i): x for i, x in enumerate(maps[backbone.first :])}).values())
 
 
 def _part(module: nn.Module, forward: Callable[[], Any]) -> Part:

@@ -90,8 +90,11 @@ class DetectionBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by name, finest first."""
-        maps = self.pyramid(images)[self.first :]
-        return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps)))
+        return self.levels(self.pyramid(images))
+
+    def levels(self, maps: list[Tensor]) -> dict[str, Tensor]:
+        """The feature pyramid of the backbone's maps."""
+        return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps[self.first :])))
 
 
 def build_detector(
