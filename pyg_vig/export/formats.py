@@ -65,7 +65,7 @@ def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None =
         >>> session.run(["scores"], {"images": images})[0].shape
         (5, 10)
     """
-    require("onnx", "onnxscript")
+    require_packages("onnx", "onnxscript")
     with _whole(path, "onnx") as unfinished:
         program = torch.onnx.export(
             trace(model, image_size), input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
@@ -153,7 +153,7 @@ def example_images(model: VisionGNN, batch: int, image_size: Size | None = None)
     return torch.randn(shape, generator=generator).to(parameter.device, parameter.dtype)
 
 
-def require(*packages: str) -> None:
+def require_packages(*packages: str) -> None:
     """Check that packages of the extra are there.
 
     Raises:

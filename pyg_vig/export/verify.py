@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyg_vig.export.formats import Size, checked_format, example_images, require
+from pyg_vig.export.formats import Size, checked_format, example_images, require_packages
 from pyg_vig.models import VisionGNN
 
 TOLERANCE = 1e-4  # of the largest score
@@ -92,7 +92,7 @@ def _differences(found: Tensor, expected: Tensor) -> tuple[float, ...]:
 
 
 def _onnx(path: str) -> Callable[[Tensor], Tensor]:
-    require("onnxruntime")
+    require_packages("onnxruntime")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_vig.models import build_model, get_config, list_models
+from pyg_vig.models.official import to_ours
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _CROP = 0.9  # share of the image that the published evaluations keep
@@ -87,7 +88,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
             _build_variant(name),
             name,
             pretrained,
-            pretrained_filter_fn=_to_ours,
+            pretrained_filter_fn=to_ours,
             kwargs_filter=("img_size",),
             **options,
         )
@@ -127,16 +128,6 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
         "first_conv": "stem.convs.0.conv",
         "license": "apache-2.0",
     }
-
-
-def _to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
-    """The weights of any file that :func:`pyg_vig.load_checkpoint` reads, under our names."""
-    from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
-
-    layout = layout_of(state)
-    if layout == "mmpretrain":
-        state = mmpretrain_to_official(state)
-    return state if layout == "pyg_vig" else from_official(state, model)
 
 
 def run_script(words: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from pyg_vig.models.file_format import (
     without_prefixes,
     write_network,
 )
-from pyg_vig.models.official import from_official, layout_of, mmpretrain_to_official
+from pyg_vig.models.official import layout_of, to_ours
 from pyg_vig.models.position import AbsolutePosition, RelativePosition, resized_positions
 from pyg_vig.models.vision_gnn import VisionGNN
 
@@ -73,10 +73,7 @@ def load_checkpoint(
     model = cast("VisionGNN", unwrapped(model))
     state = read_state(path, use_ema=use_ema)
     layout = layout_of(state)
-    if layout == "mmpretrain":
-        state = mmpretrain_to_official(state)
-    if layout != "pyg_vig":
-        state = from_official(state, model)
+    state = to_ours(state, model)
     own = model.state_dict()
     other = _other_classifiers(state, own)
     if other and not reset_head:

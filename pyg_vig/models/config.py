@@ -83,15 +83,15 @@ class ModelConfig:
         self._require_whole("num_classes", least=0)
         for name in ("drop_rate", "drop_path_rate", "epsilon"):
             value = getattr(self, name)
-            _require(isinstance(value, Real), name, value, "a probability")
-            _require(0 <= value <= 1, name, value, "a probability")
+            require(isinstance(value, Real), name, value, "a probability")
+            require(0 <= value <= 1, name, value, "a probability")
         for name in ("conv_kwargs", "graph_kwargs"):
-            _require(isinstance(getattr(self, name), dict), name, getattr(self, name), "a dictionary of arguments")
+            require(isinstance(getattr(self, name), dict), name, getattr(self, name), "a dictionary of arguments")
         named = self.classes is None or len(self.classes) == self.num_classes
-        _require(named, "classes", self.classes, f"one name for each of num_classes={self.num_classes}")
-        _require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
+        require(named, "classes", self.classes, f"one name for each of num_classes={self.num_classes}")
+        require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
         each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
-        _require(each, "k", self.k, "a whole number, or one for every block")
+        require(each, "k", self.k, "a whole number, or one for every block")
         for entry in fields(self):  # JSON has lists only
             if isinstance(getattr(self, entry.name), list):
                 object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
@@ -99,17 +99,17 @@ class ModelConfig:
     def _require_whole(self, *names: str, least: int = 1) -> None:
         for name in names:
             value = getattr(self, name)
-            _require(isinstance(value, Integral), name, value, "a whole number")
-            _require(value >= least, name, value, f"at least {least}")
+            require(isinstance(value, Integral), name, value, "a whole number")
+            require(value >= least, name, value, f"at least {least}")
 
     def _require_whole_by_stage(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            _require(_are_whole(value), name, value, "one whole number a stage, each at least 1")
+            require(_are_whole(value), name, value, "one whole number a stage, each at least 1")
 
     def _require_one_length(self, *names: str) -> None:
         lengths = tuple(len(getattr(self, name)) for name in names)
-        _require(len(set(lengths)) == 1, f"{', '.join(names[:-1])} and {names[-1]}", lengths, "of one length")
+        require(len(set(lengths)) == 1, f"{', '.join(names[:-1])} and {names[-1]}", lengths, "of one length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +142,11 @@ class ViGConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_whole("channels", "depth", "patch_size")
-        _require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
+        require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
         if self.edge_dim is not None:
             self._require_whole("edge_dim")
             read = self.stem == "patch" and self.graph == "given"
-            _require(read, "edge_dim", self.edge_dim, "None, unless stem='patch' and graph='given'")
+            require(read, "edge_dim", self.edge_dim, "None, unless stem='patch' and graph='given'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,17 +219,17 @@ class HybridConfig(ModelConfig):
         self._require_whole("expansion", "patch_size")
         self._require_whole("position_kernel", least=0)
         odd = self.position_kernel % 2 or self.position_kernel == 0
-        _require(bool(odd), "position_kernel", self.position_kernel, "odd, or 0 for none")
+        require(bool(odd), "position_kernel", self.position_kernel, "odd, or 0 for none")
         scale = self.layer_scale
-        _require(scale is None or isinstance(scale, Real), "layer_scale", scale, "a number, or None")
+        require(scale is None or isinstance(scale, Real), "layer_scale", scale, "a number, or None")
         pairs = isinstance(self.depths, Sequence) and all(
             _are_whole(pair, least=0) and len(pair) == 2 and sum(pair) >= 1 for pair in self.depths
         )
-        _require(pairs, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
+        require(pairs, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
         object.__setattr__(self, "depths", tuple(tuple(pair) for pair in self.depths))
         self._require_whole_by_stage("channels", "steps")
         self._require_one_length("channels", "depths", "steps")
-        _require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
+        require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
 
 
 def check_names(name: str, config: Any, options: Iterable[str]) -> None:
@@ -246,6 +246,11 @@ def _are_whole(values: Any, least: int | None = 1) -> bool:
     return numbers and (least is None or all(value >= least for value in values))
 
 
-def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+def require(condition: bool, name: str, value: Any, rule: str) -> None:
+    """Refuse the value of an option that breaks a rule.
+
+    Raises:
+        ValueError: if the condition does not hold.
+    """
     if not condition:
         raise ValueError(f"{name} must be {rule}, got {value!r}")

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from pyg_vig.models.config import HybridConfig
+from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.pyramid_vig import grid_sizes
-from pyg_vig.models.schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN

@@ -27,6 +27,14 @@ def layout_of(state: dict[str, Tensor]) -> str:
     return "pyg_vig"
 
 
+def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
+    """The weights of any of these, under our names; unknown keys keep theirs."""
+    layout = layout_of(state)
+    if layout == "mmpretrain":
+        state = mmpretrain_to_official(state)
+    return state if layout == "pyg_vig" else from_official(state, model)
+
+
 def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Rename and reshape an official state dict for ``model``; unknown keys keep their names."""
     own = model.state_dict()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyg_vig.models.config import HybridConfig, PyramidViGConfig
+from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.position import AbsolutePosition, RelativePosition
-from pyg_vig.models.schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
 from pyg_vig.models.vision_gnn import Stage, VisionGNN

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from pyg_vig.models.config import ModelConfig, ViGConfig
+from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.position import AbsolutePosition
-from pyg_vig.models.schedule import dilations, neighbor_counts, spread
 from pyg_vig.models.stem import ConvStem, PatchStem
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
 from pyg_vig.nn import ViGBlock

@@ -13,9 +13,9 @@ from torch_geometric.data import Data
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.models.config import ModelConfig
+from pyg_vig.models.grad_checkpointing import recomputed
 from pyg_vig.models.head import Head
 from pyg_vig.models.initialize import initialize
-from pyg_vig.models.recompute import recomputed
 
 
 class Stage(nn.Module):

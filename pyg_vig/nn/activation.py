@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pyg_vig.nn.hooks import is_watched
 
@@ -15,34 +14,22 @@ _ALIASES: dict[str | None, str] = {
     None: "none",
     "identity": "none",
 }
-_ACTIVATIONS: dict[str | None, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "hardswish": nn.Hardswish,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-    "prelu": lambda: nn.PReLU(init=0.2),
-    "elu": nn.ELU,
-    "mish": nn.Mish,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "none": nn.Identity,
+_ACTIVATIONS: dict[str | None, tuple[type[nn.Module], dict[str, float]]] = {
+    "relu": (nn.ReLU, {}),
+    "gelu": (nn.GELU, {}),
+    "silu": (nn.SiLU, {}),
+    "hardswish": (nn.Hardswish, {}),
+    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.2}),
+    "prelu": (nn.PReLU, {"init": 0.2}),
+    "elu": (nn.ELU, {}),
+    "mish": (nn.Mish, {}),
+    "sigmoid": (nn.Sigmoid, {}),
+    "tanh": (nn.Tanh, {}),
+    "none": (nn.Identity, {}),
 }
 # A function is quasi-convex if it falls, then rises (or does only one of the two). Its maximum over a set then sits at
-# one end of the set. PReLU is so for either sign of its slope.
-_QUASI_CONVEX = (
-    nn.ReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.ELU,
-    nn.Mish,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Identity,
-)
+# one end of the set. All that are named here are; PReLU is for either sign of its slope.
+_QUASI_CONVEX = tuple(kind for kind, _ in _ACTIVATIONS.values())
 _IN_KERNELS = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
@@ -65,7 +52,8 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
     key = _ALIASES.get(key, key)
     if key not in _ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(map(str, _ACTIVATIONS))}")
-    return _ACTIVATIONS[key]()
+    kind, options = _ACTIVATIONS[key]
+    return kind(**options)
 
 
 def kernel_name(activation: nn.Module) -> str | None:
@@ -76,6 +64,18 @@ def kernel_name(activation: nn.Module) -> str | None:
     name = _IN_KERNELS.get(type(activation))
     exact = name != "gelu" or activation.approximate == "none"
     return name if name is not None and exact and not is_watched(activation) else None
+
+
+def activate(x: Tensor, name: str) -> Tensor:
+    """What the kernels' activation of that name does, in PyTorch; with ``"none"`` it is ``x`` itself.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.nn.activation import activate
+        >>> activate(torch.tensor([-1.0, 1.0]), "relu")
+        tensor([0., 1.])
+    """
+    return x if name == "none" else getattr(F, name)(x)
 
 
 def is_quasi_convex(activation: nn.Module) -> bool:

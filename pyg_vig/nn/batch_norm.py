@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.kernels import operator
-from pyg_vig.nn.activation import kernel_name
+from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
 from pyg_vig.nn.product import is_served, is_untransformed
-from pyg_vig.nn.remake import remember
+from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
@@ -44,7 +44,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
 
     An offset, the bias of the layer before, is lost on the output: it moves the running mean and nothing else, and its
     gradient is zero. So it need not be added. Only ``x`` is stored for the backward pass, which recomputes the
-    activation's derivative from it, and the output where it is needed (:mod:`pyg_vig.nn.remake`).
+    activation's derivative from it, and the output where it is needed (:mod:`pyg_vig.nn.rematerialize`).
 
     Args:
         x: rows ``(N, C)``; on a CPU, in float32.
@@ -67,7 +67,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
         _move(norm, coefficients, offset, x.size(0))
-    return remember(out, partial(_once_more, options[1]), x, coefficients)
+    return note_recipe(out, partial(_once_more, options[1]), x, coefficients)
 
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
@@ -87,7 +87,7 @@ def _once_more(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     if native.serves(x):
         return native.normalize(x, coefficients, act)
     mean, _, scale, shift = coefficients
-    return _activated(torch.addcmul(shift, x - mean, scale), act)
+    return activate(torch.addcmul(shift, x - mean, scale), act)
 
 
 @torch.no_grad()
@@ -175,11 +175,7 @@ def _through_activation(grad: Tensor, x: Tensor, act: str) -> Tensor:
 
 
 def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
-    return _activated(F.batch_norm(x, None, None, weight, bias, training=True, eps=eps), act)
-
-
-def _activated(x: Tensor, act: str) -> Tensor:
-    return x if act == "none" else getattr(F, act)(x)
+    return activate(F.batch_norm(x, None, None, weight, bias, training=True, eps=eps), act)
 
 
 class _Normalize(torch.autograd.Function):

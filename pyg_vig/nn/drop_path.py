@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout
-from pyg_vig.nn.remake import remember
+from pyg_vig.nn.rematerialize import note_recipe
 
 
 class DropPath(nn.Module):
@@ -47,4 +47,4 @@ class DropPath(nn.Module):
             return x
         keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
         share = layout.expand(keep.to(x.dtype) / (1 - self.p))
-        return remember(x * share, torch.mul, x, share)
+        return note_recipe(x * share, torch.mul, x, share)

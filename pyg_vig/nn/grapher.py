@@ -14,7 +14,7 @@ from pyg_vig.nn.ffn import FFN
 from pyg_vig.nn.grid import ConditionalPosition
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.remake import forget
+from pyg_vig.nn.rematerialize import save_recipe
 from pyg_vig.nn.residual import ResidualBranch
 
 
@@ -133,7 +133,7 @@ class Grapher(ResidualBranch):
             return x, layout
         pooled_layout = layout.pooled(self.reduction)
         nodes = to_map(x, layout)
-        pooled, _ = to_nodes(forget(nodes, F.avg_pool2d(nodes, self.reduction, self.reduction), "self"))
+        pooled, _ = to_nodes(save_recipe(nodes, F.avg_pool2d(nodes, self.reduction, self.reduction), "self"))
         return (pooled, x), (pooled_layout, layout)
 
 

@@ -14,7 +14,7 @@ from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, fold_into, is_foldable
 from pyg_vig.nn.product import IDENTITY, convolve
-from pyg_vig.nn.remake import forget
+from pyg_vig.nn.rematerialize import save_recipe
 from pyg_vig.nn.residual import ResidualBranch
 
 
@@ -57,7 +57,7 @@ class ConvNorm(nn.Module):
         if is_foldable(norm):
             return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
-            rows, layout = to_nodes(forget(x, conv._conv_forward(x, conv.weight, None), "input"))
+            rows, layout = to_nodes(save_recipe(x, conv._conv_forward(x, conv.weight, None), "input"))
             return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
         if isinstance(norm, nn.Identity):
             return convolve(x, conv, conv.weight, conv.bias, act)

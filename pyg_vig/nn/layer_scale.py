@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.nn.remake import forget
+from pyg_vig.nn.rematerialize import save_recipe
 
 
 class LayerScale(nn.Module):
@@ -35,4 +35,4 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the rows."""
-        return forget(x, x * self.weight, "self")
+        return save_recipe(x, x * self.weight, "self")

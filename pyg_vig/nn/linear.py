@@ -13,7 +13,7 @@ from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.hooks import is_replaced, is_watched
 from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
 from pyg_vig.nn.product import IDENTITY, product
-from pyg_vig.nn.remake import add
+from pyg_vig.nn.rematerialize import add_residual
 
 
 class GroupedLinear(nn.Linear):
@@ -101,7 +101,7 @@ class LinearNorm(nn.Module):
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
         if is_replaced(linear, GroupedLinear) or is_watched(linear) or is_watched(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
-            return out if shortcut is None else add(shortcut, out)
+            return out if shortcut is None else add_residual(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
         if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
             scale, shift = folded(norm, bias)
@@ -112,7 +112,7 @@ class LinearNorm(nn.Module):
             out = normalize(product(x, weight, groups=groups), norm, act, offset=bias)
         else:
             out = act(norm(product(x, weight, bias, groups=groups)))
-        return out if shortcut is None else add(shortcut, out)
+        return out if shortcut is None else add_residual(shortcut, out)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""

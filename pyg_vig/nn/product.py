@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pyg_vig import native
 from pyg_vig.kernels import is_transformed, operator
-from pyg_vig.nn.activation import kernel_name
-from pyg_vig.nn.remake import forget
+from pyg_vig.nn.activation import activate, kernel_name
+from pyg_vig.nn.rematerialize import save_recipe
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
 _MOST_FILLED, _WIDEST_FILLED = 8, 1280  # groups and outputs of layers whose groups are filled up on GPUs
@@ -68,7 +68,7 @@ def _record(rows: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None, group
     """The product with what gradients need, where rows that can be made again are not kept for them."""
     out = _Product.apply(*(*rows, None)[:2], weight, bias, groups)
     for number, part in enumerate(rows):
-        forget(part, out, "tensors", number)
+        save_recipe(part, out, "tensors", number)
     return out
 
 
@@ -166,7 +166,7 @@ def _plainly(
         first, *others = _BlockDiagonals.apply(weight, groups, len(rows)).unbind()
         out = _multiply_plainly(rows[0], first, bias)
         for part, block in zip(rows[1:], others, strict=True):
-            out = forget(part, torch.addmm(out, part, block.t()), "mat1")
+            out = save_recipe(part, torch.addmm(out, part, block.t()), "mat1")
         return out
     x = rows[0] if len(rows) == 1 else torch.stack(rows, dim=-1).flatten(1)
     if groups == 1:
@@ -178,7 +178,7 @@ def _plainly(
 
 
 def _multiply_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return forget(x, F.linear(x, weight, bias), "self" if bias is None else "mat1")
+    return save_recipe(x, F.linear(x, weight, bias), "self" if bias is None else "mat1")
 
 
 def _fills_up(x: Tensor, weight: Tensor, groups: int) -> bool:
@@ -231,7 +231,7 @@ def _product(
 def _activate(x: Tensor, act: str) -> Tensor:
     if native.serves(x) and _is_dense(x):
         return native.activate_(x.clone(), act)
-    return x.clone() if act == "none" else getattr(F, act)(x)
+    return x.clone() if act == "none" else activate(x, act)  # an operator returns none of its inputs
 
 
 _product_operator, _activate_operator = operator(_product, "product"), operator(_activate, "activate")  # for compilers

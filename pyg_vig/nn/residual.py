@@ -9,7 +9,7 @@ from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.remake import add
+from pyg_vig.nn.rematerialize import add_residual
 
 
 class ResidualBranch(nn.Module):
@@ -36,4 +36,4 @@ class ResidualBranch(nn.Module):
         bare = isinstance(layer_scale, nn.Identity) and not drop_path.drops
         if isinstance(layer, LinearNorm) and bare and not watched:
             return layer(x, shortcut=shortcut)
-        return add(shortcut, drop_path(layer_scale(layer(x)), layout))
+        return add_residual(shortcut, drop_path(layer_scale(layer(x)), layout))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pyg_vig.tasks.schedule import Schedule
-from pyg_vig.train.options import Precision, RunOptions, require
+from pyg_vig.models.config import require
+from pyg_vig.train.options import Precision, RunOptions
+from pyg_vig.train.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class TaskConfig(RunOptions):
         freeze_norm: whether to freeze the backbone's batch norms; by default only if weights are given.
         epochs: passes over the training images.
         batch_size: images per step, over all devices.
-        lr: peak learning rate; not scaled with batch_size.
+        lr: peak learning rate; the default is 2e-4 for 16 images (32 crops), scaled to the default batch size.
+        lr_batch_size: batch size for which lr is given; lr is scaled linearly to batch_size; by default it is not.
         weight_decay: decoupled weight decay of AdamW; none on biases and norms.
         schedule: steps (times 0.1 at every milestone), cosine or poly (both decay to zero).
         milestones: epochs after which steps multiplies the learning rate by 0.1.
@@ -53,7 +55,8 @@ class TaskConfig(RunOptions):
     freeze_norm: bool | None = None
     epochs: int = 12
     batch_size: int = 2
-    lr: float = 2e-4
+    lr: float = 2.5e-5
+    lr_batch_size: int | None = None
     weight_decay: float = 0.05
     schedule: Schedule = "steps"
     milestones: list[int] = field(default_factory=lambda: [8, 11])

@@ -14,7 +14,7 @@ from pyg_vig.models import VisionGNN
 from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.module import TrainingModule
-from pyg_vig.train.optimizer import warmup_cosine
+from pyg_vig.train.schedule import learning_rate_factor
 from pyg_vig.train.teacher import Teacher
 
 
@@ -87,8 +87,7 @@ class Classification(TrainingModule):
             images, targets = self.mixing(images, targets)
         taught = None if self.teacher is None else self.teacher(images)
         loss = self.loss(self(images), targets, self.config.label_smoothing, taught)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(images), sync_dist=True)
-        return loss
+        return self.log_loss(loss, len(images))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy and loss on validation images."""
@@ -103,7 +102,8 @@ class Classification(TrainingModule):
         config = self.config
         warmup = round(total * min(1.0, config.warmup_epochs / config.epochs))
         end = total - round(total * config.cooldown_epochs / config.epochs)
-        return partial(warmup_cosine, warmup=warmup, total=end, floor=config.final_lr / config.peak_lr)
+        floor = config.final_lr / config.peak_lr
+        return partial(learning_rate_factor, schedule="cosine", total=end, warmup=warmup, floor=floor)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], part: str, accuracy: MulticlassAccuracy) -> None:
         images, targets = batch

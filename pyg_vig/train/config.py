@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from pyg_vig.train.options import Precision, RunOptions, require
+from pyg_vig.models.config import require
+from pyg_vig.train.options import Precision, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +86,6 @@ class LearningOptions:
     frozen_norms: bool = False
     seed: int = 0
 
-    @property
-    def peak_lr(self) -> float:
-        """The largest learning rate, for this batch size."""
-        return self.lr * self.batch_size / (self.lr_batch_size or self.batch_size)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
@@ -144,8 +140,6 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
         >>> from pyg_vig.train import RunConfig
         >>> RunConfig(data="fashion_mnist", options={"conv": "edge"}).model
         'vig_nano'
-        >>> RunConfig(lr=2e-3, lr_batch_size=1024, batch_size=256).peak_lr
-        0.0005
     """
 
     def __post_init__(self) -> None:

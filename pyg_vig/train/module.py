@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from pyg_vig.train.optimizer import decayed_names, parameter_groups
 from pyg_vig.train.options import RunOptions
@@ -36,6 +36,16 @@ class TrainingModule(L.LightningModule):
     def schedule(self, total: int) -> Callable[[int], float]:
         """Factor of the learning rate at every step of the optimizer, where there are ``total`` of them."""
         raise NotImplementedError
+
+    def log_loss(self, loss: Tensor, batch_size: int) -> Tensor:
+        """Log the loss of a step and hand it on."""
+        self.log("train_loss", loss, **self.per_epoch(batch_size))
+        return loss
+
+    @staticmethod
+    def per_epoch(batch_size: int) -> dict[str, Any]:
+        """Options of ``log`` for the mean over an epoch."""
+        return {"on_epoch": True, "on_step": False, "batch_size": batch_size, "sync_dist": True}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""

@@ -1,8 +1,7 @@
-"""AdamW as the vision GNNs were trained with it: weight decay on matrices only, warm-up, then a cosine."""
+"""AdamW as the vision GNNs were trained with it: weight decay on matrices only."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any
 
@@ -49,23 +48,3 @@ def decayed_names(model: nn.Module) -> set[str]:
         for name, parameter in model.named_parameters()
         if parameter.dim() > 1 and not name.endswith(".bias") and name not in exempt
     }
-
-
-def warmup_cosine(step: int, *, warmup: int, total: int, floor: float = 0.0) -> float:
-    """Factor of the learning rate: a line from (nearly) 0 to 1 in ``warmup`` steps, a cosine to ``floor``, then that.
-
-    Args:
-        step: the step, from 0.
-        warmup: steps of the line.
-        total: step at which the cosine has come down.
-        floor: factor at its end and from there on.
-
-    Example:
-        >>> from pyg_vig.train.optimizer import warmup_cosine
-        >>> [round(warmup_cosine(step, warmup=2, total=6), 2) for step in range(7)]
-        [0.5, 1.0, 1.0, 0.85, 0.5, 0.15, 0.0]
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    share = min(1.0, (step - warmup) / max(1, total - warmup))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from pyg_vig.atomic import write_atomically
+from pyg_vig.models.config import check_names, require
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]  # Lightning's names
 Options = TypeVar("Options", bound="RunOptions")
@@ -27,6 +28,7 @@ class RunOptions:
     epochs: int
     batch_size: int
     lr: float
+    lr_batch_size: int | None
     weight_decay: float
     seed: int
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -47,6 +49,8 @@ class RunOptions:
         for name in ("weight_decay", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.lr > 0, "lr", self.lr, "positive")
+        scaled = self.lr_batch_size is None or self.lr_batch_size >= 1
+        require(scaled, "lr_batch_size", self.lr_batch_size, "at least 1")
         require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
         if isinstance(self.devices, int):
             require(self.devices >= 1, "devices", self.devices, "at least 1")
@@ -55,8 +59,14 @@ class RunOptions:
 
     @property
     def peak_lr(self) -> float:
-        """The largest learning rate, for this batch size."""
-        return self.lr
+        """The largest learning rate, for this batch size.
+
+        Example:
+            >>> from pyg_vig.train import RunConfig
+            >>> RunConfig(lr=2e-3, lr_batch_size=1024, batch_size=256).peak_lr
+            0.0005
+        """
+        return self.lr * self.batch_size / (self.lr_batch_size or self.batch_size)
 
     @property
     def stem(self) -> str:
@@ -84,24 +94,12 @@ class RunOptions:
             ValueError: for a field that does not exist.
         """
         values = yaml.safe_load(Path(path).read_text()) | changes
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))  # type: ignore[attr-defined]
-        if unknown:
-            raise ValueError(f"{path}: unknown field {', '.join(unknown)}")
+        check_names(str(path), cls, values)
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
         """Write all fields as YAML, which ``--config`` of the command takes."""
         write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())  # type: ignore[call-overload]
-
-
-def require(condition: bool, name: str, value: Any, rule: str) -> None:
-    """Refuse the value of an option that breaks a rule.
-
-    Raises:
-        ValueError: if the condition does not hold.
-    """
-    if not condition:
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 
+from pyg_vig.models.config import require
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.detection.coco import CocoData
 from pyg_vig.tasks.detection.detector import build_detector
 from pyg_vig.tasks.detection.module import Detection
 from pyg_vig.tasks.run import TaskRun
-from pyg_vig.train.options import require
 
 
 @dataclass(frozen=True, kw_only=True)

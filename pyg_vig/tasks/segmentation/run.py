@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 
+from pyg_vig.models.config import require
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.run import TaskRun
-from pyg_vig.tasks.schedule import Schedule
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, count_classes
 from pyg_vig.tasks.segmentation.module import Segmentation
 from pyg_vig.tasks.segmentation.segmenter import build_segmenter
-from pyg_vig.train.options import require
+from pyg_vig.train.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

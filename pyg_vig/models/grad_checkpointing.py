@@ -18,7 +18,7 @@ def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from pyg_vig.models.recompute import recomputed
+        >>> from pyg_vig.models.grad_checkpointing import recomputed
         >>> module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
         >>> recomputed(module, torch.rand(5, 4)).sum().backward()
         >>> module[1].num_batches_tracked

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyg_vig.models.schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
 
 
 def test_published_schedules():

@@ -2,7 +2,8 @@
 
 For the gradient of a weight, autograd keeps the input of every product. Mostly that is what a batch norm and an
 activation make of a matrix which the norm keeps too, in one pass. So the code that makes such a matrix notes how
-(:func:`remember`), and the code that computes with it lets autograd keep the note in its place (:func:`forget`).
+(:func:`note_recipe`), and the code that computes with it lets autograd keep the note in its place
+(:func:`save_recipe`).
 
 The note goes through PyTorch's hooks for saved tensors, so that all else is PyTorch's own: the edges of the graph,
 gradients of gradients, ``retain_graph``. Where hooks are at work already (gradient checkpointing, offloading), these
@@ -21,12 +22,12 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 
-class _Origin:
-    """How a matrix is made again: of others, each by its own origin or, without one, kept."""
+class _Recipe:
+    """How a matrix is made again: of others, each by its own recipe or, without one, kept."""
 
     def __init__(self, make: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> None:
         self.make = make
-        self.parts = [_origin(part) or _Kept(part) for part in parts]
+        self.parts = [_recipe_of(part) or _Kept(part) for part in parts]
 
     def __call__(self) -> Tensor:
         return self.make(*(part() for part in self.parts))
@@ -48,10 +49,10 @@ class _Kept:
 
 
 # By matrix, whose end ends the note. (No attributes of tensors, which torch.save would write.)
-_ORIGINS: MutableMapping[Tensor, tuple[_Origin, int]] = WeakIdKeyDictionary()
+_RECIPES: MutableMapping[Tensor, tuple[_Recipe, int]] = WeakIdKeyDictionary()
 
 
-def remember(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Tensor:
+def note_recipe(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     """Note that ``make`` makes ``out`` of ``parts``, to the bit, if gradients will pass it.
 
     Args:
@@ -61,31 +62,31 @@ def remember(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Tensor
 
     Example:
         >>> import torch
-        >>> from pyg_vig.nn.remake import forget, remember
+        >>> from pyg_vig.nn.rematerialize import save_recipe, note_recipe
         >>> weight = torch.ones(4, 3, requires_grad=True)
-        >>> double = remember(weight * 2, lambda kept: kept * 2, weight)
-        >>> out = forget(double, double.square(), "self")  # which keeps the weight
+        >>> double = note_recipe(weight * 2, lambda kept: kept * 2, weight)
+        >>> out = save_recipe(double, double.square(), "self")  # which keeps the weight
         >>> out.sum().backward()
         >>> weight.grad[0]
         tensor([8., 8., 8.])
     """
     if out.requires_grad and not torch.compiler.is_compiling():
-        _ORIGINS[out] = _Origin(make, parts), out._version
+        _RECIPES[out] = _Recipe(make, parts), out._version
     return out
 
 
-def add(shortcut: Tensor, branch: Tensor) -> Tensor:
+def add_residual(shortcut: Tensor, branch: Tensor) -> Tensor:
     """The sum at the end of a residual branch, made again where the shortcut is kept and the branch remade.
 
     So every second sum of a chain is: were all of them, each would be made of all before.
     """
     out = shortcut + branch
-    if torch.compiler.is_compiling() or _origin(shortcut) is not None or _origin(branch) is None:
+    if torch.compiler.is_compiling() or _recipe_of(shortcut) is not None or _recipe_of(branch) is None:
         return out
-    return remember(out, torch.add, shortcut, branch)
+    return note_recipe(out, torch.add, shortcut, branch)
 
 
-def forget(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
+def save_recipe(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
     """Let the autograd node of ``out`` keep how ``x``, or what it is a view of, is made, if that was noted.
 
     Args:
@@ -95,22 +96,23 @@ def forget(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
             :class:`torch.autograd.Function` saves.
         number: which of these ``x`` is.
     """
-    if torch.compiler.is_compiling() or (origin := _origin(x)) is None or x.dtype != out.dtype:  # cast, under autocast
+    recipe = None if torch.compiler.is_compiling() else _recipe_of(x)
+    if recipe is None or x.dtype != out.dtype:  # cast, under autocast
         return out
     saved: Any = getattr(out.grad_fn, f"_raw_saved_{name}", None)
     saved = saved[number] if isinstance(saved, tuple) else saved
     if saved is not None:
         with suppress(RuntimeError):  # others have hooks on it, or this input is not needed
-            saved.register_hooks(lambda _: origin, _make)
+            saved.register_hooks(lambda _: recipe, _make)
     return out
 
 
-def _origin(x: Tensor) -> _Origin | None:
+def _recipe_of(x: Tensor) -> _Recipe | None:
     base = x if x._base is None else x._base
-    noted = _ORIGINS.get(base)
+    noted = _RECIPES.get(base)
     if noted is None or noted[1] != base._version:  # changed in place, it is not what was noted
         return None
-    return noted[0] if base is x else _Origin(partial(_view, x.size(), x.stride(), int(x.storage_offset())), (base,))
+    return noted[0] if base is x else _Recipe(partial(_view, x.size(), x.stride(), int(x.storage_offset())), (base,))
 
 
 def _view(size: torch.Size, stride: tuple[int, ...], offset: int, x: Tensor) -> Tensor:
@@ -118,5 +120,5 @@ def _view(size: torch.Size, stride: tuple[int, ...], offset: int, x: Tensor) -> 
 
 
 @torch.no_grad()
-def _make(origin: _Origin) -> Tensor:
-    return origin()
+def _make(recipe: _Recipe) -> Tensor:
+    return recipe()

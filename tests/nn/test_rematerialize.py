@@ -15,7 +15,7 @@ from pyg_vig.native import native_kernels
 from pyg_vig.native.build import library
 from pyg_vig.nn import ConvNorm, LayerScale, LinearNorm, ViGBlock
 from pyg_vig.nn.linear import PairUpdate
-from pyg_vig.nn.remake import add, forget, remember
+from pyg_vig.nn.rematerialize import add_residual, note_recipe, save_recipe
 
 needs_kernels = pytest.mark.skipif(library() is None, reason="no C compiler")
 
@@ -38,11 +38,11 @@ class Watch:
 
 
 def doubled(x: Tensor) -> Tensor:
-    return remember(x * 2, lambda kept: kept * 2, x)
+    return note_recipe(x * 2, lambda kept: kept * 2, x)
 
 
 def squared(x: Tensor) -> Tensor:
-    return forget(x, x.square(), "self")
+    return save_recipe(x, x.square(), "self")
 
 
 class TestProtocol:
@@ -61,7 +61,7 @@ class TestProtocol:
     def test_views_are_made_of_what_they_look_at(self):
         x, watch = torch.randn(5, 3, requires_grad=True), Watch()
         view = watch(doubled(x)).t()[1:]
-        out = forget(view, view.square(), "self")
+        out = save_recipe(view, view.square(), "self")
         del view
         assert watch.held() == [False]
         (gradient,) = torch.autograd.grad(out.sum(), x)
@@ -107,7 +107,7 @@ class TestProtocol:
         x, watch = torch.randn(5, 3, requires_grad=True), Watch()
         out, rows = [], x * 1
         for _ in range(4):
-            rows = add(rows, doubled(x))
+            rows = add_residual(rows, doubled(x))
             out.append(squared(watch(rows)))
         del rows
         assert watch.held() == [False, True, False, True]

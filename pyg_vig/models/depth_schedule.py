@@ -19,7 +19,7 @@ def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[i
         ValueError: for a sequence of another length, or a value below 1.
 
     Example:
-        >>> from pyg_vig.models.schedule import neighbor_counts
+        >>> from pyg_vig.models.depth_schedule import neighbor_counts
         >>> neighbor_counts(9, 12, growth=2)
         [9, 9, 10, 11, 12, 13, 13, 14, 15, 16, 17, 18]
     """

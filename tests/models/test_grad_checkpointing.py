@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from pyg_vig.models.recompute import recomputed
+from pyg_vig.models.grad_checkpointing import recomputed
 
 
 def layers() -> nn.Module:
