@@ -14,7 +14,7 @@ from torch import Tensor
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.blocks import check_blocks, contrasting_points
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, patch_at
 
 Point = tuple[float, float]
 
@@ -49,7 +49,7 @@ def plot_similarity(
     ax = draw_grey(image, ax)
     draw_values(ax, weights)
     rows, columns = weights.shape
-    draw_star(ax, (int(point[0] * rows), int(point[1] * columns)), (rows, columns), color)
+    draw_star(ax, patch_at(point, (rows, columns)), (rows, columns), color)
     ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
     return ax
 
