@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import operator
+from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
-from pyg_vig.nn.product import is_served, is_untransformed
+from pyg_vig.nn.product import is_served
 from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
 
