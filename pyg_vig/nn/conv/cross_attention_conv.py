@@ -16,7 +16,7 @@ from pyg_vig.graph.precision import at_least_float32, without_autocast
 from pyg_vig.graph.reduce import gathers
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
 from pyg_vig.nn.hooks import shows_messages, shows_propagation
-from pyg_vig.nn.linear import GroupedLinear, PairUpdate
+from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
 
 _EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
 _INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of cosine and beta
@@ -89,6 +89,7 @@ class CrossAttentionConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
+        check_widths(in_channels, out_channels)
         _check(in_channels, heads, affinity, normalize)
         super().__init__(aggr=normalize, node_dim=0)
         self.in_channels = in_channels
