@@ -75,7 +75,7 @@ def nearest(
     loop: bool | None,
     step: int,
 ) -> Tensor:
-    """:func:`pyg_vig.graph.nearest.nearest` of float32."""
+    """:func:`pyg_vig.graph.knn.nearest.nearest` of float32."""
     (graphs, m, channels), n = sources.shape, targets.size(1)
     sources, targets = sources.contiguous(), targets.contiguous()
     base = _as(None if base is None else base.expand(graphs, m), torch.float32)

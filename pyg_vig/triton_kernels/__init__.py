@@ -2,7 +2,7 @@
 
 The kernels serve CUDA tensors where Triton is installed; everything else takes the paths in plain PyTorch. The
 environment variable ``PYG_VIG_TRITON=0`` switches them off, and so does ``with triton_kernels(False):``. Their
-operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.flash_knn`, :mod:`pyg_vig.nn.batch_norm`) also work
+operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.knn.flash`, :mod:`pyg_vig.nn.batch_norm`) also work
 without them, by the plain definition that the tests hold them to.
 
 With ``TRITON_INTERPRET=1``, set before the start, Triton runs them on CPU tensors, one statement at a time in numpy:

@@ -25,8 +25,8 @@ from pyg_vig.graph import (
     neighbor_sum,
     operators,
 )
-from pyg_vig.graph.flash_knn import nearest
-from pyg_vig.graph.nearest import directions
+from pyg_vig.graph.knn.flash import nearest_ragged
+from pyg_vig.graph.knn.nearest import directions
 from pyg_vig.nn import batch_norm
 from pyg_vig.triton_kernels import serves, triton_kernels
 
@@ -166,7 +166,7 @@ def test_nearest_is_the_definition_with_its_ties(
     src = integers(graphs * sources, 5)
     dst = integers(graphs * 70, 5) if loop is None else src
     base, bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
-    found, expected = both(lambda: nearest(src, dst, base, bias, None, None, graphs, count, loop, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, base, bias, None, None, graphs, count, loop, False))
     assert torch.equal(found, expected)
 
 
@@ -177,7 +177,7 @@ def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
     x = torch.randn(sources, 33).to(DEVICE, dtype)
     x[:3] = 0
     x[0, 0], x[1, 0] = torch.nan, torch.inf
-    found, expected = both(lambda: nearest(x, x, None, None, None, None, 1, 9, True, True))
+    found, expected = both(lambda: nearest_ragged(x, x, None, None, None, None, 1, 9, True, True))
     assert torch.equal(found[:3], expected[:3])  # they have no direction: all are equally far
     unit, _ = directions(x.double(), x.double())
     cosines = unit @ unit.T
@@ -190,7 +190,7 @@ def test_what_has_no_direction_is_ranked_by_its_bias(sources: int) -> None:
     x = torch.randn(sources, 5, device=DEVICE)
     x[2, 0], x[7] = torch.nan, 0
     bias = torch.randn(sources, sources, device=DEVICE)
-    found, expected = both(lambda: nearest(x, x, None, bias, None, None, 1, 9, None, True))
+    found, expected = both(lambda: nearest_ragged(x, x, None, bias, None, None, 1, 9, None, True))
     assert torch.equal(found[[2, 7]], expected[[2, 7]])
     assert torch.equal(found[2], bias[2].argsort()[:9])
 
@@ -201,14 +201,14 @@ def test_nearest_in_ragged_graphs_of_which_some_lack_nodes(wide: bool) -> None:
     ptr_src = torch.tensor([0, *sizes], device=DEVICE).cumsum(0)
     ptr_dst = torch.tensor([0, 70, 70, 71, 71], device=DEVICE)
     src, dst = integers(sum(sizes), 33), integers(71, 33)
-    found, expected = both(lambda: nearest(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None, False))
     assert torch.equal(found, expected)
 
 
 def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
     base = torch.tensor([-0.0, torch.inf, 0.0, torch.nan, -torch.inf, 1.0], device=DEVICE)
     src, dst = torch.zeros(6, 1, device=DEVICE), torch.zeros(2, 1, device=DEVICE)
-    found, expected = both(lambda: nearest(src, dst, base, None, None, None, 1, 6, None, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, base, None, None, None, 1, 6, None, False))
     assert torch.equal(found, expected)
     assert found[0].tolist() == [4, 0, 2, 5, 1, 3]
 
@@ -217,7 +217,7 @@ def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_nearest_adds_up_in_float32(dtype: torch.dtype, sources: int) -> None:
     src = torch.randn(sources, 70).to(DEVICE, dtype)
-    found, expected = both(lambda: nearest(src, src, None, None, None, None, 1, 70 // 8, None, False))
+    found, expected = both(lambda: nearest_ragged(src, src, None, None, None, None, 1, 70 // 8, None, False))
     assert torch.equal(found, expected)
 
 
