@@ -16,61 +16,16 @@ from pyg_vig.native.build import library
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in kernels by number
 DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
-# Arguments of the functions in C.
-_POINTER, _SIZE, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
-_SIGNATURES: dict[str, tuple[type, ...]] = {
-    "nearest": (
-        _POINTER,
-        _POINTER,
-        _POINTER,
-        _POINTER,
-        _INT,
-        _SIZE,
-        _SIZE,
-        _SIZE,
-        _SIZE,
-        _SIZE,
-        _INT,
-        _FLOAT,
-        _SIZE,
-        _POINTER,
-        _INT,
-    ),
-    "largest": (_POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _INT),
-    "scatter_winners": (_POINTER, _POINTER, _SIZE, _SIZE, _POINTER, _INT),
-    "linear": (
-        _POINTER,
-        _SIZE,
-        _POINTER,
-        _SIZE,
-        _SIZE,
-        _POINTER,
-        _POINTER,
-        _POINTER,
-        _SIZE,
-        _SIZE,
-        _SIZE,
-        _INT,
-        _POINTER,
-        _POINTER,
-        _INT,
-    ),
-    "activate_all": (_POINTER, _SIZE, _INT, _INT),
-    "normalize": (_POINTER, _SIZE, _SIZE, _POINTER, _INT, _POINTER, _INT),
-    "batch_norm": (_POINTER, _SIZE, _SIZE, _POINTER, _POINTER, _FLOAT, _INT, _POINTER, _POINTER, _INT),
-    "batch_norm_backward": (
-        _POINTER,
-        _POINTER,
-        _SIZE,
-        _SIZE,
-        _POINTER,
-        _FLOAT,
-        _INT,
-        _POINTER,
-        _POINTER,
-        _POINTER,
-        _INT,
-    ),
+_TYPES = {"p": ctypes.c_void_p, "s": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
+_SIGNATURES = {  # of the functions in C, by letters of _TYPES
+    "nearest": "ppppisssssifspi",
+    "largest": "pssppssppi",
+    "scatter_winners": "ppsspi",
+    "linear": "pspsspppsssippi",
+    "activate_all": "psii",
+    "normalize": "psspipi",
+    "batch_norm": "pssppfippi",
+    "batch_norm_backward": "ppsspfipppi",
 }
 _SLACK = 64  # entries
 _SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
@@ -313,7 +268,7 @@ def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
 @cache
 def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int]:
     function = getattr(library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
-    function.argtypes = _SIGNATURES[name]
+    function.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
     return cast("Callable[..., int]", function)
 
 
