@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.layout import Layout
 
 _OFFSETS = {
@@ -124,7 +124,7 @@ class GridGraph(torch.nn.Module):
         return build(*grid, self.neighbors, self.loop, layout.num_graphs, x.device)
 
 
-@made_once(maxsize=16)
+@cached_per_device(maxsize=16)
 def _edges_of_grids(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
 ) -> EdgeIndex:

@@ -8,7 +8,7 @@ import torch
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.criss_cross import CrissCross, criss_cross_table, splits_into_cliques
 from pyg_vig.graph.grid import check_grid, grid_of_all
 from pyg_vig.graph.layout import Layout
@@ -54,7 +54,7 @@ def svga_graph(
     return _edges(height, width, step, loop, batch_size, device)
 
 
-@made_once(maxsize=16)
+@cached_per_device(maxsize=16)
 def _edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
     table = criss_cross_table(height, width, step, loop, batch_size, device)
     return NeighborTable(table, table.size(0)).edge_index

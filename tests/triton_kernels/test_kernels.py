@@ -296,7 +296,9 @@ class TestBatchNorm:
         assert_close(running[0].double(), 0.9 * mean.double() + 0.1 * (wide.mean(0) + offset), rtol=1e-5, atol=1e-5)
         assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
         assert batches == 4
-        assert torch.equal(batch_norm._once_more(act, x, coefficients), out)  # what training makes again is the same
+        assert torch.equal(
+            batch_norm._recomputed_output(act, x, coefficients), out
+        )  # what training makes again is the same
 
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         x, weight, bias, *_ = self.setup(rows, channels, dtype)
