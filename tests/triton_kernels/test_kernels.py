@@ -82,6 +82,14 @@ def test_the_kernels_serve_here() -> None:
     assert serves(integers(1))
 
 
+def test_the_trial_writes_a_one() -> None:
+    from pyg_vig.triton_kernels import trial
+
+    x = torch.zeros(2, dtype=torch.int32, device=DEVICE)
+    trial.launch(x)
+    assert x.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("ragged", [False, True], ids=["table", "csr"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 class TestReductions:
