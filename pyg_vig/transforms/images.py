@@ -52,7 +52,7 @@ def read_image(image: Any) -> Tensor:
 
     Args:
         image: tensor ``(C, H, W)``, ``(1, C, H, W)`` or ``(H, W)``, numpy array ``(H, W, C)`` or ``(H, W)``, or PIL
-            image (palettes become RGB).
+            image (palettes become RGB; modes ``I`` hold 16 bits).
 
     Raises:
         ValueError: for another shape, or an image without pixels.
@@ -60,9 +60,10 @@ def read_image(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         pixels = image.squeeze(0) if image.dim() == 4 and image.size(0) == 1 else image
     else:
-        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are numbers of colours
-            image = image.convert("RGB")
-        array = np.asarray(image)
+        mode = str(getattr(image, "mode", ""))  # of a PIL image
+        array = np.asarray(image.convert("RGB") if mode in ("P", "PA") else image)
+        if mode.startswith("I"):
+            array = array.clip(0, 0xFFFF).astype(np.uint16)
         pixels = torch.from_numpy(np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C"))
     pixels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels
     if pixels.dim() != 3 or pixels.numel() == 0:

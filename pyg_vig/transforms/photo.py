@@ -47,9 +47,15 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
 
 def as_photo(image: Image) -> Image:
     """The same of an image that is open already."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    return in_color(ImageOps.exif_transpose(image))
+
+
+def in_color(image: Image) -> Image:
+    """An image as PIL's RGB; 16 bits become 8."""
+    from PIL import Image
+
     if image.mode.startswith("I"):  # what Pillow has of 16 bits; it would cut off all above 255
         image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8))
     return image.convert("RGB")
