@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 
 def read_sample(source: Any) -> tuple[Tensor, Data]:
@@ -88,7 +88,7 @@ def to_image(data: Data) -> Tensor:
         Pixels ``(C, H, W)``.
 
     Raises:
-        ValueError: for any other graph.
+        ValueError: for any other graph, or a batch of several.
 
     Example:
         >>> import torch
@@ -97,6 +97,7 @@ def to_image(data: Data) -> Tensor:
         >>> torch.equal(to_image(ImageToGraph(16, graph="grid")(image)), image)
         True
     """
+    check_single(data)
     if data.get("segmentation") is not None:
         colours = data.x[:, : data.x.size(1) - 3]  # what follows is centroid and size
         return colours[data.segmentation[0]].permute(2, 0, 1)
@@ -105,3 +106,9 @@ def to_image(data: Data) -> Tensor:
     (rows, columns), (width, height) = data.grid[0].tolist(), (2 * data.pos[0]).int().tolist()
     patches = data.x.view(rows, columns, -1, height, width)
     return patches.permute(2, 0, 3, 1, 4).reshape(-1, rows * height, columns * width)
+
+
+def check_single(data: Data) -> None:
+    """Raise a ValueError for a batch of several graphs."""
+    if isinstance(data, Batch) and data.num_graphs > 1:
+        raise ValueError(f"expected one graph, got a batch of {data.num_graphs}: take them from its to_data_list()")

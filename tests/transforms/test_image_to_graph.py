@@ -217,3 +217,10 @@ def test_pil_s_sixteen_bits_in_any_of_its_modes():
     for mode, kind in (("I;16", "<u2"), ("I;16B", ">u2"), ("I", "<i4")):
         image = Image.frombytes(mode, (8, 8), pixels.astype(kind).tobytes())
         assert torch.equal(ImageToGraph(4, graph=None)(image).x, expected)
+
+
+def test_a_batch_of_several_is_no_image(image):
+    graphs = [ImageToGraph(8, graph="grid")(image)] * 2
+    with pytest.raises(ValueError, match=r"expected one graph, got a batch of 2"):
+        to_image(Batch.from_data_list(graphs))
+    assert torch.equal(to_image(Batch.from_data_list(graphs[:1])), image)
