@@ -20,7 +20,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         content: what it shall hold.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
+        OSError: as :func:`replacing` does.
 
     Example:
         >>> import tempfile
@@ -43,7 +43,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file; its folder must exist.
 
     Raises:
-        FileNotFoundError: if there is no such folder, before anything is written.
+        FileNotFoundError: if there is no such folder; this and the following before anything is written.
+        PermissionError: if nothing can be written there.
+        FileExistsError: if the path is taken by what is no file, such as a folder or a device.
 
     Example:
         >>> import tempfile, torch
@@ -58,6 +60,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path))  # what a link points to: the link stays
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} in")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"no permission to write {path.name} in {path.parent}")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{path} is there and is no file: name another one to write")
     unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield unfinished

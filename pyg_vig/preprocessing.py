@@ -11,6 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from pyg_vig.models import ModelConfig
+from pyg_vig.transforms.photo import in_color
 
 HALF = 0.5, 0.5, 0.5  # mean and deviation of every channel, as the published ViG and Pyramid ViG were trained
 
@@ -67,7 +68,7 @@ class Pixels(nn.Module):
         channels: 1 or 3.
 
     Raises:
-        ValueError: for another number of channels.
+        ValueError: for another number of channels, of the result or of an image.
     """
 
     def __init__(self, channels: int) -> None:
@@ -79,9 +80,11 @@ class Pixels(nn.Module):
     def forward(self, image: Any) -> Tensor:
         """Convert one image."""
         if not isinstance(image, Tensor):
-            image = F.pil_to_tensor(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            image = F.pil_to_tensor(image if image.mode in ("L", "RGB") else in_color(image))
         if image.size(0) == self.channels:
             return image
+        if image.size(0) not in (1, 3):
+            raise ValueError(f"expected an image (C, H, W) of 1 or 3 channels, got shape {tuple(image.shape)}")
         return F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)
 
 

@@ -58,3 +58,23 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_a_missing_folder_is_told_by_the_users_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to write model\.safetensors in"):
         write_atomically(tmp_path / "nowhere" / "model.safetensors", b"")
+
+
+def test_only_files_are_replaced(tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(FileExistsError, match=rf"{path.name} is there and is no file"):
+            write_atomically(path, b"")
+    assert pipe.is_fifo()
+    assert folder.is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with (
+        pytest.raises(PermissionError, match=r"no permission to write network.pt2 in"),
+        replacing(tmp_path / "network.pt2"),
+    ):
+        pytest.fail("work that would be lost")

@@ -3,8 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pyg_vig.models import get_config
 from pyg_vig.preprocessing import evaluation_transform
@@ -22,6 +24,18 @@ def test_pixels_are_normalised_by_the_network_s_constants() -> None:
     image = evaluation_transform(8, 3, mean=model.mean, std=model.std)(torch.full((3, 8, 8), 255, dtype=torch.uint8))
     assert torch.allclose(image[:, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]))
     assert get_config("pvig_s").mean == get_config("vig_ti").std == (0.5, 0.5, 0.5)
+
+
+def test_sixteen_bits_become_eight() -> None:
+    pixels = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    deep = Image.fromarray(pixels[0].numpy().astype(np.uint16) * 257)
+    transform = evaluation_transform(8, 1)
+    torch.testing.assert_close(transform(deep), transform(pixels), atol=0.01, rtol=0)
+
+
+def test_images_of_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected an image \(C, H, W\) of 1 or 3 channels, got shape \(4, 8, 8\)"):
+        evaluation_transform(8, 3)(torch.zeros(4, 8, 8, dtype=torch.uint8))
 
 
 def test_errors() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: words after ``pyg-vig``; by default those of the process.
 
     Raises:
-        SystemExit: with a message, for a mistake in the arguments.
+        SystemExit: with a message, for a mistake in the arguments; without one, where Ctrl-C or the end of a pipe's
+            reader stops the command.
 
     Example:
         >>> from pyg_vig.cli import main
@@ -51,7 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of the command")
     chosen = parser.parse_args(arguments)
     module, _ = _COMMANDS[chosen.command]
-    import_module(f"pyg_vig.cli.{module}").run(chosen.arguments)
+    try:
+        import_module(f"pyg_vig.cli.{module}").run(chosen.arguments)
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as shells number it
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        raise SystemExit(1) from None
 
 
 def _indented(text: str) -> str:

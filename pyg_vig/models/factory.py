@@ -48,7 +48,7 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
     """
     if name not in VARIANTS:
         close = get_close_matches(name, VARIANTS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
     check_names(name, VARIANTS[name], overrides)
     config = replace(VARIANTS[name], **overrides)

@@ -12,6 +12,7 @@ from torch_geometric.explain import Explanation
 
 from pyg_vig.plot.style import COLORS, draw_grey, draw_values
 from pyg_vig.transforms import to_image
+from pyg_vig.transforms.images import check_single
 
 _WIDEST = 3.0  # line of the strongest edge, in points
 
@@ -29,7 +30,7 @@ def importance_map(data: Data, explanation: Explanation) -> Tensor:
         ``(H_p, W_p)``; superpixels always give ``(H, W)``.
 
     Raises:
-        ValueError: for an explanation without node mask, or of another number of nodes.
+        ValueError: for an explanation without node mask, or of another number of nodes, or a batch of graphs.
 
     Example:
         >>> import torch
@@ -42,6 +43,7 @@ def importance_map(data: Data, explanation: Explanation) -> Tensor:
         >>> importance_map(data, Explanation(node_mask=torch.rand(24, 3 * 8 * 8))).shape
         torch.Size([32, 48])
     """
+    check_single(data)
     mask = explanation.get("node_mask")
     if mask is None or mask.dim() != 2 or mask.size(0) != data.num_nodes:
         got = None if mask is None else tuple(mask.shape)

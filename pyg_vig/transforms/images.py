@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 
 def read_sample(source: Any) -> tuple[Tensor, Data]:
@@ -52,7 +52,7 @@ def read_image(image: Any) -> Tensor:
 
     Args:
         image: tensor ``(C, H, W)``, ``(1, C, H, W)`` or ``(H, W)``, numpy array ``(H, W, C)`` or ``(H, W)``, or PIL
-            image (palettes become RGB).
+            image (palettes become RGB; modes ``I`` hold 16 bits).
 
     Raises:
         ValueError: for another shape, or an image without pixels.
@@ -60,9 +60,10 @@ def read_image(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         pixels = image.squeeze(0) if image.dim() == 4 and image.size(0) == 1 else image
     else:
-        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are numbers of colours
-            image = image.convert("RGB")
-        array = np.asarray(image)
+        mode = str(getattr(image, "mode", ""))  # of a PIL image
+        array = np.asarray(image.convert("RGB") if mode in ("P", "PA") else image)
+        if mode.startswith("I"):
+            array = array.clip(0, 0xFFFF).astype(np.uint16)
         pixels = torch.from_numpy(np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C"))
     pixels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels
     if pixels.dim() != 3 or pixels.numel() == 0:
@@ -87,7 +88,7 @@ def to_image(data: Data) -> Tensor:
         Pixels ``(C, H, W)``.
 
     Raises:
-        ValueError: for any other graph.
+        ValueError: for any other graph, or a batch of several.
 
     Example:
         >>> import torch
@@ -96,6 +97,7 @@ def to_image(data: Data) -> Tensor:
         >>> torch.equal(to_image(ImageToGraph(16, graph="grid")(image)), image)
         True
     """
+    check_single(data)
     if data.get("segmentation") is not None:
         colours = data.x[:, : data.x.size(1) - 3]  # what follows is centroid and size
         return colours[data.segmentation[0]].permute(2, 0, 1)
@@ -104,3 +106,9 @@ def to_image(data: Data) -> Tensor:
     (rows, columns), (width, height) = data.grid[0].tolist(), (2 * data.pos[0]).int().tolist()
     patches = data.x.view(rows, columns, -1, height, width)
     return patches.permute(2, 0, 3, 1, 4).reshape(-1, rows * height, columns * width)
+
+
+def check_single(data: Data) -> None:
+    """Raise a ValueError for a batch of several graphs."""
+    if isinstance(data, Batch) and data.num_graphs > 1:
+        raise ValueError(f"expected one graph, got a batch of {data.num_graphs}: take them from its to_data_list()")

@@ -19,7 +19,7 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, or too large for Pillow to open it without asking.
+        ValueError: if it is no image, a damaged one, or too large for Pillow to open it without asking.
 
     Example:
         >>> import tempfile
@@ -39,13 +39,23 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
         raise ValueError(f"{file} is no image that can be read") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{file} is too large ({error}): make it smaller first") from error
+    except (OSError, SyntaxError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of Pillow's decoders
+            raise
+        raise ValueError(f"{file} is damaged: {error}") from error
 
 
 def as_photo(image: Image) -> Image:
     """The same of an image that is open already."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    return in_color(ImageOps.exif_transpose(image))
+
+
+def in_color(image: Image) -> Image:
+    """An image as PIL's RGB; 16 bits become 8."""
+    from PIL import Image
+
     if image.mode.startswith("I"):  # what Pillow has of 16 bits; it would cut off all above 255
         image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8))
     return image.convert("RGB")

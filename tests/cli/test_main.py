@@ -188,9 +188,19 @@ def test_an_interruption_tells_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pyg_vig.train.Run.fit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         main(["train", *QUICK])
     assert "go on with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(arguments: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pyg_vig.cli.models.run", broken)
+    with (tmp_path / "out").open("w") as out, pytest.raises(SystemExit, match="1"):
+        monkeypatch.setattr(sys, "stdout", out)
+        main(["models"])
 
 
 def test_graphs_of_networks_with_convolution_blocks_are_drawn(tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def test_a_segmenter_draws_its_class_map(capsys: pytest.CaptureFixture[str]) -> 
     assert pixel == pytest.approx(expected, abs=4)  # JPEG
 
 
+def test_a_damaged_image_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano", depth=1), "model.safetensors")
+    Path("part.jpg").write_bytes(Path("photo.jpg").read_bytes()[:-200])
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "model.safetensors", "part.jpg", "photo.jpg"])
+    printed = capsys.readouterr()
+    assert printed.out.startswith("photo.jpg: class ")
+    assert printed.err.startswith("pyg-vig predict: part.jpg is damaged")
+
+
 def test_unsure_detections_are_left_out() -> None:
     image = torch.zeros(3, 40, 40, dtype=torch.uint8)
     boxes = torch.tensor([[2.0, 2, 12, 12], [20, 20, 38, 38]])

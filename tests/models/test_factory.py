@@ -94,6 +94,7 @@ def test_pyramid_takes_convs_that_accept_pairs():
     ("name", "overrides", "message"),
     [
         ("vig_tiny", {}, "did you mean"),
+        ("resnet50", {}, r"unknown model 'resnet50'\. Available"),
         ("vig_ti", {"blocks": 3}, "no option 'blocks': valid ones are .*depth"),
         ("vig_ti", {"conv": "NoConv"}, "unknown conv 'NoConv'"),
         ("vig_ti", {"graph": "tree"}, "unknown graph 'tree'"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.explain import Explainer, Explanation
 from torch_geometric.explain.algorithm import AttentionExplainer, CaptumExplainer, GNNExplainer
 
@@ -130,3 +130,9 @@ class TestWithExplainers:
         algorithm = explainer(model, AttentionExplainer(), edge_mask_type="object")
         mask = algorithm(data.x, data.edge_index).edge_mask
         torch.testing.assert_close(mask, torch.stack(weights).amax(0).squeeze(1).detach())
+
+
+def test_a_batch_of_several_graphs_has_no_map():
+    data = Batch.from_data_list([ImageToGraph(8, graph="grid")(torch.rand(3, 16, 16))] * 2)
+    with pytest.raises(ValueError, match=r"expected one graph, got a batch of 2"):
+        importance_map(data, Explanation(node_mask=torch.rand(8, 1)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch_geometric.transforms as T
+from PIL import Image
 from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
@@ -208,3 +209,18 @@ class TestWithPyG:
     def test_copies(self, image):
         transform = copy.deepcopy(ImageToGraph(8))
         assert torch.equal(transform(image).edge_index, ImageToGraph(8)(image).edge_index)
+
+
+def test_pil_s_sixteen_bits_in_any_of_its_modes():
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    expected = ImageToGraph(4, graph=None)(pixels).x
+    for mode, kind in (("I;16", "<u2"), ("I;16B", ">u2"), ("I", "<i4")):
+        image = Image.frombytes(mode, (8, 8), pixels.astype(kind).tobytes())
+        assert torch.equal(ImageToGraph(4, graph=None)(image).x, expected)
+
+
+def test_a_batch_of_several_is_no_image(image):
+    graphs = [ImageToGraph(8, graph="grid")(image)] * 2
+    with pytest.raises(ValueError, match=r"expected one graph, got a batch of 2"):
+        to_image(Batch.from_data_list(graphs))
+    assert torch.equal(to_image(Batch.from_data_list(graphs[:1])), image)

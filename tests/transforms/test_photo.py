@@ -28,3 +28,10 @@ def test_what_is_no_photo(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     with pytest.raises(ValueError, match=r"photo.png is too large"):
         open_photo(tmp_path / "photo.png")
+
+
+def test_damaged_photos_are_told_by_name(tmp_path):
+    Image.effect_noise((200, 200), 50).save(tmp_path / "whole.jpg")
+    (tmp_path / "part.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"part.jpg is damaged: .*truncated"):
+        open_photo(tmp_path / "part.jpg")
