@@ -71,8 +71,9 @@ def plot_blocks(
         row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
     for ax, label in zip(panels[0], labels or [], strict=False):
         _write_beside(ax, label) if across else ax.set_title(label, fontsize=10)
-    figure.suptitle(title, fontsize=12)
-    figure.supxlabel("star: a patch. Frames of its colour: its neighbours in the graph of the block", fontsize=9)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    caption = "star: a patch. Frames of its colour: its neighbours in the graph of the block"
+    figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
 
 

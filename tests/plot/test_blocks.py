@@ -36,6 +36,14 @@ def test_pixels_are_shown_as_they_were_before_they_were_normalised() -> None:
     torch.testing.assert_close(shown, VEIL + (1 - VEIL) * pixels.permute(1, 2, 0), rtol=1e-4, atol=1e-4)
 
 
+def test_long_lines_stay_inside_a_narrow_figure() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=2)
+    figure = plot_blocks(model, torch.rand(1, 3, 32, 32), title="trained on many photographs of many things, for long")
+    figure.canvas.draw()
+    for text in figure.texts:
+        assert 0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.width
+
+
 def test_blocks_that_do_not_exist() -> None:
     model = pyg_vig.create_model("vig_nano", depth=2)
     with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(0, 2\)"):
