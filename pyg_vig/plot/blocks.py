@@ -49,7 +49,7 @@ def plot_blocks(
         The figure.
 
     Raises:
-        ValueError: for a block that does not exist.
+        ValueError: for a block that does not exist, points of another number of images, or outside them.
 
     Example:
         >>> import pyg_vig, torch
@@ -60,11 +60,13 @@ def plot_blocks(
         model(images)
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
+    if len(points) != len(images):
+        raise ValueError(f"points must be given for each of {len(images)} images, got {len(points)}")
     figure, panels = _panels(len(blocks), len(images), panel, across)
     for row, block in zip(panels, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
-            patches = [_patch_at(point, layout.grid) for point in points[column]]
+            patches = [patch_at(point, layout.grid) for point in points[column]]
             picture = _shown(images[column], model)
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
@@ -104,9 +106,16 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
     return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in places]
 
 
-def _patch_at(point: Point, grid: tuple[int, int] | None) -> tuple[int, int]:
+def patch_at(point: Point, grid: tuple[int, int] | None) -> tuple[int, int]:
+    """Row and column of the patch at a place.
+
+    Raises:
+        ValueError: for nodes on no grid, or a place outside the image.
+    """
     if grid is None:
         raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
+    if not all(0 <= share < 1 for share in point):
+        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
     return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.models.pixels import pixels_of
-from pyg_vig.plot.blocks import check_blocks, contrasting_points
+from pyg_vig.plot.blocks import check_blocks, contrasting_points, patch_at
 from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
 
 Point = tuple[float, float]
@@ -34,22 +34,26 @@ def plot_similarity(
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         weights: ``(H_i, W_i)``, from :func:`~pyg_vig.models.similarity_maps`.
-        point: place of the patch, as shares of height and width.
+        point: place of the patch, as shares of height and width in [0, 1).
         color: colour of the star.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
+    Raises:
+        ValueError: for a point outside the image.
+
     Example:
         >>> import torch
         >>> from pyg_vig.plot import plot_similarity
         >>> ax = plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (0.5, 0.5))
     """
+    grid = weights.size(0), weights.size(1)
+    patch = patch_at(point, grid)
     ax = draw_grey(image, ax)
     draw_values(ax, weights)
-    rows, columns = weights.shape
-    draw_star(ax, (int(point[0] * rows), int(point[1] * columns)), (rows, columns), color)
+    draw_star(ax, patch, grid, color)
     ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
     return ax
 
