@@ -68,7 +68,7 @@ def to_networkx(
         labels: label of every patch of that image, -1 for none; kept as ``label``.
 
     Raises:
-        ValueError: for an image that is not in the batch.
+        ValueError: for an image that is not in the batch, or another number of labels than patches.
 
     Example:
         >>> import torch
@@ -81,12 +81,14 @@ def to_networkx(
 
     if not 0 <= graph < layout.num_graphs:
         raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
+    first, last = _rows(layout, graph)
+    if labels is not None and labels.numel() != last - first:
+        raise ValueError(f"labels must hold one for each of {last - first} patches, got {tuple(labels.shape)}")
     pooled = source_layout is not None and source_layout is not layout
     network = nx.DiGraph()
     _add_nodes(network, layout, graph, pooled=False)
     if pooled:
         _add_nodes(network, source_layout, graph, pooled=True)  # type: ignore[arg-type]
-    first, last = _rows(layout, graph)
     source_first = _rows(source_layout or layout, graph)[0]
     edges = edge_index.detach().cpu()
     for source, node in edges[:, (edges[1] >= first) & (edges[1] < last)].T.tolist():

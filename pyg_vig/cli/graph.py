@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
@@ -31,8 +32,10 @@ def run(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     with user_errors("graph"):
-        _draw(options).savefig(options.output, dpi=150)
-    print(f"picture {options.output}")
+        path = Path(options.output)
+        path = path if path.suffix else path.with_suffix(".png")
+        _draw(options).savefig(path, dpi=150)
+    print(f"picture {path}")
 
 
 def _draw(options: argparse.Namespace) -> Figure:

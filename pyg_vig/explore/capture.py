@@ -69,10 +69,11 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
 
     Args:
         model: any network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
-        image: ``(C, H, W)``, as the network takes it.
+        image: ``(C, H, W)``, as the network takes it, on any device and in any precision.
 
     Raises:
-        ValueError: for an image of another shape, a model without a Grapher, or nodes on no grid.
+        ValueError: for an image of another shape, a model without a Grapher, nodes on no grid, or features that are
+            not finite.
 
     Example:
         >>> import pyg_vig, torch
@@ -83,8 +84,8 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     """
     if image.dim() != 3:
         raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
-    device = next((parameter.device for parameter in model.parameters()), image.device)
-    with recorded_blocks(model, image.unsqueeze(0).to(device)) as blocks:
+    like = next(model.parameters(), image)
+    with recorded_blocks(model, image.unsqueeze(0).to(like)) as blocks:
         return [_captured(block) for block in blocks]
 
 
@@ -96,6 +97,8 @@ def _captured(block: RecordedBlock) -> BlockGraph:
     queries, keys = _compared(conv, nodes)
     attention = _attention(conv, nodes, edges)
     similarity = (queries[edges[1]] * keys[edges[0]]).sum(-1)
+    if not similarity.isfinite().all():
+        raise ValueError(f"the features of {block.name} are not finite: there are no similarities to show")
     degrees = torch.bincount(edges[1], minlength=nodes[1].size(0))
     return BlockGraph(
         block.name,

@@ -74,7 +74,8 @@ def explore(
             PIL image.
 
     Raises:
-        ValueError: for a photo and a model that does not say its size, or as :func:`capture_graphs` does.
+        ValueError: for a photo and a model that does not say its size, a size below 1, or as :func:`capture_graphs`
+            does.
 
     Example:
         >>> import pyg_vig, torch
@@ -83,6 +84,8 @@ def explore(
         >>> "not trained" in page.html, "https:" in page.html
         (True, False)
     """
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     if not isinstance(image, Tensor):
         if not isinstance(model, VisionGNN):
             raise ValueError(f"{type(model).__name__} does not say its image size: pass a tensor (C, H, W)")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.pixels import pixels_of
-from pyg_vig.transforms.photo import as_photo, open_photo
+from pyg_vig.transforms.photo import as_photo, in_color, open_photo
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +55,7 @@ def data_url(picture: Tensor | Image) -> str:
     photo = Image.fromarray(_bytes_of(picture)) if isinstance(picture, Tensor) else picture
     kind, options = ("png", {}) if max(photo.size) <= _SMALL else ("jpeg", {"quality": 88})
     content = io.BytesIO()
-    photo.convert("RGB").save(content, kind, **options)
+    in_color(photo).save(content, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -69,7 +69,7 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
     """Load a network from a folder, or from a repository of the Hub; no code from there is executed.
 
     Args:
-        name: a folder of :func:`save_pretrained`, or ``"user/repository"``.
+        name: a folder of :func:`save_pretrained`, the file in it, or ``"user/repository"``.
         **options: passed to ``huggingface_hub.hf_hub_download``, such as ``revision``, ``cache_dir`` and ``token``.
 
     Returns:
@@ -78,7 +78,7 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
     Raises:
         ValueError: if the file does not hold a network of this package.
     """
-    if not Path(name).is_dir():
+    if not Path(name).exists():
         from huggingface_hub import hf_hub_download
 
         version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}

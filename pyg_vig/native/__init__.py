@@ -16,33 +16,35 @@ from torch import Tensor
 from pyg_vig.kernels import Switch, is_transformed
 from pyg_vig.native.build import library
 from pyg_vig.native.functions import (
-    ACTIVATIONS,
-    DIFFERENTIABLE,
-    activate_,
-    batch_norm,
-    batch_norm_backward,
-    largest,
-    linear,
-    nearest,
-    normalize,
-    scatter_winners,
+    ACTIVATIONS as ACTIVATIONS,
 )
-
-__all__ = [
-    "ACTIVATIONS",
-    "DIFFERENTIABLE",
-    "activate_",
-    "batch_norm",
-    "batch_norm_backward",
-    "largest",
-    "linear",
-    "may_run",
-    "native_kernels",
-    "nearest",
-    "normalize",
-    "scatter_winners",
-    "serves",
-]
+from pyg_vig.native.functions import (
+    DIFFERENTIABLE as DIFFERENTIABLE,
+)
+from pyg_vig.native.functions import (
+    activate_ as activate_,
+)
+from pyg_vig.native.functions import (
+    batch_norm as batch_norm,
+)
+from pyg_vig.native.functions import (
+    batch_norm_backward as batch_norm_backward,
+)
+from pyg_vig.native.functions import (
+    largest as largest,
+)
+from pyg_vig.native.functions import (
+    linear as linear,
+)
+from pyg_vig.native.functions import (
+    nearest as nearest,
+)
+from pyg_vig.native.functions import (
+    normalize as normalize,
+)
+from pyg_vig.native.functions import (
+    scatter_winners as scatter_winners,
+)
 
 native_kernels = Switch("PYG_VIG_NATIVE")
 

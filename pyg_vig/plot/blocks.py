@@ -50,7 +50,7 @@ def plot_blocks(
         The figure.
 
     Raises:
-        ValueError: for a block that does not exist.
+        ValueError: for a block that does not exist, points of another number of images, or outside them.
 
     Example:
         >>> import pyg_vig, torch
@@ -61,6 +61,8 @@ def plot_blocks(
         model(images)
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
+    if len(points) != len(images):
+        raise ValueError(f"points must be given for each of {len(images)} images, got {len(points)}")
     figure, panels = _panels(len(blocks), len(images), panel, across)
     for row, block in zip(panels, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
@@ -72,8 +74,9 @@ def plot_blocks(
         row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
     for ax, label in zip(panels[0], labels or [], strict=False):
         _write_beside(ax, label) if across else ax.set_title(label, fontsize=10)
-    figure.suptitle(title, fontsize=12)
-    figure.supxlabel("star: a patch. Frames of its colour: its neighbours in the graph of the block", fontsize=9)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    caption = "star: a patch. Frames of its colour: its neighbours in the graph of the block"
+    figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
 
 

@@ -24,7 +24,7 @@ from pyg_vig.models import VisionGNN
 from pyg_vig.models.record import RecordedGraphs
 from pyg_vig.plot.style import COLORS
 
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPX"  # one more than colours: together they repeat late
 
 
 def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, ax: Axes | None = None) -> Axes:

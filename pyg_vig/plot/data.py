@@ -113,7 +113,7 @@ def plot_points(
     for turn, center in enumerate(centers):
         _neighborhood(ax, pos, neighbors_of(edge_index, center), center, colors[turn % len(colors)], size)
     extent = np.ptp(pos, axis=0)
-    ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.35)  # one scale for all axes
+    ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.1)  # one scale for all axes
     ax.set_axis_off()
     return ax
 

@@ -52,7 +52,8 @@ def plot_edges(
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, or another number of weights than edges.
+        ValueError: for nodes that lie on no grid, an image that is not in the batch, or another number of weights than
+            edges.
 
     Example:
         >>> import torch
@@ -63,13 +64,14 @@ def plot_edges(
     edges = edge_index.detach().cpu()
     if weights is not None and weights.shape != edges.shape[1:]:
         raise ValueError(f"weights must hold one number for each of {edges.size(1)} edges, got {tuple(weights.shape)}")
+    node_at(0, 0, graph, layout)
     ax = draw_image(image, ax)
     places, source_places = _places(size_of(ax), layout, source_layout)
     mine = layout.batch_vector()[edges[1]] == graph
     if source_layout is None or source_layout is layout:
         mine &= edges[0] != edges[1]
     edges = edges[:, mine]
-    shown = edge_lengths(edges, places, source_places) if weights is None else weights.detach().cpu()[mine]
+    shown = edge_lengths(edges, places, source_places) if weights is None else weights.detach().cpu().float()[mine]
     order = shown.argsort(descending=weights is None)
     width = _THIN if weights is None else _widths(shown[order])
     segments = torch.stack([source_places[edges[0]], places[edges[1]]], dim=1)[order]
@@ -113,7 +115,8 @@ def plot_attention(
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, or a patch outside it.
+        ValueError: for nodes that lie on no grid, a patch outside it, a head that there is not, or another number of
+            weights than edges.
 
     Example:
         >>> import pyg_vig, torch
@@ -123,7 +126,12 @@ def plot_attention(
         >>> block = attention_weights(model, image)[-1]
         >>> ax = plot_attention(image[0], block.edge_index, block.alpha, block.layout, [(2, 3)])
     """
-    edges, weights = edge_index.detach().cpu(), alpha.detach().cpu().view(edge_index.size(1), -1)
+    edges, weights = edge_index.detach().cpu(), alpha.detach().cpu().float()
+    if weights.size(0) != edges.size(1):
+        raise ValueError(f"alpha must hold weights for each of {edges.size(1)} edges, got {tuple(alpha.shape)}")
+    weights = weights if weights.dim() == 2 else weights.unsqueeze(1)
+    if head is not None and not -weights.size(1) <= head < weights.size(1):
+        raise ValueError(f"head {head} is not among the {weights.size(1)} of this block")
     weights = weights.mean(1) if head is None else weights[:, head]
     nodes = [node_at(row, column, graph, layout) for row, column in patches]
     ax = draw_image(image, ax)
@@ -131,12 +139,14 @@ def plot_attention(
     drawn = []
     for turn, node in enumerate(nodes):
         mine = edges[1] == node
+        if not mine.any():
+            continue
         order = weights[mine].argsort()
         _rays(ax, places[node], source_places[edges[0, mine][order]], weights[mine][order], colors[turn % len(colors)])
         drawn.append(weights[mine])
     for turn, patch in enumerate(patches):
         draw_star(ax, patch, drawn_grid(layout), colors[turn % len(colors)])
-    if nodes:
+    if drawn:
         ax.set_xlabel(f"{torch.cat(drawn).min():#.2g} to {torch.cat(drawn).max():#.2g}", fontsize=8)
     return ax
 

@@ -34,22 +34,26 @@ def plot_similarity(
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         weights: ``(H_i, W_i)``, from :func:`~pyg_vig.models.similarity_maps`.
-        point: place of the patch, as shares of height and width.
+        point: place of the patch, as shares of height and width in [0, 1).
         color: colour of the star.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
+    Raises:
+        ValueError: for a point outside the image.
+
     Example:
         >>> import torch
         >>> from pyg_vig.plot import plot_similarity
         >>> ax = plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (0.5, 0.5))
     """
+    grid = weights.size(0), weights.size(1)
+    patch = patch_at(point, grid)
     ax = draw_grey(image, ax)
     draw_values(ax, weights)
-    rows, columns = weights.shape
-    draw_star(ax, patch_at(point, (rows, columns)), (rows, columns), color)
+    draw_star(ax, patch, grid, color)
     ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
     return ax
 
@@ -97,10 +101,9 @@ def plot_similarities(
             if turn == 0:
                 size = f"{weights.size(0)} x {weights.size(1)}"
                 ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)
-    figure.suptitle(title, fontsize=12)
-    figure.supxlabel(
-        "star: a patch. Yellow: the patches that weigh most for it; below: range of the weights", fontsize=9
-    )
+    figure.suptitle(title, fontsize=12, wrap=True)
+    caption = "star: a patch. Yellow: the patches that weigh most for it; below: range of the weights"
+    figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
 
 

@@ -26,15 +26,18 @@ def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
         image: tensor ``(C, H, W)`` or array ``(H, W)`` or ``(H, W, C)``, uint8 or in [0, 1], with 1 or 3 channels.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for another shape, or other integers.
     """
     if isinstance(image, Tensor):
         image = image.detach().cpu()
+        image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
         array = np.asarray(image.permute(1, 2, 0) if image.dim() == 3 else image)
     else:
         array = np.asarray(image)
     if array.dtype == np.uint8:
         array = array / 255
+    if array.dtype.kind in "iu":
+        raise ValueError(f"expected an image of uint8, or in [0, 1], got {array.dtype}")
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise ValueError(f"expected an image with 1 or 3 channels, got an array of shape {array.shape}")
@@ -68,7 +71,7 @@ def draw_values(ax: Axes, values: Tensor, *, cmap: str = "viridis", vmin: float 
         cmap: matplotlib's name of a colour map.
         vmin: where the colours begin; by default with the smallest value.
     """
-    shown, extent = values.detach().cpu().numpy(), ax.images[-1].get_extent()
+    shown, extent = values.detach().cpu().float().numpy(), ax.images[-1].get_extent()
     ax.imshow(shown, cmap=cmap, vmin=vmin, alpha=_OPACITY, extent=extent, interpolation="nearest")
 
 
@@ -104,7 +107,13 @@ def drawn_grid(layout: Layout) -> tuple[int, int]:
 
 
 def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of the patch at a place, given in shares of height and width."""
+    """Row and column of the patch at a place, given in shares of height and width.
+
+    Raises:
+        ValueError: for a place outside the image.
+    """
+    if not all(0 <= share < 1 for share in point):
+        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
     return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 

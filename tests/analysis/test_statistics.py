@@ -41,6 +41,8 @@ def test_one_image_of_a_batch() -> None:
     assert to_networkx(edges, layout).nodes[3] == {"pos": (0.75, 0.75)}
     with pytest.raises(ValueError, match="graph 2 is not among the 2"):
         to_networkx(edges, layout, graph=2)
+    with pytest.raises(ValueError, match=r"one for each of 4 patches, got \(3,\)"):
+        to_networkx(edges, layout, labels=torch.tensor([1, 2, 3]))
 
 
 def test_ragged_graphs() -> None:

@@ -193,6 +193,12 @@ def test_an_interruption_tells_how_to_go_on(
     assert "go on with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err
 
 
+def test_a_picture_without_suffix_is_named_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["graph", "example", "--model", "vig_nano", "-o", "graph"])
+    assert last_line(capsys) == "picture graph.png"
+    assert Path("graph.png").exists()
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(arguments: object) -> None:
         raise BrokenPipeError

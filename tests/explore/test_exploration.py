@@ -4,6 +4,7 @@ import re
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +14,7 @@ from torch import nn
 import pyg_vig
 from pyg_vig.cli import main
 from pyg_vig.explore import explore
+from pyg_vig.explore.picture import data_url
 from tests.explore.networks import image_for, network
 
 
@@ -80,6 +82,23 @@ def test_photos_are_normalised_as_the_weights_expect(monkeypatch: pytest.MonkeyP
 def test_one_channel_is_shown_as_ink_on_paper():
     model = pyg_vig.create_model("vig_nano", in_channels=1, depth=1)
     assert "data:image/png" in explore(model, torch.rand(1, 32, 32)).html
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_networks_of_any_precision_take_photos(dtype: torch.dtype):
+    model = pyg_vig.create_model("vig_nano", depth=1).to(dtype)
+    assert "data:image/png" in explore(model, Image.new("RGB", (40, 30))).html
+
+
+def test_a_picture_of_sixteen_bits_becomes_one_of_eight():
+    deep = Image.fromarray(np.full((8, 8), 100 * 257, np.uint16))
+    assert data_url(deep) == data_url(Image.new("RGB", (8, 8), (100, 100, 100)))
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_sizes_below_one_pixel(size: int):
+    with pytest.raises(ValueError, match=f"size must be at least 1 pixel, got {size}"):
+        explore(pyg_vig.create_model("vig_nano", depth=1), Image.new("RGB", (32, 32)), size=size)
 
 
 def test_a_photo_for_a_model_that_does_not_say_its_size():

@@ -31,6 +31,7 @@ def test_what_is_saved_is_loaded(task: str, tmp_path: Path) -> None:
     loaded = from_pretrained(folder)
     assert not loaded.training
     assert type(loaded) is type(model)
+    assert type(from_pretrained(folder / "model.safetensors")) is type(model)
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     card = huggingface_hub.ModelCard.load(folder / "README.md")

@@ -36,10 +36,24 @@ def test_pixels_are_shown_as_they_were_before_they_were_normalised() -> None:
     torch.testing.assert_close(shown, VEIL + (1 - VEIL) * pixels.permute(1, 2, 0), rtol=1e-4, atol=1e-4)
 
 
+def test_long_lines_stay_inside_a_narrow_figure() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=2)
+    figure = plot_blocks(model, torch.rand(1, 3, 32, 32), title="trained on many photographs of many things, for long")
+    figure.canvas.draw()
+    for text in figure.texts:
+        assert 0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.width
+
+
 def test_blocks_that_do_not_exist() -> None:
     model = pyg_vig.create_model("vig_nano", depth=2)
     with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(0, 2\)"):
         plot_blocks(model, torch.rand(1, 3, 32, 32), blocks=(0, 2))
+
+
+@pytest.mark.parametrize("points", [[[(1.0, 0.5)]], [[(0.5, -0.1)]], [[(0.5, 0.5)]] * 2])
+def test_points_that_do_not_fit(points: list[list[tuple[float, float]]]) -> None:
+    with pytest.raises(ValueError, match=r"a point must be shares|each of 1 images, got 2"):
+        plot_blocks(pyg_vig.create_model("vig_nano", depth=1), torch.rand(1, 3, 32, 32), points=points)
 
 
 def test_points_lie_where_it_is_bright_and_dark() -> None:

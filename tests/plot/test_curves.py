@@ -37,6 +37,11 @@ def test_curves_are_means_and_bands_quartiles() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
 
 
+def test_seven_curves_can_be_told_apart() -> None:
+    ax = plot_by_block({str(turn): torch.rand(3) for turn in range(7)}, "a number")
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 7
+
+
 def test_lengths_by_block() -> None:
     graphs = {"knn": recorded(), "grid": recorded(graph="grid", graph_kwargs={"neighbors": 4})}
     ax = plot_edge_length(graphs, (32, 32))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from mpl_toolkits.mplot3d import proj3d
 from mpl_toolkits.mplot3d.art3d import Path3DCollection
 from torch_geometric.data import Data
 
@@ -57,6 +58,15 @@ def test_neighbours_of_chosen_points_are_linked() -> None:
 def test_points_alone() -> None:
     axes = plt.figure().add_subplot(projection="3d")
     assert plot_points(np.random.default_rng(0).random((9, 3)), ax=axes) is axes
+
+
+def test_long_clouds_stay_inside_the_figure() -> None:
+    points = torch.linspace(0, 1, 50)[:, None] * torch.tensor([1.0, 0, 0])
+    ax = plot_points(points)
+    ax.figure.canvas.draw()
+    x, y, _ = proj3d.proj_transform(*points.T.numpy(), ax.get_proj())
+    places = ax.transData.transform(np.stack([x, y], axis=1))
+    assert all(ax.figure.bbox.contains(*place) for place in places)
 
 
 def test_errors_of_points() -> None:

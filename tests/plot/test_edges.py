@@ -60,11 +60,31 @@ def test_attention_goes_from_the_star_to_its_neighbours() -> None:
     assert [line.get_marker() for line in ax.lines] == ["*", "*"]
 
 
+def test_a_patch_without_neighbours_has_a_star_only() -> None:
+    layout, edges = Layout.from_grid(1, 2, 3), torch.tensor([[0], [1]])
+    ax = plot_attention(IMAGE, edges, torch.tensor([0.5]), layout, [(1, 1)])
+    assert (len(ax.lines), len(ax.collections), ax.get_xlabel()) == (1, 0, "")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_any_precision(dtype: torch.dtype) -> None:
+    layout, edges = Layout.from_grid(1, 2, 3), torch.tensor([[0, 2], [1, 1]])
+    weights = torch.tensor([0.25, 0.5], dtype=dtype)
+    assert plot_edges(IMAGE, edges, layout, weights=weights).collections[0].get_array().tolist() == [0.25, 0.5]
+    assert plot_attention(IMAGE, edges, weights, layout, [(0, 1)]).get_xlabel() == "0.25 to 0.50"
+
+
 def test_errors() -> None:
     layout, edges = Layout.from_grid(1, 2, 3), torch.tensor([[0], [1]])
     with pytest.raises(ValueError, match=r"one number for each of 1 edges, got \(2,\)"):
         plot_edges(IMAGE, edges, layout, weights=torch.rand(2))
     with pytest.raises(ValueError, match=r"patch \(2, 0\) lies outside"):
         plot_attention(IMAGE, edges, torch.rand(1), layout, [(2, 0)])
+    with pytest.raises(ValueError, match=r"weights for each of 1 edges, got \(3, 2\)"):
+        plot_attention(IMAGE, edges, torch.rand(3, 2), layout, [(0, 0)])
+    with pytest.raises(ValueError, match=r"head 2 is not among the 2"):
+        plot_attention(IMAGE, edges, torch.rand(1, 2), layout, [(0, 0)], head=2)
+    with pytest.raises(ValueError, match=r"graph 1 is not among the 1"):
+        plot_edges(IMAGE, edges, layout, graph=1)
     with pytest.raises(ValueError, match="lie on no grid"):
         plot_edges(IMAGE, edges, Layout.from_equal(1, 6))

@@ -73,6 +73,8 @@ def test_errors() -> None:
         plot_neighbors(torch.rand(3, 4, 4), edges, Layout.from_equal(1, 6), [(0, 0)])
     with pytest.raises(ValueError, match=r"1 or 3 channels, got an array of shape \(4, 4, 2\)"):
         plot_neighbors(torch.rand(2, 4, 4), edges, layout, [(0, 0)])
+    with pytest.raises(ValueError, match=r"expected an image of uint8, or in \[0, 1\], got int64"):
+        plot_neighbors(torch.full((3, 4, 4), 128), edges, layout, [(0, 0)])
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,7 @@ def test_errors() -> None:
         np.full((4, 6, 3), 0.5),
         torch.full((4, 6), 0.5),
         np.full((4, 6, 3), 128, np.uint8),
+        torch.full((3, 4, 6), 0.5, dtype=torch.bfloat16),
     ],
 )
 def test_images_of_all_kinds_become_pictures(image: object) -> None:

@@ -42,3 +42,13 @@ def test_blocks_that_do_not_exist() -> None:
     model = pyg_vig.create_model("vig_nano", depth=2, conv="cross_attention")
     with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(2,\)"):
         plot_similarities(model, torch.rand(3, 32, 32), blocks=(2,))
+
+
+def test_places_outside_the_image() -> None:
+    with pytest.raises(ValueError, match=r"a point must be shares of height and width in \[0, 1\), got \(1.0, 0.5\)"):
+        plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (1.0, 0.5))
+
+
+def test_weights_in_bfloat16() -> None:
+    ax = plot_similarity(torch.rand(3, 32, 32), torch.full((4, 4), 0.5, dtype=torch.bfloat16), (0.5, 0.5))
+    assert ax.images[1].get_array().max() == 0.5
