@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torch_geometric.nn import MLP
-from torch_geometric.nn import EdgeConv as PyGEdgeConv
+from torch_geometric.nn import MLP, EdgeConv as PyGEdgeConv
 from tqdm import tqdm
 
 from pyg_vig.benchmark import provenance, write

@@ -17,32 +17,14 @@ from pyg_vig.kernels import Switch, is_transformed
 from pyg_vig.native.build import library
 from pyg_vig.native.functions import (
     ACTIVATIONS as ACTIVATIONS,
-)
-from pyg_vig.native.functions import (
     DIFFERENTIABLE as DIFFERENTIABLE,
-)
-from pyg_vig.native.functions import (
     activate_ as activate_,
-)
-from pyg_vig.native.functions import (
     batch_norm as batch_norm,
-)
-from pyg_vig.native.functions import (
     batch_norm_backward as batch_norm_backward,
-)
-from pyg_vig.native.functions import (
     largest as largest,
-)
-from pyg_vig.native.functions import (
     linear as linear,
-)
-from pyg_vig.native.functions import (
     nearest as nearest,
-)
-from pyg_vig.native.functions import (
     normalize as normalize,
-)
-from pyg_vig.native.functions import (
     scatter_winners as scatter_winners,
 )
 

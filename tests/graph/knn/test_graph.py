@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 from torch_geometric import EdgeIndex
 

@@ -6,8 +6,15 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, PointNetConv, SAGEConv
 
 from pyg_vig.graph import Adjacency, Layout, NeighborTable, knn_table, neighbor_sum
-from pyg_vig.nn import EdgeConv, ExternalConv, GINConv, MaxRelativeConv, NeighborConv, conv_resolver
-from pyg_vig.nn import SAGEConv as MaxSAGEConv
+from pyg_vig.nn import (
+    EdgeConv,
+    ExternalConv,
+    GINConv,
+    MaxRelativeConv,
+    NeighborConv,
+    SAGEConv as MaxSAGEConv,
+    conv_resolver,
+)
 
 WIDENING = [
     *["GCNConv", "SAGEConv", "GraphConv", "ResGatedGraphConv", "GATConv", "GATv2Conv", "TransformerConv", "TAGConv"],
