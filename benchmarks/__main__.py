@@ -19,8 +19,7 @@ from benchmarks.report import TABLES
 from benchmarks.scaling import NODES, measure_scaling
 from pyg_vig.benchmark import MALLOC, measure_memory, measure_profile, measure_speed, provenance, write
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
-
-Row = dict[str, Any]
+from pyg_vig.benchmark.report import Row
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from torchvision.datasets import FashionMNIST
 
 import pyg_vig
 from pyg_vig.benchmark import provenance, table, write
+from pyg_vig.benchmark.report import Row
 from pyg_vig.models import count_macs, count_parameters
 
-Row = dict[str, Any]
 Images = tuple[Tensor, Tensor]  # (N, 1, 32, 32) float32, (N,) classes
 
 CONVS: dict[str, dict[str, Any]] = {

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from benchmarks.case import Case
 from benchmarks.networks import OFFICIAL, build
 from pyg_vig.benchmark import in_fresh_process
 from pyg_vig.benchmark.networks import EAGER
-
-Row = dict[str, Any]
+from pyg_vig.benchmark.report import Row
 
 
 def measure_agreement(case: Case) -> Row:

@@ -21,9 +21,7 @@ from torch import nn
 
 from benchmarks.conv_tasks import TASKS, Task
 from benchmarks.series import rows_so_far
-from pyg_vig.benchmark.report import provenance, table, write
-
-Row = dict[str, Any]
+from pyg_vig.benchmark.report import Row, provenance, table, write
 
 OURS = ["max_relative", "reverse_max_relative", "edge", "sage", "gin", "cross_attention"]
 PYG = ["GCNConv", "SAGEConv", "GATv2Conv", "TransformerConv", "GENConv", "ResGatedGraphConv"]

@@ -45,11 +45,10 @@ from benchmarks.series import rows_so_far
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provenance, table, write
 from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
+from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject, Timings
 from pyg_vig.triton_kernels import triton_kernels
-
-Row = dict[str, Any]
 
 ALL = "all"  # stands for the subjects of a case whose process died
 PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"

@@ -18,11 +18,10 @@ from benchmarks.case import Case
 from benchmarks.dense import DenseConv, dense_knn, rolled_max
 from pyg_vig.benchmark import in_fresh_process, interleave, record_products
 from pyg_vig.benchmark.networks import PRODUCTS
+from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, NeighborTable, SVGAGraph, knn_table, neighbor_max, svga_graph, to_map
 from pyg_vig.nn import conv_resolver
-
-Row = dict[str, Any]
 
 K = 9
 SHAPES = {"14 x 14 patches": (196, 192), "56 x 56 patches": (3136, 48)}  # vig_ti; first stage of pvig_ti, unreduced

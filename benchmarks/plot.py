@@ -9,6 +9,8 @@ from typing import Any
 
 import matplotlib
 
+from pyg_vig.benchmark.report import Row
+
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
@@ -16,8 +18,6 @@ from matplotlib.axes import Axes
 
 from benchmarks.networks import OFFICIAL
 from pyg_vig.benchmark.networks import PRODUCTS
-
-Row = dict[str, Any]
 
 
 def plot_results(results: Mapping[str, Any], path: Path) -> list[Path]:

@@ -15,9 +15,9 @@ from benchmarks.gpu import CAPTURED
 from benchmarks.networks import OFFICIAL, TIMM
 from pyg_vig.benchmark import table
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
+from pyg_vig.benchmark.report import Row
 
 SPEED, GPU = "speed", "gpu"  # sections of results, and what is between <!-- speed --> and <!-- /speed --> in the README
-Row = dict[str, Any]
 _GPU_KEYS = ("model", "mode", "batch", "dtype")
 _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 

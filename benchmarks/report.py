@@ -8,9 +8,7 @@ from typing import Any
 from benchmarks.networks import OFFICIAL
 from pyg_vig.benchmark.networks import PRODUCTS
 from pyg_vig.benchmark.profiling import profile_table
-from pyg_vig.benchmark.report import table
-
-Row = dict[str, Any]
+from pyg_vig.benchmark.report import Row, table
 
 
 def speed_table(rows: Sequence[Row]) -> str:

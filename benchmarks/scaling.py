@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -14,10 +13,9 @@ from benchmarks.case import Case
 from benchmarks.dense import dense_knn
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond
 from pyg_vig.benchmark.memory import MIB
+from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, knn_table
-
-Row = dict[str, Any]
 
 CHANNELS = 64
 NODES = (196, 784, 3136, 12544, 50176, 100_000)

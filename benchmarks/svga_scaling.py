@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from pyg_vig.benchmark import MALLOC, Timings, in_fresh_process, interleave, provenance, table, write
+from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.graph import Layout, SVGAGraph, neighbor_max, to_map
 from pyg_vig.nn import CrossAttentionConv
-
-Row = dict[str, Any]
 
 SIZES = (224, 448, 672, 896, 1024)  # pixels
 PIXELS = SIZES[-1] ** 2  # of a batch

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 
@@ -54,6 +55,19 @@ def is_transformed() -> bool:
     if torch.compiler.is_compiling():
         return False
     return torch._C._is_tracing() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def is_untransformed(*tensors: Tensor) -> bool:
+    """Whether these are plain tensors, and nothing (exporting, tracing, function transforms) looks inside."""
+    if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting()
+    return are_plain(*tensors) and not is_transformed()
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Whether these are tensors of no class derived from PyTorch's, the last perhaps a parameter, and none is empty."""
+    *rows, weight = tensors
+    return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
 
 
 def operator(function: Callable[..., Any], name: str | None = None) -> Any:

@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from pyg_vig.models import ModelConfig
-from pyg_vig.transforms.photo import in_color
+from pyg_vig.transforms.photo import as_photo, upright
 
 HALF = 0.5, 0.5, 0.5  # mean and deviation of every channel, as the published ViG and Pyramid ViG were trained
 
@@ -62,7 +62,7 @@ def transform_for(
 
 
 class Pixels(nn.Module):
-    """Any image as a uint8 tensor ``(channels, H, W)``, grey or in colour.
+    """Any image as a uint8 tensor ``(channels, H, W)``, grey or in colour, turned as the camera was held.
 
     Args:
         channels: 1 or 3.
@@ -80,7 +80,7 @@ class Pixels(nn.Module):
     def forward(self, image: Any) -> Tensor:
         """Convert one image."""
         if not isinstance(image, Tensor):
-            image = F.pil_to_tensor(image if image.mode in ("L", "RGB") else in_color(image))
+            image = F.pil_to_tensor(upright(image) if image.mode == "L" else as_photo(image))
         if image.size(0) == self.channels:
             return image
         if image.size(0) not in (1, 3):

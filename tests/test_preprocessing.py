@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pyg_vig.models import get_config
 from pyg_vig.preprocessing import evaluation_transform
@@ -33,6 +34,16 @@ def test_sixteen_bits_become_eight() -> None:
     torch.testing.assert_close(transform(deep), transform(pixels), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_photos_are_turned_as_the_camera_was_held(mode: str, tmp_path: Path) -> None:
+    photo, exif = Image.new(mode, (40, 20)), Image.Exif()
+    photo.paste("white", (0, 0, 20, 20))  # left
+    exif[ExifTags.Base.Orientation] = 6  # what is left is on top
+    photo.save(tmp_path / "photo.png", exif=exif)
+    image = evaluation_transform(20, 3)(Image.open(tmp_path / "photo.png"))
+    assert image[:, :8].min() > 0.9 and image[:, -8:].max() < -0.9
+
+
 def test_images_of_other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected an image \(C, H, W\) of 1 or 3 channels, got shape \(4, 8, 8\)"):
         evaluation_transform(8, 3)(torch.zeros(4, 8, 8, dtype=torch.uint8))
@@ -46,7 +57,7 @@ def test_errors() -> None:
 def test_looking_at_a_photo_needs_nothing_of_training() -> None:
     code = """if True:
         import sys
-        from PIL import Image
+        from PIL import ExifTags, Image
         import pyg_vig
         from pyg_vig.explore import explore
         from pyg_vig.tasks.predict import Predictor

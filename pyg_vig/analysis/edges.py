@@ -27,9 +27,8 @@ def patch_centers(layout: Layout, size: tuple[float, float] = (1.0, 1.0)) -> Ten
         >>> patch_centers(Layout.from_grid(1, 1, 2), size=(16, 32)).tolist()
         [[8.0, 8.0], [24.0, 8.0]]
     """
-    if layout.grid is None:
-        raise ValueError("these nodes lie on no grid: take the pos of their data instead")
-    y, x = ((torch.arange(n) + 0.5) * length / n for n, length in zip(layout.grid, size, strict=True))
+    grid = layout.require_grid("take the pos of their data instead")
+    y, x = ((torch.arange(n) + 0.5) * length / n for n, length in zip(grid, size, strict=True))
     return torch.cartesian_prod(y, x).flip(1).repeat(layout.num_graphs, 1)
 
 
@@ -147,9 +146,10 @@ def purity_by_block(graphs: RecordedGraphs, masks: Tensor) -> Tensor:
 
 
 def _labels(masks: Tensor, layout: Layout) -> Tensor:
-    if layout.grid is None or len(masks) != layout.num_graphs:
-        raise ValueError(f"{len(masks)} masks do not fit {layout.num_graphs} images on a grid of {layout.grid}")
-    return torch.stack([patch_labels(mask, layout.grid) for mask in masks]).flatten()
+    grid = layout.require_grid("their patches have no labels")
+    if len(masks) != layout.num_graphs:
+        raise ValueError(f"{len(masks)} masks do not fit {layout.num_graphs} images")
+    return torch.stack([patch_labels(mask, grid) for mask in masks]).flatten()
 
 
 def _links(edge_index: Tensor, *, same: bool) -> Tensor:

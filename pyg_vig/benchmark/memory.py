@@ -8,15 +8,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.networks import COMPILED, Build, build, call
 from pyg_vig.benchmark.process import in_fresh_process
+from pyg_vig.benchmark.report import Row
 
-Row = dict[str, Any]
 MIB = 1 << 20
 _REPEATS = 3
 

@@ -13,9 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.networks import FUSED, Build, build, graphers, infer
 from pyg_vig.benchmark.process import in_fresh_process
-from pyg_vig.benchmark.report import table
-
-Row = dict[str, Any]
+from pyg_vig.benchmark.report import Row, table
 
 CATEGORIES = ("graph", "aggregation", "linear", "rest")
 _LINEAR = {

@@ -18,6 +18,8 @@ import torch
 import pyg_vig
 from pyg_vig.atomic import write_atomically
 
+Row = dict[str, Any]  # a result: what was measured, and its figures
+
 _ROOT = Path(pyg_vig.__file__).parents[1]
 _PACKAGES = ("torch", "torch_geometric", "numpy", "timm", "torch_cluster")
 

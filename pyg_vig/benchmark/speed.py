@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.networks import EAGER, PRODUCTS, Build, build, comparison
 from pyg_vig.benchmark.process import in_fresh_process
+from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.timing import Timings, interleave
-
-Row = dict[str, Any]
 
 
 def measure_speed(

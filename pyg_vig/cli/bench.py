@@ -8,17 +8,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pyg_vig.benchmark import Case, measure_memory, measure_profile, measure_speed, provenance, table, write
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, PRODUCTS
 from pyg_vig.benchmark.profiling import profile_table
+from pyg_vig.benchmark.report import Row
 from pyg_vig.cli.errors import user_errors
 from pyg_vig.models import build_model, get_config
 
-Row = dict[str, Any]
 _LOAD = ("model", "mode", "batch", "size", "dtype", "subject")
 
 

@@ -90,9 +90,8 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
 
 
 def _captured(block: RecordedBlock) -> BlockGraph:
-    grid, source_grid = block.layout.grid, block.source_layout.grid
-    if grid is None or source_grid is None:
-        raise ValueError("these nodes lie on no grid, so there is no photo to show them on")
+    layouts = block.layout, block.source_layout
+    grid, source_grid = (layout.require_grid("there is no photo to show them on") for layout in layouts)
     conv, nodes = block.conv, source_and_destination(block.arguments[0])
     edges = _distinct(plain_edge_index(block.edge_index), nodes)
     queries, keys = _compared(conv, nodes)

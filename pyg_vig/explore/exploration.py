@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyg_vig.atomic import write_atomically
 from pyg_vig.explore.capture import capture_graphs
 from pyg_vig.explore.page import render
-from pyg_vig.explore.picture import as_address, read_photo
+from pyg_vig.explore.picture import data_url, read_photo
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.pixels import pixels_of
 
@@ -93,5 +93,5 @@ def explore(
     else:
         shown = pixels_of(image, model)
     blocks = capture_graphs(model, image)
-    address = as_address(shown if picture is None else picture)
+    address = data_url(shown if picture is None else picture)
     return Exploration(render(title, caption, address, (image.size(1), image.size(2)), blocks))

@@ -42,7 +42,7 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
     return image, pixels_of(detailed, model)
 
 
-def as_address(picture: Tensor | Image) -> str:
+def data_url(picture: Tensor | Image) -> str:
     """A ``data:`` address of a picture: pixels in [0, 1] of shape ``(C, H, W)``, or a PIL image.
 
     One channel is shown as ink on paper, as :func:`pyg_vig.plot.plot_blocks` does.

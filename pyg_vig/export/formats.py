@@ -2,7 +2,8 @@
 
 Every format gets the fused network in evaluation, for images of one size in batches of any size. While it is traced,
 the library's own operators (selection of neighbours, sparse reductions, products) make way for plain ones, see
-:func:`pyg_vig.graph.nearest.nearest` and :func:`pyg_vig.graph.reduce.gathers`: the file needs no pyg_vig to run.
+:func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_plain_operations`: the file needs no
+pyg_vig to run.
 """
 
 from __future__ import annotations

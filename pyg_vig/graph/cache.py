@@ -11,7 +11,7 @@ import torch
 Graph = TypeVar("Graph")
 
 
-def made_once(maxsize: int) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
+def cached_per_device(maxsize: int) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
     """Keep what a function of sizes and, last, a device returns, so do not write to it.
 
     Compilers, and modes that see PyTorch's operators (fake tensors among them), get a graph of their own: theirs would
@@ -22,8 +22,8 @@ def made_once(maxsize: int) -> Callable[[Callable[..., Graph]], Callable[..., Gr
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.cache import made_once
-        >>> numbers = made_once(maxsize=4)(lambda size, device: torch.arange(size, device=device))
+        >>> from pyg_vig.graph.cache import cached_per_device
+        >>> numbers = cached_per_device(maxsize=4)(lambda size, device: torch.arange(size, device=device))
         >>> numbers(3, None) is numbers(3, "cpu")
         True
     """
@@ -36,7 +36,7 @@ def made_once(maxsize: int) -> Callable[[Callable[..., Graph]], Callable[..., Gr
             if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
                 return make(*sizes)
             *others, device = sizes
-            place = torch.empty(0, device=device).device  # None may mean another tomorrow
+            place = torch.empty(0, device=device).device  # None is the default device, which may change
             with torch.inference_mode(False):
                 return kept(*others, place)
 

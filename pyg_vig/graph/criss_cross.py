@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.precision import as_float64
 
 
@@ -98,7 +98,7 @@ def splits_into_cliques(height: int, width: int, step: int) -> bool:
     return all(size % step == 0 or step >= size for size in (height, width))
 
 
-@made_once(maxsize=8)  # a network's stages; of many images such a table is large
+@cached_per_device(maxsize=8)  # a network's stages; of many images such a table is large
 def criss_cross_table(
     height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
 ) -> Tensor:

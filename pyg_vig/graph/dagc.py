@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.criss_cross import criss_cross_table
+from pyg_vig.graph.grid import grid_of_all
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
 
@@ -52,9 +53,7 @@ class DAGCGraph(torch.nn.Module):
     @torch.no_grad()
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
         """Candidates of the grid, less those that are far."""
-        if isinstance(x, tuple) or layout.grid is None:
-            raise ValueError("DAGC links the nodes of one grid: use it with images and reduction 1")
-        height, width = layout.grid
+        height, width = grid_of_all(x, layout)
         candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
         if candidates.size(1) == 1:  # nothing to choose from, and no deviation over a single patch
             return NeighborTable(candidates, x.size(0))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.layout import Layout
 
 _OFFSETS = {
@@ -46,12 +48,28 @@ def grid_graph(
         >>> grid_graph(2, 2, neighbors=4).tolist()
         [[1, 2, 0, 3, 0, 3, 1, 2], [0, 0, 1, 1, 2, 2, 3, 3]]
     """
-    if height < 1 or width < 1 or batch_size < 1:
-        raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
+    check_grid(height, width, batch_size)
     if neighbors not in _OFFSETS:
         raise ValueError(f"neighbors must be 4 or 8, got {neighbors}")
     edges = _plain_edges(height, width, neighbors, loop, batch_size, device)
     return EdgeIndex(edges, sort_order="col", sparse_size=(height * width * batch_size,) * 2)
+
+
+def grid_of_all(x: Any, layout: Layout) -> tuple[int, int]:
+    """The grid that all nodes lie on, for builders which link the nodes of one grid.
+
+    Raises:
+        ValueError: for a pair of node sets, as with pooled neighbours, or nodes on no grid.
+    """
+    if isinstance(x, tuple):
+        raise ValueError("this graph links the nodes of one grid, not those of two: use it with reduction 1")
+    return layout.require_grid("this graph links the nodes of one grid, such as the patches of an image")
+
+
+def check_grid(height: int, width: int, batch_size: int) -> None:
+    """Raise a ValueError for an empty grid."""
+    if height < 1 or width < 1 or batch_size < 1:
+        raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
 
 
 def _plain_edges(
@@ -101,13 +119,12 @@ class GridGraph(torch.nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Edges of the grid that the nodes lie on."""
-        if isinstance(x, tuple) or layout.grid is None:
-            raise ValueError("a grid graph links the nodes of one grid: use it with images and reduction 1")
+        grid = grid_of_all(x, layout)
         build = _plain_edges if torch.compiler.is_compiling() else _edges_of_grids
-        return build(*layout.grid, self.neighbors, self.loop, layout.num_graphs, x.device)
+        return build(*grid, self.neighbors, self.loop, layout.num_graphs, x.device)
 
 
-@made_once(maxsize=16)
+@cached_per_device(maxsize=16)
 def _edges_of_grids(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
 ) -> EdgeIndex:

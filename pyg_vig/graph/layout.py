@@ -115,6 +115,24 @@ class Layout:
             return self.grid[0] * self.grid[1]
         return self.num_nodes // max(self.num_graphs, 1)
 
+    def require_grid(self, purpose: str) -> tuple[int, int]:
+        """Height and width in patches.
+
+        Args:
+            purpose: what they are wanted for, as the end of the error.
+
+        Raises:
+            ValueError: where the nodes form no grid.
+
+        Example:
+            >>> from pyg_vig.graph import Layout
+            >>> Layout.from_grid(2, 7, 5).require_grid("only images are drawn")
+            (7, 5)
+        """
+        if self.grid is None:
+            raise ValueError(f"these nodes lie on no grid: {purpose}")
+        return self.grid
+
     def sizes(self) -> Tensor:
         """Number of nodes of every graph, ``(B,)`` int64."""
         if self.batch is None:
@@ -148,12 +166,10 @@ class Layout:
         Raises:
             ValueError: where the nodes form no grid, or a grid smaller than one window.
         """
-        if self.grid is None:
-            raise ValueError(f"pooled neighbours (reduction={reduction}) need nodes on a grid; use reduction=1 here")
-        height, width = self.grid[0] // reduction, self.grid[1] // reduction
-        if height == 0 or width == 0:
-            raise ValueError(f"a {self.grid[0]} x {self.grid[1]} grid is smaller than the pooling window {reduction}")
-        return Layout.from_grid(self.num_graphs, height, width)
+        height, width = self.require_grid(f"pooled neighbours (reduction={reduction}) need one; use reduction=1 here")
+        if min(height, width) < reduction:
+            raise ValueError(f"a {height} x {width} grid is smaller than the pooling window {reduction}")
+        return Layout.from_grid(self.num_graphs, height // reduction, width // reduction)
 
     def expand(self, per_graph: Tensor) -> Tensor:
         """Give every node its graph's row: ``(B, ...) -> (N, ...)``."""
@@ -209,12 +225,11 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
         >>> to_map(torch.rand(24, 8), Layout.from_grid(2, 3, 4)).shape
         torch.Size([2, 8, 3, 4])
     """
-    if layout.grid is None:
-        raise ValueError("these nodes lie on no grid, so they cannot become a feature map (B, C, H, W)")
+    height, width = layout.require_grid("they cannot become a feature map (B, C, H, W)")
     if x.dim() != 2 or x.size(0) != layout.num_nodes:
-        grids = f"{layout.num_graphs} x {layout.grid[0]} x {layout.grid[1]} = {layout.num_nodes} nodes"
+        grids = f"{layout.num_graphs} x {height} x {width} = {layout.num_nodes} nodes"
         raise ValueError(f"x must have shape (N, C) with the layout's {grids}, got {tuple(x.shape)}")
-    return x.view(layout.num_graphs, *layout.grid, x.size(-1)).permute(0, 3, 1, 2)
+    return x.view(layout.num_graphs, height, width, x.size(-1)).permute(0, 3, 1, 2)
 
 
 def channels_last(feature_map: Tensor) -> Tensor:

@@ -51,11 +51,11 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
     if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
         return x.new_zeros(adjacency.num_dst, x.size(1))
     tracks = x.requires_grad and torch.is_grad_enabled()
-    if isinstance(adjacency, CrissCross) and gathers(x):
+    if isinstance(adjacency, CrissCross) and needs_plain_operations(x):
         return clique_max_with_grad(x.contiguous(), adjacency)
     if isinstance(adjacency, CrissCross) and not tracks:
         return clique_max(x.contiguous(), adjacency)
-    if gathers(x, opaque=True) and not serves(x):
+    if needs_plain_operations(x, operator_exists=True) and not serves(x):
         if isinstance(adjacency, NeighborTable):
             return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
@@ -97,7 +97,7 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         return clique_sum(x.contiguous(), adjacency)
     if serves(x):
         return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
-    if isinstance(adjacency, NeighborTable) and gathers(x):
+    if isinstance(adjacency, NeighborTable) and needs_plain_operations(x):
         rows = _gather(x, adjacency)
         return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
     if is_transformed():
@@ -129,7 +129,7 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     if serves(x_dst):
         src, ptr, _ = _edges(adjacency)
         return operators.neighbor_dot(x_dst, x_src, src, ptr, 1).flatten()
-    if isinstance(adjacency, NeighborTable) and gathers(x_dst):
+    if isinstance(adjacency, NeighborTable) and needs_plain_operations(x_dst):
         return (x_dst.unsqueeze(1) * _gather(x_src, adjacency)).sum(-1).flatten()
     if not _has_sparse_products(x_dst):
         ptr, src = to_csr(adjacency)
@@ -137,16 +137,16 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     return _NeighborDot.apply(x_dst, x_src, adjacency)
 
 
-def gathers(x: Tensor, *, opaque: bool = False) -> bool:
-    """Whether reductions of ``x`` are plain tensor operations: on accelerators, while compiling and in transforms.
+def needs_plain_operations(x: Tensor, *, operator_exists: bool = False) -> bool:
+    """Whether reductions of ``x`` must be plain tensor operations: on accelerators, while compiling and in transforms.
 
     Args:
         x: what is to be reduced.
-        opaque: whether the faster path is an operator that compilers, though not files, can hold.
+        operator_exists: whether the faster path is an operator, which compilers, though not files, can hold.
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transformed():
         return True
-    return torch.compiler.is_compiling() and not opaque
+    return torch.compiler.is_compiling() and not operator_exists
 
 
 def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:

@@ -8,8 +8,9 @@ import torch
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.cache import made_once
+from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.criss_cross import CrissCross, criss_cross_table, splits_into_cliques
+from pyg_vig.graph.grid import check_grid, grid_of_all
 from pyg_vig.graph.layout import Layout
 
 
@@ -48,13 +49,12 @@ def svga_graph(
         >>> svga_graph(2, 2, step=1).tolist()
         [[2, 1, 3, 0, 0, 3, 1, 2], [0, 0, 1, 1, 2, 2, 3, 3]]
     """
-    if height < 1 or width < 1 or batch_size < 1:
-        raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
+    check_grid(height, width, batch_size)
     _check_step(step)
     return _edges(height, width, step, loop, batch_size, device)
 
 
-@made_once(maxsize=16)
+@cached_per_device(maxsize=16)
 def _edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
     table = criss_cross_table(height, width, step, loop, batch_size, device)
     return NeighborTable(table, table.size(0)).edge_index
@@ -100,9 +100,7 @@ class SVGAGraph(torch.nn.Module):
 
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
         """Links of the grid that the nodes lie on."""
-        if isinstance(x, tuple) or layout.grid is None:
-            raise ValueError("an SVGA graph links the nodes of one grid: use it with images and reduction 1")
-        height, width = layout.grid
+        height, width = grid_of_all(x, layout)
         if splits_into_cliques(height, width, self.step):
             return CrissCross(layout.num_graphs, height, width, self.step, loop=self.loop, device=x.device)
         index = criss_cross_table(height, width, self.step, self.loop, layout.num_graphs, x.device)

@@ -56,11 +56,10 @@ def _weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
     """The conv's weights of all sources for the chosen destinations, ``(P, H, W)``."""
     source, destination = block.source_layout, block.layout
     nodes, queries = source_and_destination(block.arguments[0])
-    if source.grid is None or destination.grid is None:
-        raise ValueError("these nodes lie on no grid, so there is no map of them")
-    height, width = destination.grid
+    source_grid = source.require_grid("there is no map of them")
+    height, width = destination.require_grid("there is no map of them")
     chosen = [int(y * height) * width + int(x * width) for y, x in points]
     everyone = torch.arange(source.num_nodes, device=nodes.device).expand(len(chosen), -1)
     graph = NeighborTable(everyone, source.num_nodes)
     _, (_, alpha) = block.conv((nodes, queries[chosen]), graph, return_attention_weights=True)
-    return alpha.mean(-1).view(len(chosen), *source.grid)
+    return alpha.mean(-1).view(len(chosen), *source_grid)

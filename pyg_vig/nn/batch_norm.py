@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import operator
+from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
-from pyg_vig.nn.product import is_served, is_untransformed
+from pyg_vig.nn.product import is_served
 from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
 
@@ -60,14 +60,14 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     options = norm.eps, str(kernel_name(act))
     if torch.compiler.is_compiling():
         x = x if offset is None else _WithZeroGradient.apply(x, offset)
-        out, coefficients = _opaque(x, norm.weight, norm.bias, *options)
+        out, coefficients = _operator(x, norm.weight, norm.bias, *options)
         _move(norm, coefficients.detach(), offset, x.size(0))
         return out
     running = _running(norm, offset) if x.device.type == "cuda" else None
     out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
         _move(norm, coefficients, offset, x.size(0))
-    return note_recipe(out, partial(_once_more, options[1]), x, coefficients)
+    return note_recipe(out, partial(_recomputed_output, options[1]), x, coefficients)
 
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
@@ -78,7 +78,7 @@ def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
 
 
-def _once_more(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
+def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     """The output, of the rows and the coefficients that it was made with."""
     if serves(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
@@ -97,13 +97,13 @@ def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: i
 
 
 @partial(operator, name="batch_norm")
-def _opaque(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+def _operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Output and coefficients for compilers, whose own batch norms on CPUs take longer."""
     return _forward(x, weight, bias, eps, act)
 
 
 @partial(operator, name="batch_norm_backward")
-def _opaque_backward(
+def _backward_operator(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     of_x, of_weight, of_bias, *_ = _backward(x, weight, bias, coefficients, grad, eps, act)
@@ -127,11 +127,11 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.options = inputs[3:]
 
 
-def _opaque_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    return *_opaque_backward(*ctx.saved_tensors, grad, *ctx.options), None, None
+def _operator_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return *_backward_operator(*ctx.saved_tensors, grad, *ctx.options), None, None
 
 
-torch.library.register_autograd("pyg_vig::batch_norm", _opaque_gradients, setup_context=_keep)
+torch.library.register_autograd("pyg_vig::batch_norm", _operator_gradients, setup_context=_keep)
 
 
 def _forward(

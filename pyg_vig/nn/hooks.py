@@ -36,7 +36,7 @@ def is_replaced(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module).forward is not kind.forward
 
 
-def shows_propagation(conv: MessagePassing) -> bool:
+def propagation_is_watched(conv: MessagePassing) -> bool:
     """Whether a hook of PyG's is called where ``propagate`` is, or the fused path inside of it."""
     return bool(
         conv._propagate_forward_pre_hooks
@@ -46,7 +46,7 @@ def shows_propagation(conv: MessagePassing) -> bool:
     )
 
 
-def shows_messages(conv: MessagePassing) -> bool:
+def messages_are_watched(conv: MessagePassing) -> bool:
     """Whether an explainer or a hook of PyG's needs the conv's rows per edge, which a fused path does not make."""
     return bool(
         conv.explain

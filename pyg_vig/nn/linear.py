@@ -16,6 +16,15 @@ from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.rematerialize import add_residual
 
 
+def check_widths(in_channels: Any, out_channels: Any) -> None:
+    """Raise a ValueError if one of the widths is no positive whole number."""
+    if not all(isinstance(width, Integral) and int(width) > 0 for width in (in_channels, out_channels)):
+        raise ValueError(
+            "in_channels and out_channels must be positive numbers (none is lazy, or a pair: both sides of a bipartite "
+            f"graph have one width), got {in_channels!r} and {out_channels!r}"
+        )
+
+
 class GroupedLinear(nn.Linear):
     r"""A linear layer in ``groups`` independent groups of channels: a 1x1 convolution with groups, on node rows.
 
@@ -43,8 +52,7 @@ class GroupedLinear(nn.Linear):
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True) -> None:
-        if not all(isinstance(width, Integral) and width > 0 for width in (in_channels, out_channels)):
-            raise ValueError(f"widths must be positive numbers (none is lazy), got {in_channels!r}, {out_channels!r}")
+        check_widths(in_channels, out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import is_transformed, operator
+from pyg_vig.kernels import are_plain, is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
+from pyg_vig.nn.plain_product import plain_product
 from pyg_vig.nn.rematerialize import save_recipe
 
 IDENTITY = nn.Identity()  # one for all layers without an activation
-_MOST_FILLED, _WIDEST_FILLED = 8, 1280  # groups and outputs of layers whose groups are filled up on GPUs
 
 
 def product(
@@ -53,7 +52,7 @@ def product(
     act = IDENTITY if act is None else act
     rows = x if isinstance(x, tuple) else (x,)
     if not has_kernel(rows, weight, groups):
-        out = act(_plainly(rows, weight, bias, groups, scale))
+        out = act(plain_product(rows, weight, bias, groups, scale))
     elif _records(*rows, weight, bias, scale, shortcut):
         weight = weight if scale is None else weight * scale.unsqueeze(1)
         out = act(_record(rows, weight, bias, groups))
@@ -142,76 +141,6 @@ def is_served(*tensors: Tensor) -> bool:
     return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.may_run()
 
 
-def is_untransformed(*tensors: Tensor) -> bool:
-    """Whether these are plain tensors, and nothing (exporting, tracing, function transforms) looks inside."""
-    if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting()
-    return are_plain(*tensors) and not is_transformed()
-
-
-def are_plain(*tensors: Tensor) -> bool:
-    """Whether these are tensors of no class derived from PyTorch's, the last perhaps a parameter, and none is empty."""
-    *rows, weight = tensors
-    return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
-
-
-def _plainly(
-    rows: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None, groups: int, scale: Tensor | None
-) -> Tensor:
-    if scale is not None:
-        weight = weight * scale.unsqueeze(1)
-    if len(rows) * groups > 1 and _fills_up(rows[0], weight, groups):
-        if torch.is_autocast_enabled(weight.device.type):
-            weight = weight.to(rows[0].dtype)  # while it is small
-        first, *others = _BlockDiagonals.apply(weight, groups, len(rows)).unbind()
-        out = _multiply_plainly(rows[0], first, bias)
-        for part, block in zip(rows[1:], others, strict=True):
-            out = save_recipe(part, torch.addmm(out, part, block.t()), "mat1")
-        return out
-    x = rows[0] if len(rows) == 1 else torch.stack(rows, dim=-1).flatten(1)
-    if groups == 1:
-        return _multiply_plainly(x, weight, bias)
-    parts = x.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, N, in / G)
-    weights = weight.view(groups, -1, weight.size(1)).mT  # (G, in / G, out / G)
-    out = torch.bmm(parts, weights) if bias is None else torch.baddbmm(bias.view(groups, 1, -1), parts, weights)
-    return out.transpose(0, 1).flatten(1)
-
-
-def _multiply_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return save_recipe(x, F.linear(x, weight, bias), "self" if bias is None else "mat1")
-
-
-def _fills_up(x: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether one product with zeros between the groups takes less time than rows laid out by group.
-
-    On a GPU's matrix units the zeros cost less than the copies do; so it is up to about these widths on an H200. (Where
-    operators are watched, the published operations are to be seen.)
-    """
-    if x.device.type != "cuda" or groups > _MOST_FILLED or weight.size(0) > _WIDEST_FILLED or x.dim() != 2:
-        return False
-    watched = not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack()
-    return not watched and is_untransformed(x, weight)
-
-
-class _BlockDiagonals(torch.autograd.Function):
-    """Weights ``(out, parts * in / G)`` of groups as full matrices ``(parts, out, in)`` with zeros between groups."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, groups: int, parts: int) -> Tensor:
-        ctx.groups, ctx.parts = groups, parts
-        blocks = weight.view(groups, weight.size(0) // groups, -1, parts)  # (G, out / G, in / G, parts)
-        _, height, width, _ = blocks.shape
-        full = weight.new_zeros(parts, groups, height, groups, width)
-        full.diagonal(dim1=1, dim2=3).copy_(blocks.permute(3, 1, 2, 0))
-        return full.view(parts, groups * height, groups * width)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        full = grad.unflatten(2, (ctx.groups, -1)).unflatten(1, (ctx.groups, -1))
-        blocks = full.diagonal(dim1=1, dim2=3).permute(3, 1, 2, 0)  # (G, out / G, in / G, parts)
-        return blocks.flatten(2).flatten(0, 1), None, None
-
-
 def _product(
     x: Tensor,
     y: Tensor | None,
@@ -224,7 +153,7 @@ def _product(
 ) -> Tensor:
     if x.numel() and native.serves(x):
         return native.linear(x, y, weight, bias, scale, groups, act, shortcut)
-    out = _activate(_plainly((x,) if y is None else (x, y), weight, bias, groups, scale), act)
+    out = _activate(plain_product((x,) if y is None else (x, y), weight, bias, groups, scale), act)
     return out if shortcut is None else shortcut + out
 
 

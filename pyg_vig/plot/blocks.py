@@ -16,6 +16,7 @@ from pyg_vig.models import VisionGNN, record_graphs
 from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
+from pyg_vig.plot.style import drawn_grid, patch_at
 
 Point = tuple[float, float]
 
@@ -66,7 +67,7 @@ def plot_blocks(
     for row, block in zip(panels, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
-            patches = [patch_at(point, layout.grid) for point in points[column]]
+            patches = [patch_at(point, drawn_grid(layout)) for point in points[column]]
             picture = _shown(images[column], model)
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
@@ -104,19 +105,6 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
     middle = F.adaptive_avg_pool2d(image.mean(0, keepdim=True), cells)[0, 1:-1, 1:-1]
     places = [divmod(int(place), cells - 2) for place in (middle.argmax(), middle.argmin())]
     return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in places]
-
-
-def patch_at(point: Point, grid: tuple[int, int] | None) -> tuple[int, int]:
-    """Row and column of the patch at a place.
-
-    Raises:
-        ValueError: for nodes on no grid, or a place outside the image.
-    """
-    if grid is None:
-        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
-    if not all(0 <= share < 1 for share in point):
-        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
-    return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 
 def _shown(image: Tensor, model: VisionGNN) -> Tensor:

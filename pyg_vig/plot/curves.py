@@ -116,9 +116,9 @@ def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes
     """
     curves = {name: purity_by_block(recorded, masks) for name, recorded in graphs.items()}
     ax = plot_by_block(curves, "neighbours with the label of the patch", ax=ax)
-    grid = next(iter(graphs.values())).layouts[-1].grid
-    labels = [patch_labels(mask, grid).flatten() for mask in masks]  # type: ignore[arg-type]  # purity checked it
-    around = torch.stack([neighbor_purity(grid_graph(*grid), each).nanmean() for each in labels])  # type: ignore[misc]
+    grid = next(iter(graphs.values())).layouts[-1].require_grid("their patches have no labels")
+    labels = [patch_labels(mask, grid).flatten() for mask in masks]
+    around = torch.stack([neighbor_purity(grid_graph(*grid), each).nanmean() for each in labels])
     chance = torch.tensor([chance_purity(each) for each in labels])
     ax.axhline(float(around.nanmean()), color="0.45", linestyle="--", linewidth=1, label="the 8 patches around")
     ax.axhline(float(chance.nanmean()), color="0.45", linestyle=":", linewidth=1, label="random patches")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyg_vig.analysis import edge_lengths, patch_centers
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_image, draw_star, node_at, size_of
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
 
 _THINNEST, _THICKEST = 0.3, 2.4  # lines, in points
 _THIN = 0.7  # lines without a weight
@@ -145,7 +145,7 @@ def plot_attention(
         _rays(ax, places[node], source_places[edges[0, mine][order]], weights[mine][order], colors[turn % len(colors)])
         drawn.append(weights[mine])
     for turn, patch in enumerate(patches):
-        draw_star(ax, patch, layout.grid, colors[turn % len(colors)])  # type: ignore[arg-type]  # node_at checked it
+        draw_star(ax, patch, drawn_grid(layout), colors[turn % len(colors)])
     if drawn:
         ax.set_xlabel(f"{torch.cat(drawn).min():#.2g} to {torch.cat(drawn).max():#.2g}", fontsize=8)
     return ax

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_image, draw_star, node_at, size_of
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
 
 _MARGIN = 0.06  # between a frame and the border of its patch
 _INSET = 0.1  # how much further inside the second frame of a patch is: shared neighbours show all colours
@@ -77,8 +77,7 @@ def plot_neighbors(
         >>> ax = plot_neighbors(image[0], graphs[-1], graphs.layouts[-1], [(2, 3), (6, 6)])
     """
     source_layout = source_layout or layout
-    if layout.grid is None or source_layout.grid is None:
-        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
+    grid, source_grid = drawn_grid(layout), drawn_grid(source_layout)
     ax = draw_image(image, ax)
     scale = np.array(size_of(ax))
     frames: Counter[int] = Counter()
@@ -86,17 +85,15 @@ def plot_neighbors(
         node = node_at(*patch, graph, layout)
         color = colors[turn % len(colors)]
         for neighbor in neighbors_of(edge_index, node):
-            _frame(ax, neighbor, source_layout, graph, scale, color, _MARGIN + _INSET * frames[neighbor])
+            place = divmod(neighbor - graph * source_layout.nodes_per_graph, source_grid[1])
+            _frame(ax, neighbor, place, scale / source_grid, color, _MARGIN + _INSET * frames[neighbor])
             frames[neighbor] += 1
-        draw_star(ax, patch, layout.grid, color)
+        draw_star(ax, patch, grid, color)
     return ax
 
 
-def _frame(ax: Axes, node: int, layout: Layout, graph: int, scale: Any, color: str, inset: float) -> None:
-    rows, columns = layout.grid  # type: ignore[misc]
-    row, column = divmod(node - graph * layout.nodes_per_graph, columns)
-    side = scale / (rows, columns)
-    top, left = side * (row + inset, column + inset)
+def _frame(ax: Axes, node: int, place: tuple[int, int], side: Any, color: str, inset: float) -> None:
+    top, left = side * (place[0] + inset, place[1] + inset)
     tall, wide = side * max(0.1, 1 - 2 * inset)
     ax.add_patch(Rectangle((left, top), wide, tall, facecolor=color, alpha=0.35, linewidth=0))
     frame = Rectangle((left, top), wide, tall, fill=False, edgecolor=color, linewidth=1.4, gid=f"neighbor {node}")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.models.pixels import pixels_of
-from pyg_vig.plot.blocks import check_blocks, contrasting_points, patch_at
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values
+from pyg_vig.plot.blocks import check_blocks, contrasting_points
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, patch_at
 
 Point = tuple[float, float]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyg_vig.analysis import times_chosen
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, node_at
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, drawn_grid, node_at
 
 
 def plot_hubs(
@@ -53,7 +53,7 @@ def plot_hubs(
     sources = source_layout or layout
     first = node_at(0, 0, graph, sources)
     counts = times_chosen(edge_index, sources.num_nodes, pooled=sources is not layout)
-    chosen = counts[first : first + sources.nodes_per_graph].view(*sources.grid)  # type: ignore[misc]
+    chosen = counts[first : first + sources.nodes_per_graph].view(drawn_grid(sources))
     ax = draw_grey(image, ax)
     draw_values(ax, chosen, vmin=0)
     for hub in chosen.flatten().argsort(descending=True, stable=True)[:stars].tolist():

@@ -97,15 +97,33 @@ def size_of(ax: Axes) -> tuple[float, float]:
     return height, width
 
 
+def drawn_grid(layout: Layout) -> tuple[int, int]:
+    """Height and width in patches of the images that a graph is drawn on.
+
+    Raises:
+        ValueError: for nodes on no grid.
+    """
+    return layout.require_grid("neighbours are drawn on images of patches only")
+
+
+def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
+    """Row and column of the patch at a place, given in shares of height and width.
+
+    Raises:
+        ValueError: for a place outside the image.
+    """
+    if not all(0 <= share < 1 for share in point):
+        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
+    return int(point[0] * grid[0]), int(point[1] * grid[1])
+
+
 def node_at(row: int, column: int, graph: int, layout: Layout) -> int:
     """The node of a patch of an image in a batch.
 
     Raises:
         ValueError: for nodes on no grid, or a patch or image that does not exist.
     """
-    if layout.grid is None:
-        raise ValueError("these nodes lie on no grid: neighbours are drawn on images of patches only")
-    height, width = layout.grid
+    height, width = drawn_grid(layout)
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(f"patch ({row}, {column}) lies outside the grid of {height} x {width} patches")
     if not 0 <= graph < layout.num_graphs:

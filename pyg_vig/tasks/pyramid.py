@@ -1,8 +1,10 @@
-"""Any network as a backbone of four feature maps, whatever its own strides."""
+"""Any network as a backbone of four feature maps, whatever its own strides, and how those on it are configured."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -10,6 +12,54 @@ from pyg_vig.models import FeatureExtractor, build_model, get_config, load_check
 from pyg_vig.nn.norm import freeze_batch_norms
 
 _FINEST = 4  # stride of the first map
+
+Config = TypeVar("Config", bound="DecoderConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """What detectors and segmenters are built from alike; plain data, kept in their checkpoints.
+
+    Args:
+        backbone: name of the network.
+        backbone_options: fields of its configuration to replace.
+        num_classes: number of classes.
+        classes: their names.
+        freeze_norm: whether the backbone's batch norms stay as they are.
+        options: further arguments of the library's class.
+
+    Raises:
+        ValueError: for no classes, or another number of names.
+    """
+
+    backbone: str
+    num_classes: int
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    freeze_norm: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1 (a background does not count), got {self.num_classes}")
+        if self.classes and len(self.classes) != self.num_classes:
+            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+
+    @classmethod
+    def of(cls: type[Config], weights: str | None, freeze_norm: bool | None, **values: Any) -> Config:
+        """The configuration with these values; without a ``freeze_norm``, norms are frozen if there are ``weights``.
+
+        Raises:
+            ValueError: for an unknown field, or what the class refuses.
+        """
+        unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown option {', '.join(unknown)}: arguments of the library go into options={{...}}")
+        return cls(freeze_norm=weights is not None if freeze_norm is None else freeze_norm, **values)
+
+    def pyramid(self, weights: str | None) -> PyramidBackbone:
+        """The backbone, with the weights of a checkpoint if there is one."""
+        return PyramidBackbone(self.backbone, weights=weights, freeze_norm=self.freeze_norm, **self.backbone_options)
 
 
 class PyramidBackbone(nn.Module):

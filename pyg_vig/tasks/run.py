@@ -7,7 +7,7 @@ from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.module import TaskModule
 from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.folder import CURVES, METRICS, state_to_resume, write_result
-from pyg_vig.train.trainer import folder_trainer, quiet
+from pyg_vig.train.trainer import base_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 
 
@@ -21,7 +21,7 @@ class TaskRun(TrainingRun):
         """Train from the last whole epoch on, save the network, draw the curves; the figures of the last evaluation."""
         config = self.config
         with quiet():
-            trainer = folder_trainer(
+            trainer = base_trainer(
                 config,
                 self.folder,
                 gradient_clip_val=config.clip or None,

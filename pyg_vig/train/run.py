@@ -17,7 +17,7 @@ from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, tested
 from pyg_vig.train.folder import CURVES, METRICS, PICTURE, STATE, is_first, state_to_resume, write_result
 from pyg_vig.train.teacher import Teacher
-from pyg_vig.train.trainer import quiet, training_trainer
+from pyg_vig.train.trainer import classification_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 
 _PICTURED = 6  # images in the picture
@@ -80,7 +80,7 @@ class Run(TrainingRun):
         """Train, save the network, evaluate it on the held-out images."""
         state = None if self.config.fast_dev_run else state_to_resume(self.folder)
         with quiet():
-            trainer = training_trainer(self.config, self.folder)
+            trainer = classification_trainer(self.config, self.folder)
             trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
             result = tested(trainer, self.module, self.data)
         if self.writes:

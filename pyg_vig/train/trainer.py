@@ -23,13 +23,13 @@ from pyg_vig.train.folder import LOGS, METRICS, STATE
 from pyg_vig.train.options import RunOptions
 
 
-def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
+def classification_trainer(config: RunConfig, folder: Path) -> L.Trainer:
     """A trainer that writes to the folder of a run; with ``fast_dev_run``, to none."""
     dry = config.fast_dev_run
     callbacks: list[Callback] = [] if dry else [StepLog(config.log_every)]
     if config.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
-    return folder_trainer(
+    return base_trainer(
         config,
         None if dry else folder,
         callbacks,
@@ -43,7 +43,7 @@ def training_trainer(config: RunConfig, folder: Path) -> L.Trainer:
     )
 
 
-def folder_trainer(
+def base_trainer(
     config: RunOptions,
     folder: Path | None,
     callbacks: Sequence[Callback] = (),
@@ -67,7 +67,7 @@ def folder_trainer(
         sync_batchnorm=sync_norms and gpus,
         precision=config.precision,
         max_epochs=config.epochs,
-        callbacks=[NonFiniteLoss(), RunProgress(), *_keepers(folder), *callbacks],
+        callbacks=[NonFiniteLoss(), RunProgress(), *_checkpoint_callbacks(folder), *callbacks],
         plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
         enable_checkpointing=folder is not None,
@@ -114,7 +114,7 @@ def _strategy(config: RunConfig) -> Any:
     return FSDPStrategy(auto_wrap_policy={ViGBlock, InvertedResidual}, state_dict_type="full")
 
 
-def _keepers(folder: Path | None) -> list[Callback]:
+def _checkpoint_callbacks(folder: Path | None) -> list[Callback]:
     if folder is None:
         return []
     checkpoints = ModelCheckpoint(

@@ -47,9 +47,15 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
 
 def as_photo(image: Image) -> Image:
     """The same of an image that is open already."""
-    from PIL import ImageOps
+    return in_color(upright(image))
 
-    return in_color(ImageOps.exif_transpose(image))
+
+def upright(image: Image) -> Image:
+    """An image turned as the camera was held, which its EXIF data tell."""
+    from PIL import ExifTags, ImageOps
+
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image  # which copies in any case
 
 
 def in_color(image: Image) -> Image:

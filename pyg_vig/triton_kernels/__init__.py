@@ -1,8 +1,8 @@
 """GPU kernels in Triton, and the one place that decides where they run.
 
-The kernels serve CUDA tensors where Triton is installed; everything else takes the paths in plain PyTorch. The
-environment variable ``PYG_VIG_TRITON=0`` switches them off, and so does ``with triton_kernels(False):``. Their
-operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.flash_knn`, :mod:`pyg_vig.nn.batch_norm`) also work
+The kernels serve CUDA tensors where Triton is installed and works; everything else takes the paths in plain PyTorch.
+The environment variable ``PYG_VIG_TRITON=0`` switches them off, and so does ``with triton_kernels(False):``. Their
+operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.knn.flash`, :mod:`pyg_vig.nn.batch_norm`) also work
 without them, by the plain definition that the tests hold them to.
 
 With ``TRITON_INTERPRET=1``, set before the start, Triton runs them on CPU tensors, one statement at a time in numpy:
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -43,7 +44,26 @@ def serves(x: Tensor) -> bool:
     """
     if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transformed():
         return False
-    return x.device.type == "cuda" or (_INTERPRETED and x.device.type == "cpu")
+    if x.device.type == "cuda":
+        return torch.compiler.is_compiling() or _works(x.device)  # PyTorch's compiler needs Triton itself
+    return _INTERPRETED and x.device.type == "cpu"
+
+
+@cache
+def _works(device: torch.device) -> bool:
+    """Whether Triton builds and launches a kernel there: it needs a C compiler, Python's headers, a GPU it knows."""
+    from pyg_vig.triton_kernels.trial import launch
+
+    try:
+        launch(torch.empty(1, dtype=torch.int32, device=device))
+    except Exception as error:  # Triton raises many kinds
+        warnings.warn(
+            f"Triton does not work on {device}, so slower paths in PyTorch serve (PYG_VIG_TRITON=0 says so from the "
+            f"start): {error}",
+            stacklevel=3,
+        )
+        return False
+    return True
 
 
 def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:

@@ -40,7 +40,7 @@ def nearest(
     loop: bool | None,
     cosine: bool,
 ) -> Tensor:
-    """Rows of the ``count`` nearest sources of every destination; see :mod:`pyg_vig.graph.flash_knn`."""
+    """Rows of the ``count`` nearest sources of every destination; see :mod:`pyg_vig.graph.knn.flash`."""
     out = src.new_empty(dst.size(0), count, dtype=torch.int64)
     if out.numel() == 0:
         return out

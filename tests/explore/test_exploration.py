@@ -14,7 +14,7 @@ from torch import nn
 import pyg_vig
 from pyg_vig.cli import main
 from pyg_vig.explore import explore
-from pyg_vig.explore.picture import as_address
+from pyg_vig.explore.picture import data_url
 from tests.explore.networks import image_for, network
 
 
@@ -92,7 +92,7 @@ def test_networks_of_any_precision_take_photos(dtype: torch.dtype):
 
 def test_a_picture_of_sixteen_bits_becomes_one_of_eight():
     deep = Image.fromarray(np.full((8, 8), 100 * 257, np.uint16))
-    assert as_address(deep) == as_address(Image.new("RGB", (8, 8), (100, 100, 100)))
+    assert data_url(deep) == data_url(Image.new("RGB", (8, 8), (100, 100, 100)))
 
 
 @pytest.mark.parametrize("size", [0, -5])

@@ -10,7 +10,7 @@ import torch
 import pyg_vig
 from pyg_vig.export import Comparison, export_model, export_pt2, verify_export
 from pyg_vig.export.formats import example_images, trace
-from pyg_vig.graph import knn_backends
+from pyg_vig.graph.knn import backends
 from tests.models.networks import FAMILIES, SIZE, small_network
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -96,7 +96,7 @@ def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("no neighbours")
 
     Path("network.pt2").write_text("before")
-    monkeypatch.setattr(knn_backends, "nearest", broken)
+    monkeypatch.setattr(backends, "nearest", broken)
     with pytest.raises(RuntimeError, match="no neighbours"):
         export_model(small_network("vig"), "network.pt2")
     assert Path("network.pt2").read_text() == "before"

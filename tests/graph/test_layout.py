@@ -87,7 +87,7 @@ class TestPooledGrid:
     def test_errors(self):
         with pytest.raises(ValueError, match="3 x 8 grid is smaller than the pooling window 4"):
             Layout.from_grid(1, 3, 8).pooled(4)
-        with pytest.raises(ValueError, match=r"reduction=2.*need nodes on a grid"):
+        with pytest.raises(ValueError, match=r"no grid: .*reduction=2.* need one"):
             Layout.from_equal(1, 16).pooled(2)
 
 

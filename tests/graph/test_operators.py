@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from pyg_vig.graph import flash_knn, operators
+from pyg_vig.graph import operators
+from pyg_vig.graph.knn import flash
 from pyg_vig.triton_kernels import serves, triton_kernels
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 4
@@ -86,17 +87,15 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
 @pytest.mark.parametrize("loop", [None, True, False])
 def test_nearest_is_well_formed(loop: bool | None) -> None:
     x, bias = torch.randn(10, 3), torch.randn(5, 5)
-    torch.library.opcheck(
-        flash_knn.nearest_operator.default, (x, x, x.square().sum(1), bias, None, None, 2, 3, loop, True)
-    )
+    torch.library.opcheck(flash.ragged_operator.default, (x, x, x.square().sum(1), bias, None, None, 2, 3, loop, True))
     ptr = torch.tensor([0, 4, 10])
-    torch.library.opcheck(flash_knn.nearest_operator.default, (x, x, None, None, ptr, ptr, 2, 3, loop, False))
+    torch.library.opcheck(flash.ragged_operator.default, (x, x, None, None, ptr, ptr, 2, 3, loop, False))
 
 
 def test_compilers_and_exporters_see_through() -> None:
     class Network(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            found = flash_knn.nearest_operator(x, x, None, None, None, None, 1, 3, None, False).flatten()
+            found = flash.ragged_operator(x, x, None, None, None, None, 1, 3, None, False).flatten()
             return operators.neighbor_sum(x, found, None, x.size(0), None)
 
     x = torch.randn(NUM_SRC, CHANNELS)

@@ -232,7 +232,7 @@ def test_groups_filled_up_with_zeros(pair: bool, monkeypatch: pytest.MonkeyPatch
     )
     x = rows if pair else rows[0]
     expected = product(x, weight, bias, groups=4)
-    monkeypatch.setattr("pyg_vig.nn.product._fills_up", lambda *_: True)
+    monkeypatch.setattr("pyg_vig.nn.plain_product._pays_as_block_diagonal", lambda *_: True)
     found = product(x, weight, bias, groups=4)
     assert_close(found, expected)
     inputs = [*rows, weight, bias]

@@ -25,8 +25,8 @@ from pyg_vig.graph import (
     neighbor_sum,
     operators,
 )
-from pyg_vig.graph.flash_knn import nearest
-from pyg_vig.graph.nearest import directions
+from pyg_vig.graph.knn.flash import nearest_ragged
+from pyg_vig.graph.knn.nearest import directions
 from pyg_vig.nn import batch_norm
 from pyg_vig.triton_kernels import serves, triton_kernels
 
@@ -80,6 +80,14 @@ def test_the_kernels_serve_here() -> None:
     with triton_kernels(False):
         assert not serves(integers(1))
     assert serves(integers(1))
+
+
+def test_the_trial_writes_a_one() -> None:
+    from pyg_vig.triton_kernels import trial
+
+    x = torch.zeros(2, dtype=torch.int32, device=DEVICE)
+    trial.launch(x)
+    assert x.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["table", "csr"])
@@ -166,7 +174,7 @@ def test_nearest_is_the_definition_with_its_ties(
     src = integers(graphs * sources, 5)
     dst = integers(graphs * 70, 5) if loop is None else src
     base, bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
-    found, expected = both(lambda: nearest(src, dst, base, bias, None, None, graphs, count, loop, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, base, bias, None, None, graphs, count, loop, False))
     assert torch.equal(found, expected)
 
 
@@ -177,7 +185,7 @@ def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
     x = torch.randn(sources, 33).to(DEVICE, dtype)
     x[:3] = 0
     x[0, 0], x[1, 0] = torch.nan, torch.inf
-    found, expected = both(lambda: nearest(x, x, None, None, None, None, 1, 9, True, True))
+    found, expected = both(lambda: nearest_ragged(x, x, None, None, None, None, 1, 9, True, True))
     assert torch.equal(found[:3], expected[:3])  # they have no direction: all are equally far
     unit, _ = directions(x.double(), x.double())
     cosines = unit @ unit.T
@@ -190,7 +198,7 @@ def test_what_has_no_direction_is_ranked_by_its_bias(sources: int) -> None:
     x = torch.randn(sources, 5, device=DEVICE)
     x[2, 0], x[7] = torch.nan, 0
     bias = torch.randn(sources, sources, device=DEVICE)
-    found, expected = both(lambda: nearest(x, x, None, bias, None, None, 1, 9, None, True))
+    found, expected = both(lambda: nearest_ragged(x, x, None, bias, None, None, 1, 9, None, True))
     assert torch.equal(found[[2, 7]], expected[[2, 7]])
     assert torch.equal(found[2], bias[2].argsort()[:9])
 
@@ -201,14 +209,14 @@ def test_nearest_in_ragged_graphs_of_which_some_lack_nodes(wide: bool) -> None:
     ptr_src = torch.tensor([0, *sizes], device=DEVICE).cumsum(0)
     ptr_dst = torch.tensor([0, 70, 70, 71, 71], device=DEVICE)
     src, dst = integers(sum(sizes), 33), integers(71, 33)
-    found, expected = both(lambda: nearest(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, None, None, ptr_src, ptr_dst, 4, 3, None, False))
     assert torch.equal(found, expected)
 
 
 def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
     base = torch.tensor([-0.0, torch.inf, 0.0, torch.nan, -torch.inf, 1.0], device=DEVICE)
     src, dst = torch.zeros(6, 1, device=DEVICE), torch.zeros(2, 1, device=DEVICE)
-    found, expected = both(lambda: nearest(src, dst, base, None, None, None, 1, 6, None, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, base, None, None, None, 1, 6, None, False))
     assert torch.equal(found, expected)
     assert found[0].tolist() == [4, 0, 2, 5, 1, 3]
 
@@ -217,7 +225,7 @@ def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_nearest_adds_up_in_float32(dtype: torch.dtype, sources: int) -> None:
     src = torch.randn(sources, 70).to(DEVICE, dtype)
-    found, expected = both(lambda: nearest(src, src, None, None, None, None, 1, 70 // 8, None, False))
+    found, expected = both(lambda: nearest_ragged(src, src, None, None, None, None, 1, 70 // 8, None, False))
     assert torch.equal(found, expected)
 
 
@@ -296,7 +304,9 @@ class TestBatchNorm:
         assert_close(running[0].double(), 0.9 * mean.double() + 0.1 * (wide.mean(0) + offset), rtol=1e-5, atol=1e-5)
         assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
         assert batches == 4
-        assert torch.equal(batch_norm._once_more(act, x, coefficients), out)  # what training makes again is the same
+        assert torch.equal(
+            batch_norm._recomputed_output(act, x, coefficients), out
+        )  # what training makes again is the same
 
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         x, weight, bias, *_ = self.setup(rows, channels, dtype)

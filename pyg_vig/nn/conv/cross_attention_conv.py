@@ -13,10 +13,10 @@ from torch_geometric.utils import softmax
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_csr
 from pyg_vig.graph.precision import at_least_float32, without_autocast
-from pyg_vig.graph.reduce import gathers
+from pyg_vig.graph.reduce import needs_plain_operations
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
-from pyg_vig.nn.hooks import shows_messages, shows_propagation
-from pyg_vig.nn.linear import GroupedLinear, PairUpdate
+from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
+from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
 
 _EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
 _INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of cosine and beta
@@ -89,6 +89,7 @@ class CrossAttentionConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
+        check_widths(in_channels, out_channels)
         _check(in_channels, heads, affinity, normalize)
         super().__init__(aggr=normalize, node_dim=0)
         self.in_channels = in_channels
@@ -153,14 +154,15 @@ class CrossAttentionConv(NeighborConv):
             edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # of which PyG fuses nothing
             alpha = self.edge_updater(edges, query=query, key=key, size=size)
             return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
-        if isinstance(edge_index, CrissCross) and gathers(query) and self.affinity != "softmax" and not weights:
+        summed = needs_plain_operations(query) and self.affinity != "softmax" and not weights
+        if summed and isinstance(edge_index, CrissCross):
             return self._attend_in_cliques(edge_index, query, key, value), None
         alpha = self._weights(edge_index, query, key)
         return self.message_and_aggregate(edge_index, value, alpha), alpha
 
     def _is_fused(self, edge_index: Adjacency) -> bool:
         """Whether nobody asks to see messages and the graph is in an order that needs none."""
-        watched = shows_messages(self) or shows_propagation(self)
+        watched = messages_are_watched(self) or propagation_is_watched(self)
         return self.fuse and not watched and is_grouped(edge_index)
 
     def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.linear import NodeUpdate, is_intact
+from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
 from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
 from pyg_vig.nn.product import product
 
@@ -66,6 +66,7 @@ class EdgeConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
+        check_widths(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels

@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.nn.hooks import shows_messages, shows_propagation
+from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
@@ -45,10 +45,10 @@ class NeighborConv(MessagePassing):
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
         edge_index = fit(edge_index, x)
-        if shows_messages(self) or (self.fuse and not self._fuses_exactly()):
+        if messages_are_watched(self) or (self.fuse and not self._fuses_exactly()):
             edge_index = plain_edge_index(edge_index)  # of which PyG fuses nothing
         elif isinstance(edge_index, NeighborTable):
-            if self.fuse and not shows_propagation(self):
+            if self.fuse and not propagation_is_watched(self):
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)

@@ -10,7 +10,7 @@ from pyg_vig.graph.adjacency import out_degree
 from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.linear import NodeUpdate
+from pyg_vig.nn.linear import NodeUpdate, check_widths
 from pyg_vig.nn.norm import is_foldable, normalises_batch
 
 
@@ -59,6 +59,7 @@ class SAGEConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
+        check_widths(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels

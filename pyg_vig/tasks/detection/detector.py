@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -17,7 +16,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from pyg_vig.tasks.pyramid import PyramidBackbone
+from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
 
 _RATIOS = (0.5, 1.0, 2.0)  # height to width of the anchors
 _ANCHOR = 32  # side of the smallest anchors for images of 800 pixels
@@ -25,7 +24,7 @@ _BOX_CELLS, _MASK_CELLS = 7, 14  # side of what is cut out for a box, and for it
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
+class DetectorConfig(DecoderConfig):
     """What a detector is built from; plain data, kept in its checkpoint.
 
     Args:
@@ -52,23 +51,14 @@ class DetectorConfig:
     """
 
     detector: str
-    backbone: str
-    num_classes: int
-    backbone_options: dict[str, Any] = field(default_factory=dict)
-    classes: Sequence[str] = ()
-    freeze_norm: bool = False
     channels: int = 256
     head_channels: int = 1024
     anchor_size: int = _ANCHOR
-    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.detector not in _BUILDERS:
             raise ValueError(f"detector must be one of {', '.join(_BUILDERS)}, got {self.detector!r}")
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1 (the background does not count), got {self.num_classes}")
-        if self.classes and len(self.classes) != self.num_classes:
-            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+        super().__post_init__()
 
 
 class DetectionBackbone(nn.Module):
@@ -132,20 +122,14 @@ def build_detector(
         >>> sorted(model([torch.rand(3, 50, 70)])[0])
         ['boxes', 'labels', 'masks', 'scores']
     """
-    frozen = weights is not None if freeze_norm is None else freeze_norm
-    names: dict[str, Any] = {"detector": detector, "backbone": backbone, "num_classes": num_classes}
-    unknown = [name for name in config if name not in DetectorConfig.__dataclass_fields__]
-    if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}: torchvision's arguments go into options={{...}}")
-    return from_config(DetectorConfig(**names, freeze_norm=frozen, **config), weights)
+    config |= {"detector": detector, "backbone": backbone, "num_classes": num_classes}
+    return from_config(DetectorConfig.of(weights, freeze_norm, **config), weights)
 
 
 def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:
     """The detector of a configuration; it keeps it as ``model.config``."""
     _check_options(config)
-    pyramid = PyramidBackbone(
-        config.backbone, weights=weights, freeze_norm=config.freeze_norm, **config.backbone_options
-    )
+    pyramid = config.pyramid(weights)
     options = {"image_mean": list(pyramid.config.mean), "image_std": list(pyramid.config.std)} | config.options
     model = _BUILDERS[config.detector](config, pyramid, options)
     model.config = config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import segmentation_models_pytorch as smp
@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor, nn
 
-from pyg_vig.tasks.pyramid import PyramidBackbone
+from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
 
 _STRIDE = 32  # of the coarsest map: sides of the images become multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterConfig:
+class SegmenterConfig(DecoderConfig):
     """What a segmenter is built from; plain data, kept in its checkpoint.
 
     Args:
@@ -41,20 +41,11 @@ class SegmenterConfig:
     """
 
     decoder: str
-    backbone: str
-    num_classes: int
-    backbone_options: dict[str, Any] = field(default_factory=dict)
-    classes: Sequence[str] = ()
-    freeze_norm: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.decoder not in _DECODERS:
             raise ValueError(f"decoder must be one of {', '.join(_DECODERS)}, got {self.decoder!r}")
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
-        if self.classes and len(self.classes) != self.num_classes:
-            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+        super().__post_init__()
 
 
 class SegmentationEncoder(nn.Module):
@@ -170,24 +161,13 @@ def build_segmenter(
         >>> model(torch.rand(1, 3, 50, 70)).shape
         torch.Size([1, 5, 50, 70])
     """
-    unknown = [name for name in config if name not in SegmenterConfig.__dataclass_fields__]
-    if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}: the decoder's arguments go into options={{...}}")
-    frozen = weights is not None if freeze_norm is None else freeze_norm
-    names: dict[str, Any] = {
-        "decoder": decoder,
-        "backbone": backbone,
-        "num_classes": num_classes,
-        "freeze_norm": frozen,
-    }
-    return from_config(SegmenterConfig(**names, **config), weights)
+    config |= {"decoder": decoder, "backbone": backbone, "num_classes": num_classes}
+    return from_config(SegmenterConfig.of(weights, freeze_norm, **config), weights)
 
 
 def from_config(config: SegmenterConfig, weights: str | None = None) -> Segmenter:
     """The segmenter of a configuration; it keeps it as ``model.config``."""
-    backbone = PyramidBackbone(
-        config.backbone, weights=weights, freeze_norm=config.freeze_norm, **config.backbone_options
-    )
+    backbone = config.pyramid(weights)
     if len(backbone.channels) != 4:
         raise ValueError(f"the decoders take four feature maps, {config.backbone} has {len(backbone.channels)}")
     encoders[_ENCODER] = {"encoder": lambda **unused: SegmentationEncoder(backbone), "params": {}}

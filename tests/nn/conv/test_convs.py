@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch_geometric.nn import BatchNorm as PyGBatchNorm
 from torch_geometric.testing import assert_module
 
 from pyg_vig.graph import Layout, NeighborTable, knn_table
-from pyg_vig.nn import EdgeConv, MaxRelativeConv, NeighborConv, NodeUpdate, SAGEConv
+from pyg_vig.nn import CrossAttentionConv, EdgeConv, MaxRelativeConv, NeighborConv, NodeUpdate, SAGEConv
 from pyg_vig.nn.activation import _ACTIVATIONS
 from tests.nn.conv import graphs
 from tests.nn.conv.equations import EQUATIONS
@@ -306,10 +307,10 @@ def test_an_edge_index_in_int32(conv):
     torch.testing.assert_close(layer(graph.x, graph.adjacency.to(torch.int32)), expected)
 
 
-@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("conv", [*CONVS, CrossAttentionConv])
 @pytest.mark.parametrize("widths", [(-1, 8), ((4, 4), 8), (4, 0)])
 def test_widths_that_make_no_sense(conv, widths):
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match=re.escape(f"got {widths[0]} and {widths[1]}")):
         conv(*widths)
 
 

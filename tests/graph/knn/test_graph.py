@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from pyg_vig.graph import KNNGraph, Layout, NeighborTable, knn_backends, knn_graph, knn_table, nearest
+from pyg_vig.graph import KNNGraph, Layout, NeighborTable, knn_graph, knn_table
+from pyg_vig.graph.knn import backends, nearest
 from tests.golden import load_case, uniform
 
 torch_cluster = pytest.param(
     "torch_cluster",
-    marks=pytest.mark.skipif(not knn_backends.is_installed("torch_cluster"), reason="torch_cluster is not installed"),
+    marks=pytest.mark.skipif(not backends.is_installed("torch_cluster"), reason="torch_cluster is not installed"),
 )
 BACKENDS = ["dense", torch_cluster]
 
@@ -179,13 +180,13 @@ class TestBatches:
     @pytest.mark.parametrize("sizes", [[30, 30, 30], [60, 3, 5, 4, 3, 3, 3]])  # the second is not worth padding
     def test_ragged_search_pads_no_more_than_it_must(self, sizes, monkeypatch):
         held: list[int] = []
-        search = knn_backends.nearest
+        search = backends.nearest
 
         def watched(sources, targets, k, **how):
             held.append(len(sources) * sources.size(1) * targets.size(1))
             return search(sources, targets, k, **how)
 
-        monkeypatch.setattr(knn_backends, "nearest", watched)
+        monkeypatch.setattr(backends, "nearest", watched)
         batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         x = torch.randn(len(batch), 16, dtype=torch.float64)
         table = knn_table(x, 3, Layout.from_batch(batch))
@@ -214,28 +215,28 @@ class TestChunks:
 
 class TestBackends:
     def test_auto_takes_trees_for_ragged_or_large_sets_of_few_dimensions(self, monkeypatch):
-        monkeypatch.setattr(knn_backends, "is_installed", lambda name: True)
+        monkeypatch.setattr(backends, "is_installed", lambda name: True)
         ragged, equal, large = (
             Layout.from_batch(torch.tensor([0, 1])),
             Layout.from_equal(2, 1),
             Layout.from_equal(1, 4096),
         )
-        assert knn_backends.choose(torch.rand(2, 3), ragged, None) == "torch_cluster"
-        assert knn_backends.choose(torch.rand(2, 64), ragged, None) == "dense"
-        assert knn_backends.choose(torch.rand(2, 3), equal, None) == "dense"
-        assert knn_backends.choose(torch.rand(4096, 3), large, None) == "torch_cluster"
-        assert knn_backends.choose(torch.rand(4096, 3), large, torch.rand(4096, 1)) == "dense"
-        monkeypatch.setattr(knn_backends, "is_installed", lambda name: False)
-        assert knn_backends.choose(torch.rand(2, 3), ragged, None) == "dense"
+        assert backends.choose(torch.rand(2, 3), ragged, None) == "torch_cluster"
+        assert backends.choose(torch.rand(2, 64), ragged, None) == "dense"
+        assert backends.choose(torch.rand(2, 3), equal, None) == "dense"
+        assert backends.choose(torch.rand(4096, 3), large, None) == "torch_cluster"
+        assert backends.choose(torch.rand(4096, 3), large, torch.rand(4096, 1)) == "dense"
+        monkeypatch.setattr(backends, "is_installed", lambda name: False)
+        assert backends.choose(torch.rand(2, 3), ragged, None) == "dense"
 
     @pytest.mark.parametrize("backend", ["torch_cluster", "pyg_lib"])
     def test_a_missing_library_is_named(self, backend, monkeypatch):
-        monkeypatch.setattr(knn_backends, "is_installed", lambda name: False)
+        monkeypatch.setattr(backends, "is_installed", lambda name: False)
         with pytest.raises(ValueError, match=f"backend='{backend}' needs"):
             knn_graph(torch.rand(5, 3), 2, backend=backend)
 
     def test_lost_edges_are_noticed(self, monkeypatch):
-        monkeypatch.setattr(knn_backends, "_load", lambda name: lambda *args: torch.zeros(2, 9, dtype=torch.int64))
+        monkeypatch.setattr(backends, "_load", lambda name: lambda *args: torch.zeros(2, 9, dtype=torch.int64))
         with pytest.raises(RuntimeError, match=r"lost edges \(9 of 15\)"):
             knn_graph(torch.rand(5, 3), 2, backend="torch_cluster")
 

@@ -50,7 +50,7 @@ def nearest(
 
     Example:
         >>> import torch
-        >>> from pyg_vig.graph.nearest import nearest
+        >>> from pyg_vig.graph.knn.nearest import nearest
         >>> x = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
         >>> nearest(x, x, 2, cosine=True).tolist()
         [[[0, 2], [1, 2], [2, 0]]]

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.knn_backends import BACKENDS, choose, dense, tree
-from pyg_vig.graph.knn_query import Query
+from pyg_vig.graph.knn.backends import BACKENDS, choose, dense, tree
+from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
-from pyg_vig.graph import flash_knn
-from pyg_vig.graph.knn_query import Query
+from pyg_vig.graph.knn import flash
+from pyg_vig.graph.knn.nearest import directions, nearest
+from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.nearest import directions, nearest
 from pyg_vig.graph.precision import at_least_float32
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
@@ -35,8 +35,8 @@ def is_installed(library: str) -> bool:
 
 def dense(query: Query) -> Tensor:
     """Rows of the nearest sources of every destination, nearest first, ``(N_dst, count)``, by matrix products."""
-    if flash_knn.serves_search(query.src, query.count):
-        return flash_knn.search(query)
+    if flash.serves_search(query.src, query.count):
+        return flash.search(query)
     src, dst = _at_least_float32(query)
     layout_src, layout_dst = query.layout_src, query.layout_dst
     if _is_uneven(layout_src) or _is_uneven(layout_dst):

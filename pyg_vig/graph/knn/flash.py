@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyg_vig.graph.knn_query import Query
+from pyg_vig.graph.knn.nearest import directions
+from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
-from pyg_vig.graph.nearest import directions
 from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.kernels import operator
 from pyg_vig.triton_kernels import serves
@@ -23,7 +23,7 @@ from pyg_vig.triton_kernels import serves
 MAX_COUNT = 256  # neighbours that the kernel keeps in registers
 
 
-def nearest(
+def nearest_ragged(
     src: Tensor,
     dst: Tensor,
     base: Tensor | None,
@@ -47,7 +47,7 @@ def nearest(
         num_graphs: number of graphs ``B``.
         count: neighbours asked for; a graph with destinations must have as many sources.
         loop: ``True``: a destination is its own first neighbour; ``False``: it is none; ``None``: it is like others.
-        cosine: take the rows at unit length, see :func:`pyg_vig.graph.nearest.directions`.
+        cosine: take the rows at unit length, see :func:`pyg_vig.graph.knn.nearest.directions`.
     """
     if serves_search(src, count):
         from pyg_vig.triton_kernels import knn
@@ -64,10 +64,10 @@ def nearest(
     return torch.cat(found)
 
 
-nearest_operator = operator(nearest)  # for compilers
+ragged_operator = operator(nearest_ragged)  # for compilers
 
 
-@torch.library.register_fake("pyg_vig::nearest")
+@torch.library.register_fake("pyg_vig::nearest_ragged")
 def _(
     src: Tensor, dst: Tensor, base: Any, bias: Any, ptr_src: Any, ptr_dst: Any, graphs: int, count: int, *_: Any
 ) -> Tensor:
@@ -80,7 +80,7 @@ def serves_search(src: Tensor, count: int) -> bool:
 
 
 def search(query: Query) -> Tensor:
-    """:func:`pyg_vig.graph.knn_backends.dense` through :func:`nearest`."""
+    """:func:`pyg_vig.graph.knn.backends.dense` through :func:`nearest_ragged`."""
     src, dst, base = query.src, query.dst, None
     layouts = query.layout_src, query.layout_dst
     common = torch.promote_types(src.dtype, dst.dtype)
@@ -92,7 +92,7 @@ def search(query: Query) -> Tensor:
         base = src.square().sum(1)
     ragged = not (layouts[0].is_equal and layouts[1].is_equal)
     ptr_src, ptr_dst = (_pointer(layout, src.device) if ragged else None for layout in layouts)
-    find = nearest_operator if torch.compiler.is_compiling() else nearest
+    find = ragged_operator if torch.compiler.is_compiling() else nearest_ragged
     num_graphs = layouts[0].num_graphs
     return find(src, dst, base, query.bias, ptr_src, ptr_dst, num_graphs, query.count, query.loop, query.cosine)
 

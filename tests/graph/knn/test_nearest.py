@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pyg_vig.graph.nearest import directions, nearest
+from pyg_vig.graph.knn.nearest import directions, nearest
 from pyg_vig.native import native_kernels, serves
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -1,0 +1,301 @@
+"""The functions in C, called on tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+
+from pyg_vig.native.build import library
+
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in kernels by number
+DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
+_SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
+_TYPES = {"p": ctypes.c_void_p, "s": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
+_SIGNATURES = {  # of the functions in C, by letters of _TYPES
+    "nearest": "ppppisssssifspi",
+    "largest": "pssppssppi",
+    "scatter_winners": "ppsspi",
+    "linear": "pspsspppsssippi",
+    "activate_all": "psii",
+    "normalize": "psspipi",
+    "batch_norm": "pssppfippi",
+    "batch_norm_backward": "ppsspfipppi",
+}
+_SLACK = 64  # entries
+_SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
+_SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
+
+
+def nearest(
+    sources: Tensor,
+    targets: Tensor,
+    k: int,
+    base: Tensor | None,
+    bias: Tensor | None,
+    cosine: bool,
+    loop: bool | None,
+    step: int,
+) -> Tensor:
+    """:func:`pyg_vig.graph.knn.nearest.nearest` of float32."""
+    (graphs, m, channels), n = sources.shape, targets.size(1)
+    sources, targets = sources.contiguous(), targets.contiguous()
+    base = _contiguous(None if base is None else base.expand(graphs, m), torch.float32)
+    bias = _contiguous(None if bias is None else bias.expand(n, m), torch.float32)
+    index = torch.empty(graphs, n, k, dtype=torch.int64)
+    failed = _run(
+        "nearest",
+        (),
+        *map(_address, (sources, targets, base, bias)),
+        cosine,
+        graphs,
+        n,
+        m,
+        channels,
+        k,
+        loop is not None,
+        -math.inf if loop else math.inf,
+        step,
+        _address(index),
+        _threads(targets.numel() * m, _SMALL_PRODUCT),
+    )
+    if failed:
+        raise MemoryError(f"no memory to choose {k} of {m} neighbours for {graphs * n} nodes")
+    return index
+
+
+def largest(
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
+) -> tuple[Tensor, Tensor]:
+    """:func:`pyg_vig.graph.operators.largest`; of the rows it came from none is told without ``winners``.
+
+    Raises:
+        IndexError: where an edge names a row that is not there.
+    """
+    x, src, ptr = x.contiguous(), _contiguous(src, torch.int64), _contiguous(ptr, torch.int64)
+    if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
+        raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
+    best = x.new_empty(num_dst, x.size(1))
+    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
+    lost = _run(
+        "largest",
+        (x.dtype, index_dtype),
+        _address(x),
+        *x.shape,
+        _address(src),
+        _address(ptr),
+        src.numel() // max(num_dst, 1),
+        num_dst,
+        _address(best),
+        _address(winner if winners else None),
+        _threads(src.numel() * x.size(1)),
+    )
+    if lost:
+        raise IndexError(f"{lost} of {src.numel()} edges name none of the {x.size(0)} source nodes")
+    return best, winner
+
+
+def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
+    """:func:`pyg_vig.graph.operators.scatter_winners`."""
+    grad, winner = grad.contiguous(), winner.contiguous()
+    out, types = grad.new_zeros(num_src, grad.size(1)), (grad.dtype, winner.dtype)
+    _run("scatter_winners", types, _address(grad), _address(winner), *grad.shape, _address(out), _threads(grad.numel()))
+    return out
+
+
+def linear(
+    x: Tensor,
+    y: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    groups: int,
+    act: str,
+    shortcut: Tensor | None,
+) -> Tensor:
+    r"""Rows times weights and what stands around it, :math:`\sigma(s \odot (W x) + b) + r`, in float32.
+
+    Args:
+        x: rows ``(N, C)``, of any stride between them.
+        y: rows of a second source whose channels alternate with those of ``x`` in the columns of ``weight``.
+        weight: ``(out_channels, in_channels / groups)``, where a second source doubles ``in_channels``.
+        bias: ``(out_channels,)``.
+        scale: of every output, ``(out_channels,)``.
+        groups: number of groups of channels.
+        act: one of :data:`ACTIVATIONS`.
+        shortcut: what is added after the activation, ``(N, out_channels)``.
+
+    Raises:
+        ValueError: where the sizes do not fit together: the kernel would read what lies behind.
+    """
+    (n, channels), (size, depth) = x.shape, weight.shape
+    for name, part, shape in (
+        ("second rows", y, (n, channels)),
+        ("bias", bias, (size,)),
+        ("scale", scale, (size,)),
+        ("shortcut", shortcut, (n, size)),
+    ):
+        _check(name, part, shape)
+    (first, step), (second, second_step) = _rows(x), _rows(y)
+    weight, out = weight.contiguous(), x.new_empty(n, size)
+    scale, bias, shortcut = (_contiguous(part, torch.float32) for part in (scale, bias, shortcut))
+    failed = _run(
+        "linear",
+        (),
+        _address(first),
+        step,
+        _address(second),
+        second_step,
+        n,
+        _address(weight),
+        _address(scale),
+        _address(bias),
+        groups,
+        channels // groups,
+        size // groups,
+        ACTIVATIONS[act],
+        _address(shortcut),
+        _address(out),
+        _threads(n * size * depth, _SMALL_PRODUCT),
+    )
+    if failed:
+        raise MemoryError(f"no memory to lay out {size * depth} weights")
+    return out
+
+
+def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
+    """Rows each in one piece, and the step from one to the next."""
+    if x is None:
+        return None, 0
+    x = x if x.stride(1) == 1 else x.contiguous()
+    return x, x.stride(0)
+
+
+def activate_(x: Tensor, act: str) -> Tensor:
+    """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
+    _run("activate_all", (), _address(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
+    return x
+
+
+def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
+    """The output of :func:`batch_norm` once more, of its coefficients: in one pass over the rows."""
+    x, out, coefficients = x.contiguous(), _empty_with_slack(x), _contiguous(coefficients, torch.float32)
+    _check("coefficients", coefficients, (4, x.size(1)))
+    _run(
+        "normalize",
+        (),
+        _address(x),
+        *x.shape,
+        _address(coefficients),
+        ACTIVATIONS[act],
+        _address(out),
+        _threads(x.numel()),
+    )
+    return out
+
+
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+    """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``.
+
+    Args:
+        x: ``(N, C)``, float32.
+        weight: scale after the norm, ``(C,)``.
+        bias: shift after the norm, ``(C,)``.
+        eps: added to the variance.
+        act: one of :data:`DIFFERENTIABLE`.
+    """
+    x, out, coefficients = x.contiguous(), _empty_with_slack(x), x.new_empty(4, x.size(1))
+    affine = [_contiguous(part, torch.float32) for part in (weight, bias)]
+    failed = _run(
+        "batch_norm",
+        (),
+        _address(x),
+        *x.shape,
+        *map(_address, affine),
+        eps,
+        ACTIVATIONS[act],
+        _address(coefficients),
+        _address(out),
+        _threads(x.numel()),
+    )
+    if failed:
+        raise MemoryError(f"no memory to normalise {x.size(0)} rows of {x.size(1)} channels")
+    return out, coefficients
+
+
+def batch_norm_backward(
+    x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight and bias of :func:`batch_norm`."""
+    x, grad = x.contiguous(), _contiguous(grad, torch.float32)
+    gradients = _empty_with_slack(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
+    failed = _run(
+        "batch_norm_backward",
+        (),
+        _address(x),
+        _address(grad),
+        *x.shape,
+        _address(coefficients),
+        eps,
+        ACTIVATIONS[act],
+        *map(_address, gradients),
+        _threads(x.numel()),
+    )
+    if failed:
+        raise MemoryError(f"no memory for the gradients of {x.size(0)} rows of {x.size(1)} channels")
+    return gradients
+
+
+def _check(name: str, part: Tensor | None, shape: tuple[int, ...]) -> None:
+    if part is not None and (part.shape != shape or not part.is_cpu):
+        raise ValueError(f"{name}: expected {tuple(shape)} on the CPU, got {tuple(part.shape)} on {part.device}")
+
+
+def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
+    """Call the function in C, of these types where there are several; a profiler sees it as an operator."""
+    kernel = _kernel(name, types)
+    if not torch.autograd._profiler_enabled():
+        return kernel(*arguments)
+    with torch.profiler.record_function(f"pyg_vig::{name}"):
+        return kernel(*arguments)
+
+
+@cache
+def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int]:
+    function = getattr(library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
+    function.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
+    return cast("Callable[..., int]", function)
+
+
+@overload
+def _contiguous(x: Tensor, dtype: torch.dtype) -> Tensor: ...
+@overload
+def _contiguous(x: Tensor | None, dtype: torch.dtype) -> Tensor | None: ...
+def _contiguous(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What the kernels read: whole, in order, and of the type that they take it for."""
+    if x is None or (x.dtype is dtype and x.is_contiguous()):
+        return x
+    return x.to(dtype).contiguous()
+
+
+def _empty_with_slack(x: Tensor) -> Tensor:
+    """Rows like those of ``x``, uninitialised, in memory with some bytes more.
+
+    To place a matrix, glibc looks for room of its size and about a hundred bytes, so that none fits where one of the
+    same size was freed. In training a temporary result's place is to serve the next layer, or half the heap is gaps.
+    """
+    storage = x.new_empty(x.numel() + _SLACK).untyped_storage()
+    return x.new_empty(0).set_(storage, 0, x.shape, (x.size(1), 1))
+
+
+def _address(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+def _threads(work: int, small: int = _SMALL) -> int:
+    return torch.get_num_threads() if work > small else 1
