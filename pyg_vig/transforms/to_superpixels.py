@@ -73,6 +73,8 @@ class ToSuperpixels(BaseTransform):
     def forward(self, data: Any) -> Data:
         """Make the graph."""
         image, graph = read_sample(data)
+        dtype = image.dtype
+        image = image.to(torch.promote_types(dtype, torch.float32))  # sums over pixels overflow float16
         height, width = image.shape[1:]
         segmentation = self._segment(image)
         label = segmentation.flatten()
@@ -82,6 +84,7 @@ class ToSuperpixels(BaseTransform):
         colour = scatter(image.flatten(1).T, label, reduce="mean")
         size = label.bincount().to(image).unsqueeze(1) / label.numel()
         graph.x = torch.cat([colour, graph.pos / graph.pos.new_tensor([width, height]), size], dim=1)
+        graph.x, graph.pos = graph.x.to(dtype), graph.pos.to(dtype)
         graph.edge_index = _touching(segmentation)
         if self.keep_segmentation:
             graph.segmentation = segmentation.unsqueeze(0)

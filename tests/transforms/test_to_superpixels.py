@@ -116,3 +116,11 @@ def test_without_scikit_image(monkeypatch, quarters):
     monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
     with pytest.raises(ValueError, match="needs scikit-image"):
         ToSuperpixels()(quarters)
+
+
+def test_large_superpixels_in_half_precision():
+    image = torch.rand(3, 4, 4).repeat_interleave(128, 1).repeat_interleave(128, 2)
+    precise, half = (ToSuperpixels(n_segments=4)(pixels) for pixels in (image.half().float(), image.half()))
+    assert half.x.dtype == half.pos.dtype == torch.float16
+    torch.testing.assert_close(half.pos.float(), precise.pos, atol=0.25, rtol=0)
+    torch.testing.assert_close(half.x.float(), precise.x, atol=1e-3, rtol=0)
