@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from pyg_vig.cli.errors import user_errors
 from pyg_vig.models import build_model, count_macs, count_parameters, get_config, list_models
 from pyg_vig.models.published import PUBLISHED
 
@@ -18,8 +19,12 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern for names, such as 'pvig_*'")
     pattern = parser.parse_args(arguments).pattern
+    with user_errors("models"):
+        names = list_models(pattern)
+        if not names:
+            raise ValueError(f"no network is called {pattern!r}: there are {', '.join(list_models())}")
     print(f"{'name':16} {'parameters':>12} {'image':>6} {'mult-adds':>10} {'paper top-1':>12}")
-    for name in list_models(pattern):
+    for name in names:
         model = build_model(get_config(name))
         size = model.config.image_size
         paper = f"{PUBLISHED[name].top1:.1f} %" if name in PUBLISHED else "-"

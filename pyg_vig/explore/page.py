@@ -62,7 +62,7 @@ def _similarity(queries: Tensor, keys: Tensor) -> Packed:
     """All similarities, or the vectors whose products they are, whichever is smaller."""
     vectors = keys.numel() + (0 if queries is keys else queries.numel())
     if queries.size(0) * keys.size(0) <= vectors:
-        return {"similarities": _quantised((queries @ keys.T).numpy().ravel(), "uint8")}
+        return {"similarities": _quantised((queries @ keys.T).float().numpy().ravel(), "uint8")}
     packed = {"channels": keys.size(1), "keys": _array(_directions(keys))}
     return packed if queries is keys else packed | {"queries": _array(_directions(queries))}
 

@@ -76,8 +76,10 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
         The network, in evaluation mode.
 
     Raises:
-        ValueError: if the file does not hold a network of this package.
+        ValueError: if the file does not hold a network of this package, or for options beside a folder.
     """
+    if options and Path(name).exists():
+        raise ValueError(f"{name} is here already: {', '.join(options)} would be for a download")
     if not Path(name).exists():
         from huggingface_hub import hf_hub_download
 

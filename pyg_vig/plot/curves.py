@@ -40,11 +40,16 @@ def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, 
     Returns:
         The axes.
 
+    Raises:
+        ValueError: without a curve.
+
     Example:
         >>> import torch
         >>> from pyg_vig.plot import plot_by_block
         >>> ax = plot_by_block({"a network": torch.rand(12, 4)}, "a number")
     """
+    if not curves:
+        raise ValueError("there is no curve to draw: pass at least one network")
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
     for turn, (name, values) in enumerate(curves.items()):

@@ -142,6 +142,12 @@ def test_models_lists_sizes_and_published_accuracy(capsys: pytest.CaptureFixture
     assert tiny.split() == ["vig_ti", "7,184,744", "224", "1.301", "G", "73.9", "%"]
 
 
+def test_models_tells_a_pattern_that_nothing_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["models", "resnet*"])
+    assert "no network is called 'resnet*': there are vig_nano, " in capsys.readouterr().err
+
+
 def test_info_of_a_published_network(capsys: pytest.CaptureFixture[str]) -> None:
     main(["info", "vig_ti"])
     printed = capsys.readouterr().out

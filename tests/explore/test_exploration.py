@@ -134,3 +134,9 @@ def test_mistakes_become_one_clear_line(command: str, message: str, capsys: pyte
         main(command.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_under_autocast() -> None:
+    model = pyg_vig.create_model("vig_nano", conv="cross_attention")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "<html" in explore(model, Image.new("RGB", (64, 64))).html

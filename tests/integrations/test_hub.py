@@ -32,6 +32,8 @@ def test_what_is_saved_is_loaded(task: str, tmp_path: Path) -> None:
     assert not loaded.training
     assert type(loaded) is type(model)
     assert type(from_pretrained(folder / "model.safetensors")) is type(model)
+    with pytest.raises(ValueError, match="is here already: revision would be for a download"):
+        from_pretrained(folder, revision="v1")
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     card = huggingface_hub.ModelCard.load(folder / "README.md")

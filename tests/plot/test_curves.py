@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -63,3 +64,8 @@ def test_diversity_begins_before_the_first_block() -> None:
     ax = plot_diversity({"a network": model.train()}, IMAGES)
     np.testing.assert_allclose(curve(ax, "a network"), diversity_by_block(model, IMAGES, relative=True).mean(1))
     assert ax.lines[0].get_xdata().tolist() == [0, 1, 2, 3]
+
+
+def test_no_curve_is_told() -> None:
+    with pytest.raises(ValueError, match="there is no curve to draw"):
+        plot_purity({}, torch.zeros(1, 8, 8))
