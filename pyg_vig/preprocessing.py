@@ -129,5 +129,5 @@ class Normalise(nn.Module):
 
 
 def normalise_for(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalise:
-    """For images in colour; grey ones take 0.5."""
+    """What normalises images in colour by these statistics, and grey ones by 0.5."""
     return Normalise(mean, std) if channels == 3 else Normalise(HALF[:1], HALF[:1])

@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from pyg_vig.explore.capture import BlockGraph
+from pyg_vig.graph.precision import without_autocast
 
 _SCRIPTS = ("block.js", "drawing.js", "explorer.js")
 _STEPS = {"uint8": 255, "uint16": 65535}  # of a quantised range
@@ -62,7 +63,8 @@ def _similarity(queries: Tensor, keys: Tensor) -> Packed:
     """All similarities, or the vectors whose products they are, whichever is smaller."""
     vectors = keys.numel() + (0 if queries is keys else queries.numel())
     if queries.size(0) * keys.size(0) <= vectors:
-        return {"similarities": _quantised((queries @ keys.T).float().numpy().ravel(), "uint8")}
+        with without_autocast(queries.device):
+            return {"similarities": _quantised((queries @ keys.T).numpy().ravel(), "uint8")}
     packed = {"channels": keys.size(1), "keys": _array(_directions(keys))}
     return packed if queries is keys else packed | {"queries": _array(_directions(queries))}
 

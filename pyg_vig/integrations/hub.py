@@ -78,14 +78,14 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
     Raises:
         ValueError: if the file does not hold a network of this package, or for options beside a folder.
     """
-    if options and Path(name).exists():
-        raise ValueError(f"{name} is here already: {', '.join(options)} would be for a download")
-    if not Path(name).exists():
-        from huggingface_hub import hf_hub_download
+    if Path(name).exists():
+        if options:
+            raise ValueError(f"{name} is here already: {', '.join(options)} would be for a download")
+        return load_model(name)
+    from huggingface_hub import hf_hub_download
 
-        version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}
-        name = hf_hub_download(str(name), WEIGHTS, **version | options)
-    return load_model(name)
+    version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}
+    return load_model(hf_hub_download(str(name), WEIGHTS, **version | options))
 
 
 def push_to_hub(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from pyg_vig.transforms.photo import sixteen_bits
+
 
 def read_sample(source: Any) -> tuple[Tensor, Data]:
     """The pixels of a sample, ``(C, H, W)`` in floating point, and all else it has.
@@ -60,10 +62,10 @@ def read_image(image: Any) -> Tensor:
     if isinstance(image, Tensor):
         pixels = image.squeeze(0) if image.dim() == 4 and image.size(0) == 1 else image
     else:
-        mode = str(getattr(image, "mode", ""))  # of a PIL image
-        array = np.asarray(image.convert("RGB") if mode in ("P", "PA") else image)
-        if mode.startswith("I"):
-            array = array.clip(0, 0xFFFF).astype(np.uint16)
+        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are numbers of colours
+            image = image.convert("RGB")
+        deep = sixteen_bits(image)
+        array = np.asarray(image) if deep is None else deep
         pixels = torch.from_numpy(np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C"))
     pixels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels
     if pixels.dim() != 3 or pixels.numel() == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,6 +62,12 @@ def in_color(image: Image) -> Image:
     """An image as PIL's RGB; 16 bits become 8."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # what Pillow has of 16 bits; it would cut off all above 255
-        image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    pixels = sixteen_bits(image)  # of which Pillow would cut off all above 255
+    return (image if pixels is None else Image.fromarray((pixels >> 8).astype(np.uint8))).convert("RGB")
+
+
+def sixteen_bits(image: Any) -> np.ndarray | None:
+    """The pixels of a PIL image of 16 bits, ``(H, W)`` uint16, in any of its modes; ``None`` for all else."""
+    if not str(getattr(image, "mode", "")).startswith("I"):
+        return None
+    return np.asarray(image).clip(0, 0xFFFF).astype(np.uint16)
