@@ -24,8 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
         minutes, accuracy = ([point[key] for point in run["curve"]] for key in ("minutes", "accuracy"))
         percent = [100 * value for value in accuracy]
         name = f"{NAMES[run['settings']['model']]}, {len(percent)} epochs: {percent[-1]:.1f} %"
+        shapes = run["settings"].get("shapes", "ModelNet10")
         ax.plot(minutes, percent, marker="o", markersize=4, color=color, label=name)
-    ax.set(xlabel="minutes of training on one CPU core", ylabel="test accuracy, %", title="ModelNet10, 512 points")
+    ax.set(xlabel="minutes of training on one CPU core", ylabel="test accuracy, %", title=shapes)
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
     ax.legend(loc="lower right")

@@ -162,6 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the curve")
     options = parser.parse_args(arguments)
+    options.shapes = "ModelNet10" if options.root else "generated shapes"
     torch.manual_seed(options.seed)
     parts = load(options.root)
     options.points = min(options.points, parts["test"].tensors[0].size(1))
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = build(int(parts["train"].tensors[1].max()) + 1, options).to(device)
     tested = train(model, parts, options, device)[-1]["accuracy"]
     name = f"{options.model} ({options.conv})" if options.model == "encoder" else options.model
-    print(f"{'ModelNet10' if options.root else 'generated shapes'}, {name}: test accuracy {tested:.1%}")
+    print(f"{options.shapes}, {name}: test accuracy {tested:.1%}")
     if options.root:
         print(f"published on ModelNet10: {PUBLISHED}")
 

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor, nn
 
 from pyg_vig.atomic import write_atomically
@@ -51,7 +52,7 @@ class Exploration:
 
 def explore(
     model: nn.Module,
-    image: Tensor | Image | str | os.PathLike[str],
+    image: Tensor | Image | np.ndarray | str | os.PathLike[str],
     *,
     title: str = "Which patches does the network link?",
     caption: str = "",
@@ -65,8 +66,8 @@ def explore(
 
     Args:
         model: a network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
-        image: what the network takes, ``(C, H, W)``; or a photo or its file, which is resized, cropped to a square and
-            normalised for a :class:`~pyg_vig.models.VisionGNN`.
+        image: what the network takes, ``(C, H, W)``; or a photo (of PIL, or an array of uint8) or its file, which is
+            resized, cropped to a square and normalised for a :class:`~pyg_vig.models.VisionGNN`.
         title: heading of the page.
         caption: text below it; say here how the network was trained.
         size: side in pixels of a photo after resizing; by default the network's ``image_size``.

@@ -7,6 +7,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,11 +22,13 @@ _DETAIL = 3  # times the network's resolution that is shown at most, where the p
 _SMALL = 64  # pixels on a side up to which images are stored without loss
 
 
-def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGNN) -> tuple[Tensor, Tensor]:
+def read_photo(
+    photo: Image | np.ndarray | str | os.PathLike[str], size: int, model: VisionGNN
+) -> tuple[Tensor, Tensor]:
     """A photo as the network takes it and, in more detail, as the page shows it: both ``(C, H, W)``.
 
     Args:
-        photo: the photo, or its file.
+        photo: the photo, as an array ``(H, W)`` or ``(H, W, 3)`` of uint8 too, or its file.
         size: side of the network's image in pixels.
         model: the network, for its channels and pixel statistics.
 
@@ -36,10 +39,21 @@ def read_photo(photo: Image | str | os.PathLike[str], size: int, model: VisionGN
 
     from pyg_vig.preprocessing import transform_for
 
+    if isinstance(photo, np.ndarray):
+        photo = _from_array(photo)
     photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))
     image, detailed = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, detail * size))
     return image, pixels_of(detailed, model)
+
+
+def _from_array(pixels: np.ndarray) -> Image:
+    from PIL import Image
+
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        got = f"{pixels.dtype} of shape {pixels.shape}"
+        raise ValueError(f"expected a photo as an array (H, W) or (H, W, 3) of uint8, got {got}")
+    return Image.fromarray(pixels)
 
 
 def data_url(picture: Tensor | Image) -> str:

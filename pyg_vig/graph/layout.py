@@ -193,6 +193,26 @@ class Layout:
         return graphs.amax(1) if reduce == "max" else getattr(graphs, reduce)(1)
 
 
+def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
+    """Row and column of the patch at a place of the image.
+
+    Args:
+        point: the place, as shares of height and width in [0, 1).
+        grid: height and width in patches.
+
+    Raises:
+        ValueError: for a place outside the image.
+
+    Example:
+        >>> from pyg_vig.graph.layout import patch_at
+        >>> patch_at((0.5, 0.9), (7, 7))
+        (3, 6)
+    """
+    if not all(0 <= share < 1 for share in point):
+        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
+    return int(point[0] * grid[0]), int(point[1] * grid[1])
+
+
 def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
     """A feature map ``(B, C, H, W)`` as a node matrix ``(B * H * W, C)``; free in ``channels_last`` memory.
 

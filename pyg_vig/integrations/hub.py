@@ -65,11 +65,15 @@ def save_pretrained(
     return target
 
 
-def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
+def from_pretrained(
+    name: str | os.PathLike[str], *, overrides: dict[str, Any] | None = None, **options: Any
+) -> nn.Module:
     """Load a network from a folder, or from a repository of the Hub; no code from there is executed.
 
     Args:
         name: a folder of :func:`save_pretrained`, the file in it, or ``"user/repository"``.
+        overrides: fields of the network's configuration to replace, such as a ``conv`` of your own, see
+            :func:`pyg_vig.load_model`.
         **options: passed to ``huggingface_hub.hf_hub_download``, such as ``revision``, ``cache_dir`` and ``token``.
 
     Returns:
@@ -77,15 +81,22 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> nn.Module:
 
     Raises:
         ValueError: if the file does not hold a network of this package, or for options beside a folder.
+        FileNotFoundError: if there is no such file or folder, and no repository can have this name.
     """
+    overrides = overrides or {}
     if Path(name).exists():
         if options:
             raise ValueError(f"{name} is here already: {', '.join(options)} would be for a download")
-        return load_model(name)
+        return load_model(name, **overrides)
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
 
     version = {"library_name": _LIBRARY, "library_version": pyg_vig.__version__}
-    return load_model(hf_hub_download(str(name), WEIGHTS, **version | options))
+    try:
+        file = hf_hub_download(str(name), WEIGHTS, **version | options)
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{name} is no file or folder here, and no repository ('user/repository')") from error
+    return load_model(file, **overrides)
 
 
 def push_to_hub(

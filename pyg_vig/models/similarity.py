@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import NeighborTable
+from pyg_vig.graph.layout import patch_at
 from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
@@ -58,7 +59,8 @@ def _weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
     nodes, queries = source_and_destination(block.arguments[0])
     source_grid = source.require_grid("there is no map of them")
     height, width = destination.require_grid("there is no map of them")
-    chosen = [int(y * height) * width + int(x * width) for y, x in points]
+    places = [patch_at(point, (height, width)) for point in points]
+    chosen = [row * width + column for row, column in places]
     everyone = torch.arange(source.num_nodes, device=nodes.device).expand(len(chosen), -1)
     graph = NeighborTable(everyone, source.num_nodes)
     _, (_, alpha) = block.conv((nodes, queries[chosen]), graph, return_attention_weights=True)

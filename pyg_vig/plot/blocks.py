@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, record_graphs
 from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
-from pyg_vig.plot.style import drawn_grid, patch_at
+from pyg_vig.plot.style import drawn_grid, panels
 
 Point = tuple[float, float]
 
@@ -43,7 +42,7 @@ def plot_blocks(
             a bright one and a dark one.
         labels: text above every image.
         title: title of the figure.
-        panel: side of a panel in inches.
+        panel: longer side of a panel in inches.
         across: one column a block and one row an image, instead of the other way round.
 
     Returns:
@@ -63,8 +62,9 @@ def plot_blocks(
     points = points or [contrasting_points(image) for image in images]
     if len(points) != len(images):
         raise ValueError(f"points must be given for each of {len(images)} images, got {len(points)}")
-    figure, panels = _panels(len(blocks), len(images), panel, across)
-    for row, block in zip(panels, blocks, strict=True):
+    figure, axes = panels(*((len(images), len(blocks)) if across else (len(blocks), len(images))), panel, images[0])
+    axes = axes.T if across else axes
+    for row, block in zip(axes, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
             patches = [patch_at(point, drawn_grid(layout)) for point in points[column]]
@@ -72,21 +72,12 @@ def plot_blocks(
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
         row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
-    for ax, label in zip(panels[0], labels or [], strict=False):
+    for ax, label in zip(axes[0], labels or [], strict=False):
         _write_beside(ax, label) if across else ax.set_title(label, fontsize=10)
     figure.suptitle(title, fontsize=12, wrap=True)
     caption = "star: a patch. Frames of its colour: its neighbours in the graph of the block"
     figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
-
-
-def _panels(blocks: int, images: int, side: float, across: bool) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes by block and image."""
-    rows, columns = (images, blocks) if across else (blocks, images)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(side * columns + 0.3, side * rows + 0.9), squeeze=False, layout="constrained"
-    )
-    return figure, axes.T if across else axes
 
 
 def check_blocks(blocks: Sequence[int], count: int) -> None:

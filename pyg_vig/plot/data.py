@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 
 from pyg_vig.plot.neighbors import neighbors_of
 from pyg_vig.plot.style import COLORS, draw_image
+from pyg_vig.transforms.images import mean_colors
 
 
 def plot_superpixels(
@@ -135,5 +136,5 @@ def _borders(ax: Axes, segmentation: np.ndarray) -> None:
 
 
 def _mean_colors(data: Data) -> np.ndarray:
-    colors = data.x[:, : data.x.size(1) - 3].detach().cpu().numpy().clip(0, 1)  # what follows is centroid and size
+    colors = mean_colors(data).detach().cpu().numpy().clip(0, 1)
     return np.broadcast_to(colors, (len(colors), 3)) if colors.shape[1] == 1 else colors

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.blocks import check_blocks, contrasting_points
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, patch_at
+from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, panels
 
 Point = tuple[float, float]
 
@@ -75,7 +74,7 @@ def plot_similarities(
         points: places of the patches, as shares of height and width in [0, 1); by default a bright one and a dark one.
         blocks: which of the Graphers; negative numbers count from the end. All by default.
         title: title of the figure; say here how the network was trained.
-        panel: side of a panel in inches.
+        panel: longer side of a panel in inches.
 
     Returns:
         The figure.
@@ -93,8 +92,8 @@ def plot_similarities(
     maps = similarity_maps(model, image, points)
     blocks = range(len(maps)) if blocks is None else blocks
     check_blocks(blocks, len(maps))
-    figure, panels = _panels(len(points), len(blocks), panel)
-    for turn, (row, point) in enumerate(zip(panels, points, strict=True)):
+    figure, axes = panels(len(points), len(blocks), panel, image, below=0.2)
+    for turn, (row, point) in enumerate(zip(axes, points, strict=True)):
         for ax, block in zip(row, blocks, strict=True):
             weights = maps[block][turn]
             plot_similarity(pixels_of(image, model), weights, point, color=COLORS[turn % len(COLORS)], ax=ax)
@@ -105,8 +104,3 @@ def plot_similarities(
     caption = "star: a patch. Yellow: the patches that weigh most for it; below: range of the weights"
     figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
-
-
-def _panels(rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
-    size = (side * columns + 0.2, (side + 0.2) * rows + 1.0)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -42,6 +43,21 @@ def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise ValueError(f"expected an image with 1 or 3 channels, got an array of shape {array.shape}")
     return np.broadcast_to(array, (*array.shape[:2], 3)).clip(0, 1)
+
+
+def panels(rows: int, columns: int, side: float, image: Tensor, *, below: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """A figure of panels in the shape of its images, with room for a title and a caption, and the axes.
+
+    Args:
+        rows: panels one below the other.
+        columns: panels side by side.
+        side: longer side of a panel in inches.
+        image: one of the images, ``(C, H, W)``.
+        below: room for text below every panel, in inches.
+    """
+    height, width = (side * length / max(image.shape[1:]) for length in image.shape[1:])
+    size = (width * columns + 0.3, (height + below) * rows + 0.9)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
 
 
 def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float = VEIL) -> Axes:
@@ -104,17 +120,6 @@ def drawn_grid(layout: Layout) -> tuple[int, int]:
         ValueError: for nodes on no grid.
     """
     return layout.require_grid("neighbours are drawn on images of patches only")
-
-
-def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of the patch at a place, given in shares of height and width.
-
-    Raises:
-        ValueError: for a place outside the image.
-    """
-    if not all(0 <= share < 1 for share in point):
-        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
-    return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 
 def node_at(row: int, column: int, graph: int, layout: Layout) -> int:

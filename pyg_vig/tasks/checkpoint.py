@@ -49,12 +49,13 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     write_network(path, model, config)
 
 
-def load_model(path: str | os.PathLike[str]) -> nn.Module:
+def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
     """Rebuild a network, detector or segmenter from its file alone, without executing code from it.
 
     Args:
         path: a file of :func:`save_model` or :func:`pyg_vig.save_checkpoint`, or a folder with one, see
             :func:`pyg_vig.models.file_format.weights_file`.
+        **overrides: fields of the configuration to replace, see :func:`pyg_vig.load_model`.
 
     Returns:
         The network, in evaluation mode.
@@ -78,7 +79,8 @@ def load_model(path: str | os.PathLike[str]) -> nn.Module:
     values = read_config(path)
     kind = values.pop("class")
     if kind not in _HOMES:
-        return models.load_model(path)
+        return models.load_model(path, **overrides)
+    values |= overrides
     home = import_module(_HOMES[kind])
     config = getattr(home, kind)
     models.config.check_names(kind, config, values)

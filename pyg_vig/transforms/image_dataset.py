@@ -137,8 +137,13 @@ def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
     for index in range(len(images)):
         image, label = images[index]
         for part in (read_image(image), read_label(label)):
-            digest.update(f"{part.dtype} {tuple(part.shape)}".encode() + part.numpy().tobytes())
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode() + _content(part))
     return digest.hexdigest()[:16]
+
+
+def _content(part: Tensor) -> bytes:
+    """By way of bytes, as numpy knows no bfloat16."""
+    return part.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _settings(transform: Any) -> str:

@@ -101,13 +101,17 @@ def to_image(data: Data) -> Tensor:
     """
     check_single(data)
     if data.get("segmentation") is not None:
-        colours = data.x[:, : data.x.size(1) - 3]  # what follows is centroid and size
-        return colours[data.segmentation[0]].permute(2, 0, 1)
+        return mean_colors(data)[data.segmentation[0]].permute(2, 0, 1)
     if data.get("grid") is None or data.get("pos") is None:
         raise ValueError(f"expected a graph made by ImageToGraph, or ToSuperpixels(keep_segmentation=True), got {data}")
     (rows, columns), (width, height) = data.grid[0].tolist(), (2 * data.pos[0]).int().tolist()
     patches = data.x.view(rows, columns, -1, height, width)
     return patches.permute(2, 0, 3, 1, 4).reshape(-1, rows * height, columns * width)
+
+
+def mean_colors(data: Data) -> Tensor:
+    """The mean colours of superpixels, ``(N, C)``: in their ``x``, centroid and size follow."""
+    return data.x[:, : data.x.size(1) - 3]
 
 
 def check_single(data: Data) -> None:

@@ -59,8 +59,15 @@ def upright(image: Image) -> Image:
 
 
 def in_color(image: Image) -> Image:
-    """An image as PIL's RGB; 16 bits become 8."""
+    """An image as PIL's RGB; 16 bits become 8.
+
+    Raises:
+        ValueError: for pixels in floating point, of which nothing tells what is white.
+    """
     from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("an image of floating point (mode F) does not tell what is white: convert it to 8 or 16 bits")
 
     pixels = sixteen_bits(image)  # of which Pillow would cut off all above 255
     return (image if pixels is None else Image.fromarray((pixels >> 8).astype(np.uint8))).convert("RGB")

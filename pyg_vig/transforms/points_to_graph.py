@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from pyg_vig.graph import knn_graph
@@ -60,11 +60,10 @@ class PointsToGraph(BaseTransform):
 
     def forward(self, data: Any) -> Data:
         """Make the graph."""
+        if isinstance(data, Batch) and hasattr(data, "_slice_dict"):  # where every cloud's attributes begin
+            return Batch.from_data_list([self.forward(cloud) for cloud in data.to_data_list()])
         graph = _read_points(data)
-        if graph.x is not None and graph.x.dim() == 1:
-            graph.x = graph.x.unsqueeze(1)
-        normal = graph.get("normal") if graph.get("normal") is not None else graph.get("norm")
-        graph.x = torch.cat([part for part in (graph.pos, normal, graph.x) if part is not None], dim=1)
+        graph.x = _features(graph)
         batch = graph.get("batch")
         if batch is not None and (batch.diff() < 0).any():
             raise ValueError(f"batch must be sorted, one cloud after the other, got {batch.tolist()[:10]}")
@@ -90,6 +89,20 @@ class PointsToGraph(BaseTransform):
         if self.radius is None:
             return edges
         return edges[:, (pos[edges[0]] - pos[edges[1]]).norm(dim=1) <= self.radius]
+
+
+def _features(graph: Data) -> Tensor:
+    """Of every point, its place and what else the data tells of it."""
+    normal = "norm" if graph.get("normal") is None else "normal"
+    parts = [graph.pos]
+    for name in (normal, "x"):
+        part = graph.get(name)
+        if part is None:
+            continue
+        if len(part) != len(graph.pos):
+            raise ValueError(f"{name} has {len(part)} rows, but there are {len(graph.pos)} points")
+        parts.append(part.unsqueeze(1) if part.dim() == 1 else part)
+    return torch.cat(parts, dim=1)
 
 
 def _read_points(source: Any) -> Data:

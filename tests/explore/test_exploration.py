@@ -140,3 +140,11 @@ def test_under_autocast() -> None:
     model = pyg_vig.create_model("vig_nano", conv="cross_attention")
     with torch.autocast("cpu", torch.bfloat16):
         assert "<html" in explore(model, Image.new("RGB", (64, 64))).html
+
+
+def test_an_array_is_a_photo() -> None:
+    model = pyg_vig.create_model("vig_nano", depth=1)
+    pixels = torch.randint(256, (40, 50, 3), dtype=torch.uint8).numpy()
+    assert explore(model, pixels).html == explore(model, Image.fromarray(pixels)).html
+    with pytest.raises(ValueError, match=r"of uint8, got float64 of shape \(8, 8\)"):
+        explore(model, np.zeros((8, 8)))

@@ -11,6 +11,7 @@ from torch import nn
 
 import pyg_vig
 from pyg_vig.integrations.hub import from_pretrained, model_card, push_to_hub, save_pretrained
+from pyg_vig.nn import MaxRelativeConv
 from pyg_vig.tasks.detection import build_detector
 from pyg_vig.tasks.segmentation import build_segmenter
 
@@ -98,3 +99,20 @@ def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pyt
 def test_other_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="was not built by create_model, build_detector"):
         save_pretrained(nn.Linear(2, 2), tmp_path)
+
+
+def test_names_that_no_repository_has(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is no file or folder here, and no repository"):
+        from_pretrained(tmp_path / "missing")
+
+
+def test_a_conv_of_one_s_own_is_passed_again(tmp_path: Path) -> None:
+    class OwnConv(MaxRelativeConv):
+        pass
+
+    model = pyg_vig.create_model("vig_nano", depth=1, conv=OwnConv)
+    save_pretrained(model, tmp_path)
+    with pytest.raises(ValueError, match="conv=OwnConv of its author: pass it"):
+        from_pretrained(tmp_path)
+    loaded = from_pretrained(tmp_path, overrides={"conv": OwnConv})
+    assert any(isinstance(module, OwnConv) for module in loaded.modules())

@@ -62,3 +62,8 @@ def test_points_lie_where_it_is_bright_and_dark() -> None:
     image[:, 10:12, 2:4] = -1
     image[:, 0, 0] = 5  # the border is left out
     assert contrasting_points(image) == [(2.5 / 8, 3.5 / 8), (5.5 / 8, 1.5 / 8)]
+
+
+def test_panels_have_the_shape_of_the_images() -> None:
+    figure = plot_blocks(pyg_vig.create_model("vig_nano", depth=1), torch.rand(2, 3, 16, 64), blocks=(0,), panel=2)
+    assert figure.get_size_inches().tolist() == pytest.approx([2 * 2 + 0.3, 0.5 + 0.9])

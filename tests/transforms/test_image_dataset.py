@@ -154,3 +154,8 @@ class TestBack:
     def test_graph_of_no_image(self):
         with pytest.raises(ValueError, match="made by ImageToGraph"):
             to_image(Data(x=torch.rand(4, 3)))
+
+
+def test_images_in_bfloat16(tmp_path):
+    images = [(image.bfloat16(), label) for image, label in Images()]
+    assert ImageGraphDataset(tmp_path, images, ImageToGraph(2, k=4), log=False)[0].x.dtype == torch.bfloat16

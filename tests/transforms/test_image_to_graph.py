@@ -224,3 +224,7 @@ def test_a_batch_of_several_is_no_image(image):
     with pytest.raises(ValueError, match=r"expected one graph, got a batch of 2"):
         to_image(Batch.from_data_list(graphs))
     assert torch.equal(to_image(Batch.from_data_list(graphs[:1])), image)
+
+
+def test_whole_numbers_of_numpy(image):
+    assert ImageToGraph(np.int64(4), k=2)(image).x.equal(ImageToGraph(4, k=2)(image).x)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyg_vig.transforms.photo import open_photo
+from pyg_vig.transforms.photo import as_photo, open_photo
 
 
 def test_photos_are_upright(tmp_path):
@@ -35,3 +35,8 @@ def test_damaged_photos_are_told_by_name(tmp_path):
     (tmp_path / "part.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"part.jpg is damaged: .*truncated"):
         open_photo(tmp_path / "part.jpg")
+
+
+def test_pixels_in_floating_point_do_not_tell_what_is_white():
+    with pytest.raises(ValueError, match="mode F"):
+        as_photo(Image.new("F", (4, 4), 0.5))

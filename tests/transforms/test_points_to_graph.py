@@ -127,3 +127,19 @@ def test_features_of_other_edges_do_not_stay():
     graph = PointsToGraph(k=3)(cloud)
     assert graph.edge_attr is None
     assert graph.x.shape == (9, 4)
+
+
+def test_a_batch_comes_apart_again():
+    clouds = [Data(pos=torch.rand(n, 3), y=torch.tensor([n])) for n in (20, 30)]
+    parts = PointsToGraph(k=4, edge_attr=True)(Batch.from_data_list(clouds)).to_data_list()
+    for part, cloud in zip(parts, clouds, strict=True):
+        alone = PointsToGraph(k=4, edge_attr=True)(cloud)
+        assert part.keys() == alone.keys()
+        assert all(torch.equal(part[name], alone[name]) for name in alone.keys())  # noqa: SIM118 - of Data
+
+
+def test_one_number_for_every_point_is_a_column():
+    graph = PointsToGraph(k=2)(Data(pos=torch.rand(9, 3), norm=torch.arange(9.0), x=torch.ones(9)))
+    assert graph.x.shape == (9, 5)
+    with pytest.raises(ValueError, match="norm has 18 rows, but there are 9 points"):
+        PointsToGraph(k=2)(Data(pos=torch.rand(9, 3), norm=torch.ones(18)))
