@@ -2,7 +2,7 @@
 
 import warnings
 
-with warnings.catch_warnings():  # of PyG at import: its users can do nothing about the one, and need not the other
+with warnings.catch_warnings():  # from importing PyG: users cannot act on the first and can ignore the second
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", "IProgress not found")  # tqdm in notebooks without ipywidgets
     import torch_geometric  # noqa: F401

@@ -1,4 +1,4 @@
-"""Files that are whole at any time: the old one or the new one, never a part."""
+"""Write files atomically: a reader sees the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any time there is the old one or the new one, never a part.
+    """Write a file atomically: a reader sees the old content or the new, never a part.
 
-    As with a plain write, a link is followed, an old file keeps its permissions, and a new one gets the usual ones.
+    As with a plain write, symbolic links are followed, an existing file keeps its permissions, and a new one gets the
+    default ones.
 
     Args:
         path: the file; its folder must exist.
-        content: what it shall hold.
+        content: the new content.
 
     Raises:
         OSError: as :func:`replacing` does.
@@ -37,15 +38,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, with the suffix of ``path``; the file appears under its own name when it is complete.
+    """Yield a temporary path with the suffix of ``path``; the file written there replaces ``path`` on success.
 
     Args:
         path: the file; its folder must exist.
 
     Raises:
-        FileNotFoundError: if there is no such folder; this and the following before anything is written.
-        PermissionError: if nothing can be written there.
-        FileExistsError: if the path is taken by what is no file, such as a folder or a device.
+        FileNotFoundError: if the folder does not exist. All errors are raised before anything is written.
+        PermissionError: if the folder is not writable.
+        FileExistsError: if the path exists and is not a regular file, but a folder or a device, say.
 
     Example:
         >>> import tempfile, torch
@@ -57,7 +58,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         tensor([1., 1.])
     """
     path = Path(path)
-    target = Path(os.path.realpath(path))  # what a link points to: the link stays
+    target = Path(os.path.realpath(path))  # replace the target of a symbolic link, not the link
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} in")
     if not os.access(target.parent, os.W_OK):

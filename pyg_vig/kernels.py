@@ -1,4 +1,4 @@
-"""What the kernels in C and in Triton share: when they may run, and how compilers and exporters see through them."""
+"""Shared by the C and the Triton kernels: when they may run, and how compilers and exporters handle them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 
 class Switch:
-    """Whether some kernels may run: by an environment variable (not if it is ``0``), or by ``with`` for a while.
+    """Enables or disables a set of kernels: by an environment variable (``0`` disables), or for a ``with`` block.
 
     Args:
         variable: name of the environment variable, read once.
@@ -33,7 +33,7 @@ class Switch:
 
     @contextmanager
     def __call__(self, enabled: bool) -> Iterator[None]:
-        """Switch them on or off until the block ends."""
+        """Switch the kernels on or off until the block ends."""
         before, self.on = self.on, enabled
         try:
             yield
@@ -42,9 +42,10 @@ class Switch:
 
 
 def is_transformed() -> bool:
-    """Whether something follows PyTorch's operators step by step, which would not see what a kernel does.
+    """Whether PyTorch's operators are being traced or transformed, which cannot see inside a kernel.
 
-    Tracing, forward-mode derivatives and function transforms do; compilers have operators of ours to hold.
+    This is the case in tracing, forward-mode differentiation and function transforms, but not while compiling:
+    compilers can use the kernels that are registered as operators.
 
     Example:
         >>> import torch
@@ -58,27 +59,28 @@ def is_transformed() -> bool:
 
 
 def is_untransformed(*tensors: Tensor) -> bool:
-    """Whether these are plain tensors, and nothing (exporting, tracing, function transforms) looks inside."""
+    """Whether these are plain tensors, and no exporting, tracing or function transform is active."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
     return are_plain(*tensors) and not is_transformed()
 
 
 def are_plain(*tensors: Tensor) -> bool:
-    """Whether these are tensors of no class derived from PyTorch's, the last perhaps a parameter, and none is empty."""
+    """Whether all but the last are non-empty and no subclass of Tensor; the last may be a parameter, or empty."""
     *rows, weight = tensors
     return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
 
 
 def operator(function: Callable[..., Any], name: str | None = None) -> Any:
-    """Register a function of tensors that changes none of them, and return the operator ``pyg_vig::NAME``.
+    """Register a function that does not modify its arguments, and return the operator ``pyg_vig::NAME``.
 
-    As :func:`torch.library.custom_op` does, which adds tens of microseconds to every call. Its result for fake tensors
-    (:func:`torch.library.register_fake`) and its gradient (:func:`torch.library.register_autograd`) come beside it.
+    Like :func:`torch.library.custom_op`, which adds tens of microseconds to every call. Register the fake
+    implementation (:func:`torch.library.register_fake`) and the gradient (:func:`torch.library.register_autograd`)
+    separately.
 
     Args:
-        function: whose annotations are the operator's schema.
-        name: by default the function's.
+        function: the implementation; the operator's schema is inferred from its annotations.
+        name: name of the operator, by default the function's.
 
     Example:
         >>> import torch

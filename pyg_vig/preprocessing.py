@@ -1,4 +1,4 @@
-"""From an image to the tensor that a network takes."""
+"""Convert images to the tensors that networks take."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torchvision.transforms.v2 import functional as F
 from pyg_vig.models import ModelConfig
 from pyg_vig.transforms.photo import as_photo, upright
 
-HALF = 0.5, 0.5, 0.5  # mean and deviation of every channel, as the published ViG and Pyramid ViG were trained
+HALF = 0.5, 0.5, 0.5  # mean and standard deviation per channel, with which ViG and Pyramid ViG were trained
 
 
 def evaluation_transform(
     size: int, channels: int, crop: float = 1.0, *, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
 ) -> Callable[[Any], Tensor]:
-    """Resize, cut out the centre, normalise.
+    """Build the transform for evaluation: resize, crop the centre, normalise.
 
     Args:
         size: side of the result in pixels.
         channels: channels of the result, 1 or 3; images are converted.
-        crop: share of the (shorter) side that is kept.
-        mean: what is subtracted of red, green and blue, of pixels in [0, 1]; grey images take 0.5.
-        std: what they are divided by.
+        crop: fraction of the (shorter) side that is kept.
+        mean: mean of red, green and blue, for pixels in [0, 1]; grey images use 0.5.
+        std: standard deviation of red, green and blue; grey images use 0.5.
 
     Returns:
-        A function of a PIL image or a uint8 tensor ``(C, H, W)``.
+        A function that takes a PIL image or a uint8 tensor ``(C, H, W)``.
     """
     return v2.Compose([Pixels(channels), Fit(size, round(size / crop)), normalise_for(channels, mean, std)])
 
@@ -37,12 +37,12 @@ def evaluation_transform(
 def transform_for(
     config: ModelConfig, *, size: int | None = None, crop: float | None = None
 ) -> Callable[[Any], Tensor]:
-    """The :func:`evaluation_transform` that a network wants: its size, channels and pixel statistics.
+    """Build the :func:`evaluation_transform` of a network, with its size, channels and pixel statistics.
 
     Args:
         config: configuration of the network.
-        size: side of the result in pixels, if not the network's.
-        crop: share of the shorter side that is kept, if not the one that the network was evaluated with.
+        size: side of the result in pixels, by default the network's.
+        crop: fraction of the shorter side that is kept, by default the one that the network was evaluated with.
 
     Example:
         >>> import pyg_vig
@@ -62,13 +62,13 @@ def transform_for(
 
 
 class Pixels(nn.Module):
-    """Any image as a uint8 tensor ``(channels, H, W)``, grey or in colour, turned as the camera was held.
+    """Convert any image to a tensor ``(channels, H, W)``, grey or in colour, and turn it upright by its EXIF data.
 
     Args:
         channels: 1 or 3.
 
     Raises:
-        ValueError: for another number of channels, of the result or of an image.
+        ValueError: if ``channels``, or the number of channels of an image, is not 1 or 3.
     """
 
     def __init__(self, channels: int) -> None:
@@ -89,11 +89,11 @@ class Pixels(nn.Module):
 
 
 class Fit(nn.Module):
-    """Resize the shorter side, cut out the centre; images that have the size already pass untouched.
+    """Resize the shorter side and crop the centre; images that have the right size already are not changed.
 
     Args:
         size: side of the result in pixels.
-        side: what the shorter side becomes before the cut; by default the same.
+        side: length of the shorter side before the crop; by default ``size``.
     """
 
     def __init__(self, size: int, side: int | None = None) -> None:
@@ -105,16 +105,16 @@ class Fit(nn.Module):
         self.exact = side in (None, size)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Fit one image."""
+        """Resize and crop one image."""
         return image if self.exact and image.shape[1:] == (self.size, self.size) else self.steps(image)
 
 
 class Normalise(nn.Module):
-    """Pixels to ``(x - mean) / std``; uint8 ones are divided by 255 before.
+    """Normalise pixels as ``(x - mean) / std``; uint8 pixels are first divided by 255.
 
     Args:
-        mean: one value a channel.
-        std: one value a channel.
+        mean: one value per channel.
+        std: one value per channel.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -129,5 +129,5 @@ class Normalise(nn.Module):
 
 
 def normalise_for(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalise:
-    """What normalises images in colour by these statistics, and grey ones by 0.5."""
+    """Return a :class:`Normalise` with these statistics for colour images, and with 0.5 for grey ones."""
     return Normalise(mean, std) if channels == 3 else Normalise(HALF[:1], HALF[:1])

@@ -1,4 +1,4 @@
-"""The formats in which a conv takes a graph, and what can be asked of all of them."""
+"""The graph formats that convs accept, and queries that work on all of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch_geometric.utils import is_sparse, to_edge_index
 
 
 class NeighborTable:
-    r"""A graph in which every node has the same number of neighbours :math:`k`: a table instead of an edge list.
+    r"""A graph in which every node has the same number of neighbours :math:`k`, as a table instead of an edge list.
 
-    The k-NN builders pass it to the convs, in eager mode and under :func:`torch.compile` alike (an
-    :class:`~torch_geometric.EdgeIndex` cannot be made inside a compiled region). Any conv of pyg_vig takes it in place
-    of ``edge_index``; for every other use there is :attr:`edge_index`.
+    The k-NN builders pass it to the convs, both in eager mode and under :func:`torch.compile` (an
+    :class:`~torch_geometric.EdgeIndex` cannot be created inside a compiled region). All convs of pyg_vig accept it in
+    place of ``edge_index``; for all other uses, convert it with :attr:`edge_index`.
 
     Args:
-        index: neighbours of every destination node, ``(N_dst, k)`` int64, rows of the source node matrix, nearest
-            first.
+        index: neighbours of every destination node, ``(N_dst, k)`` int64, as row numbers of the source node matrix,
+            nearest first.
         num_src: number of rows of the source node matrix.
 
     Raises:
-        ValueError: for an index of another shape or type. (The values are not checked, which would synchronise with the
-            device.)
+        ValueError: if ``index`` has another shape or dtype. (Its values are not checked, which would synchronise with
+            the device.)
 
     Example:
         >>> import torch
@@ -54,18 +54,18 @@ class NeighborTable:
 
     @property
     def k(self) -> int:
-        """Neighbours of every node."""
+        """Number of neighbours of every node."""
         return self.index.size(1)
 
     @property
     def edge_index(self) -> EdgeIndex:
-        """The same graph as PyG's edge list ``(2, N_dst * k)``: source row first, sorted by destination."""
+        """The graph as a PyG edge list ``(2, N_dst * k)`` of sources and destinations, sorted by destination."""
         dst = torch.arange(self.num_dst, device=self.index.device).repeat_interleave(self.k)
         edges = torch.stack([self.index.reshape(-1), dst])
         return EdgeIndex(edges, sort_order="col", sparse_size=(self.num_src, self.num_dst))
 
     def csr(self) -> tuple[Tensor, Tensor]:
-        """Row pointers ``(N_dst + 1,)`` and neighbours ``(N_dst * k,)``, by destination."""
+        """Return the CSR form by destination: row pointers ``(N_dst + 1,)`` and neighbours ``(N_dst * k,)``."""
         ptr = torch.arange(self.num_dst + 1, device=self.index.device) * self.k
         return ptr, self.index.reshape(-1)
 
@@ -74,7 +74,7 @@ Adjacency = NeighborTable | Tensor  # a Tensor is PyG's edge_index: plain, EdgeI
 
 
 def as_edge_index(adjacency: Adjacency) -> Tensor:
-    """The PyG ``edge_index`` of any adjacency.
+    """Return any adjacency as a PyG ``edge_index``.
 
     Example:
         >>> import torch
@@ -86,7 +86,7 @@ def as_edge_index(adjacency: Adjacency) -> Tensor:
 
 
 def plain_edge_index(adjacency: Adjacency) -> Tensor:
-    """The edges of any adjacency as a plain tensor ``(2, E)``, which carries no order; values of an ``adj_t`` are lost.
+    """Return the edges of any adjacency as a plain tensor ``(2, E)``, without sort order or values of an ``adj_t``.
 
     Example:
         >>> import torch
@@ -104,17 +104,17 @@ def plain_edge_index(adjacency: Adjacency) -> Tensor:
 
 
 def is_grouped(adjacency: Adjacency) -> bool:
-    """Whether the edges come by destination, as reductions need them: all but plain and unsorted edge lists."""
+    """Whether the edges are grouped by destination, as reductions need them: all but plain and unsorted edge lists."""
     if isinstance(adjacency, EdgeIndex):
         return adjacency.is_sorted_by_col
     return isinstance(adjacency, NeighborTable) or adjacency.layout != torch.strided
 
 
 def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
-    """Row pointers ``(N_dst + 1,)`` and source rows ``(E,)`` of any adjacency, by destination.
+    """Return the CSR form of any adjacency by destination: row pointers ``(N_dst + 1,)`` and source rows ``(E,)``.
 
     Raises:
-        ValueError: for a plain edge list, which carries no order (wrap it in a sorted ``EdgeIndex``).
+        ValueError: for a plain edge list, whose order is unknown (wrap it in a sorted ``EdgeIndex``).
     """
     if isinstance(adjacency, NeighborTable):
         return adjacency.csr()
@@ -123,24 +123,24 @@ def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
         return ptr, src
     if adjacency.layout in (torch.sparse_coo, torch.sparse_csc):
         adjacency = adjacency.to_sparse_csr()
-    if adjacency.layout == torch.sparse_csr:  # PyG's transposed adjacency: a row per destination
+    if adjacency.layout == torch.sparse_csr:  # PyG's transposed adjacency has a row per destination
         return adjacency.crow_indices(), adjacency.col_indices()
     raise ValueError('expected a NeighborTable, an EdgeIndex with sort_order="col", or a sparse adj_t')
 
 
 def in_degree(adjacency: Adjacency) -> Tensor:
-    """Number of neighbours of every destination, ``(N_dst,)`` int64."""
+    """Return the number of neighbours of every destination, ``(N_dst,)`` int64."""
     return to_csr(adjacency)[0].diff()
 
 
 def out_degree(adjacency: Adjacency, num_src: int) -> Tensor:
-    """How often every source is a neighbour, ``(N_src,)`` int64."""
+    """Return the number of destinations that every source is a neighbour of, ``(N_src,)`` int64."""
     _, src = to_csr(adjacency)
     return torch.zeros(num_src, dtype=torch.int64, device=src.device).scatter_add_(0, src, torch.ones_like(src))
 
 
 def zero_isolated(x: Tensor, adjacency: Adjacency) -> Tensor:
-    """The rows of the destinations with zeros where a node has no neighbours.
+    """Return the destination rows ``x`` with zeros for nodes without neighbours.
 
     Example:
         >>> import torch

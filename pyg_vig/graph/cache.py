@@ -1,4 +1,4 @@
-"""Graphs of grids are made once for every size and device."""
+"""Cache for the graphs of grids, which depend on the size and the device only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Graph = TypeVar("Graph")
 
 
 def cached_per_device(maxsize: int) -> Callable[[Callable[..., Graph]], Callable[..., Graph]]:
-    """Keep what a function of sizes and, last, a device returns, so do not write to it.
+    """Cache the results of a function of sizes and, as its last argument, a device. Do not modify the results.
 
-    Compilers, and modes that see PyTorch's operators (fake tensors among them), get a graph of their own: theirs would
-    be of no use to others. What is made in inference mode is kept as ordinary tensors, which training can use.
+    The cache is bypassed while compiling and in modes that intercept PyTorch's operators (such as fake tensors), whose
+    results nothing else could use. Results created in inference mode are ordinary tensors, which training can use.
 
     Args:
-        maxsize: number of graphs that are kept.
+        maxsize: number of graphs in the cache.
 
     Example:
         >>> import torch

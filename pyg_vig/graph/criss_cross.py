@@ -1,4 +1,4 @@
-"""Criss-cross graphs that split into cliques, and the reductions over neighbours that this makes cheap."""
+"""Criss-cross graphs that are unions of cliques, and cheap reductions over their neighbours."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pyg_vig.graph.precision import as_float64
 
 
 class CrissCross(NeighborTable):
-    r"""The graph of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on grids that its step divides.
+    r"""The graph of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on grids whose sides the step divides.
 
-    Every patch is linked to those whose distance in its column or its row is a multiple of the step. Patches that lie a
-    step apart in one column (or row) are all linked to each other: the graph is a union of cliques, two for every
-    patch. A sum or a maximum over neighbours then needs no list of edges (but for a maximum with gradients on a CPU).
-    It reduces every clique once, in time :math:`O(N)` whatever the number of neighbours.
+    Every patch is linked to the patches in its column and its row whose distance is a multiple of the step. These
+    patches of a column (or row) are all linked to each other, so the graph is a union of cliques, with two cliques per
+    patch. A sum or a maximum over neighbours therefore needs no edge list (except a maximum with gradients on a CPU):
+    it reduces every clique once, in :math:`O(N)` time, whatever the number of neighbours.
 
-    It is a :class:`~pyg_vig.graph.NeighborTable` whose table is only created when it is read.
+    This is a :class:`~pyg_vig.graph.NeighborTable` whose table is created only when it is read.
 
     Args:
         batch_size: number of grids, one after the other.
         height: patches from top to bottom.
         width: patches from left to right.
-        step: distance between linked patches. It must divide height and width, or be no smaller (then there are no
-            links along that axis).
+        step: distance between linked patches. It must divide height and width, or be at least as large (then there are
+            no links along that axis).
         loop: whether every patch is its own (first) neighbour.
-        device: where to put the table.
+        device: device of the table.
 
     Raises:
         ValueError: if the step does not divide the size.
@@ -53,7 +53,7 @@ class CrissCross(NeighborTable):
     ) -> None:
         if not splits_into_cliques(height, width, step):
             raise ValueError(f"step {step} does not divide {height} x {width}: use svga_graph or SVGAGraph")
-        self.num_src = batch_size * height * width  # and no table yet
+        self.num_src = batch_size * height * width  # no super().__init__(): the table is created on demand
         self.batch_size = batch_size
         self.height = height
         self.width = width
@@ -83,9 +83,9 @@ class CrissCross(NeighborTable):
 
     @property
     def axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Shapes ``(outer, clique, inner)`` in which the nodes' rows show the cliques of columns, and of rows.
+        """Shapes ``(outer, clique, inner)`` that expose the cliques along columns and along rows.
 
-        ``x.view(outer, clique, inner, C)`` copies nothing, and its second dimension runs over the members of a clique.
+        The second dimension of ``x.view(outer, clique, inner, C)`` runs over the members of a clique.
         """
         down, right = min(self.step, self.height), min(self.step, self.width)
         columns = (self.batch_size, self.height // down, down * self.width)
@@ -94,17 +94,17 @@ class CrissCross(NeighborTable):
 
 
 def splits_into_cliques(height: int, width: int, step: int) -> bool:
-    """Whether the criss-cross links of a grid form cliques: the step divides each side, or links nothing along it."""
+    """Whether the criss-cross links of a grid form cliques: the step divides each side, or is at least as large."""
     return all(size % step == 0 or step >= size for size in (height, width))
 
 
-@cached_per_device(maxsize=8)  # a network's stages; of many images such a table is large
+@cached_per_device(maxsize=8)  # enough for the stages of a network; tables of large batches take much memory
 def criss_cross_table(
     height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device | str | None
 ) -> Tensor:
-    """Neighbours ``(N, k)`` of every patch at the multiples of the step, around the border of the grid.
+    """Return the neighbours ``(N, k)`` of every patch at multiples of the step, wrapping around the border of the grid.
 
-    Rolling a map by ``i`` rows brings row ``h - i`` to row ``h``: that is the neighbour at multiple ``i``.
+    Rolling a feature map by ``i`` rows moves row ``h - i`` to row ``h``, which is the neighbour at distance ``i``.
     """
     row = torch.arange(height, device=device).view(-1, 1, 1)
     column = torch.arange(width, device=device).view(-1, 1)
@@ -118,24 +118,24 @@ def criss_cross_table(
 
 
 def clique_max(x: Tensor, graph: CrissCross) -> Tensor:
-    """Maximum over the neighbours, ``(N, C) -> (N, C)``, without autograd; there must be neighbours."""
+    """Maximum over the neighbours, ``(N, C) -> (N, C)``, without autograd; every node must have a neighbour."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
     out = torch.full_like(x, -torch.inf)
     for members, slots in zip(_by_clique(x, graph), _by_clique(out, graph), strict=True):
-        for order in (slice(None), slice(None, None, -1)):  # those before, then those after
+        for order in (slice(None), slice(None, None, -1)):  # members before each one, then members after it
             _accumulate_max(members.unbind(1)[order], slots.unbind(1)[order])
     return out
 
 
 def _by_clique(x: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
-    """Views of the rows in which dim 1 runs over the members of a clique: those of columns, those of rows."""
+    """Views of ``x`` in which dim 1 runs over the members of a clique, along columns and along rows."""
     columns, rows = (x.view(outer, clique, inner * x.size(1)) for outer, clique, inner in graph.axes)
     return columns, rows
 
 
 def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> None:
-    """Raise every slot to the largest of the members before it, in place."""
+    """Update every slot in place with the maximum of the members before it."""
     largest = members[0].clone()
     for member, slot in zip(members[1:], slots[1:], strict=True):
         torch.maximum(slot, largest, out=slot)
@@ -143,7 +143,7 @@ def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> N
 
 
 def clique_max_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
-    """The same in operations that autograd and compilers take; equals share the gradient."""
+    """:func:`clique_max` for autograd and compilers; equal maxima share the gradient."""
     if graph.loop:
         return _largest_of_cliques(x, graph)
     columns, rows = (_largest_of_others(members).view_as(x) for members in _by_clique(x, graph))
@@ -151,7 +151,7 @@ def clique_max_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
 
 
 def _largest_of_others(members: Tensor) -> Tensor:
-    """The clique's maximum for all but the member that attains it, and the runner-up for that one; along dim 1."""
+    """For every member, the maximum of the other members of its clique, along dim 1: for the largest, the runner-up."""
     best, winner = members.max(1, keepdim=True)
     wins = torch.arange(members.size(1), device=members.device).view(-1, 1) == winner
     runner_up = members.masked_fill(wins, -torch.inf).amax(1, keepdim=True)
@@ -164,18 +164,18 @@ def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
 
 
 def clique_sum(x: Tensor, graph: CrissCross) -> Tensor:
-    """Sum over the neighbours, ``(N, C) -> (N, C)``: that of both cliques, less what they count of the node itself.
+    """Sum over the neighbours, ``(N, C) -> (N, C)``: the sums of both cliques, minus the surplus of the node itself.
 
     A node whose own row is infinite or NaN gets NaN, whatever its neighbours.
     """
-    wide = as_float64(x)  # or the difference would lose the digits of neighbours much smaller than the node
+    wide = as_float64(x)  # otherwise the subtraction loses the digits of neighbours much smaller than the node
     columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
     columns, rows = _on_the_grid(columns, rows, graph)
     return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)
 
 
 def _on_the_grid(columns: Tensor, rows: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
-    """One value per clique and channel, in shapes that broadcast to ``(B, H / K, K, W / K, K * C)``."""
+    """Reshape one value per clique and channel so that both broadcast to ``(B, H / K, K, W / K, K * C)``."""
     (batch, tall, _), (_, wide, _) = graph.axes
     down, width = graph.height // tall, rows.size(1)
     return columns.view(batch, 1, down, wide, width), rows.view(batch, tall, down, 1, width)

@@ -1,4 +1,4 @@
-"""Dynamic axial graph construction: of the patches in a row and column, those that look alike."""
+"""Dynamic axial graph construction: links to similar patches in the same row and column."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class DAGCGraph(torch.nn.Module):
     r"""Links every patch to those SVGA neighbours whose features are close
     (`"GreedyViG" <https://arxiv.org/abs/2405.06849>`_): a graph builder ``(x, layout) -> adjacency``.
 
-    A neighbour :math:`j` of :math:`i` stays if :math:`\|x_i - x_j\|_1 < \mu - \sigma`, with the mean and standard
+    A neighbour :math:`j` of :math:`i` is kept if :math:`\|x_i - x_j\|_1 < \mu - \sigma`, the mean and standard
     deviation, over the patches of the image, of the distance to the patch half the image away in both directions.
-    Every patch is its own first neighbour. A link that is cut points to the patch itself, so that the degree stays the
-    same; a maximum does not see the difference. No gradient flows through the choice.
+    Every patch is its own first neighbour. Links that are not kept are replaced by self-loops, so that all patches have
+    the same degree; this does not change a maximum. No gradient flows through the choice.
 
     Args:
         step: distance between candidates along rows and columns.
@@ -32,7 +32,7 @@ class DAGCGraph(torch.nn.Module):
         - **output**: :class:`~pyg_vig.graph.NeighborTable`
 
     Raises:
-        ValueError: for a step below 1, nodes on no grid, or pooled neighbours.
+        ValueError: if ``step`` is below 1, the nodes do not form a grid, or the neighbours are pooled.
 
     Example:
         >>> import torch
@@ -52,10 +52,10 @@ class DAGCGraph(torch.nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
-        """Candidates of the grid, less those that are far."""
+        """Select the close candidates of every patch."""
         height, width = grid_of_all(x, layout)
         candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
-        if candidates.size(1) == 1:  # nothing to choose from, and no deviation over a single patch
+        if candidates.size(1) == 1:  # no candidates; the deviation over a single patch is undefined
             return NeighborTable(candidates, x.size(0))
         maps = x.view(layout.num_graphs, height, width, x.size(1))
         distances = torch.cat([self._along(maps, 1), self._along(maps, 2)], dim=-1).flatten(0, 2)
@@ -64,7 +64,7 @@ class DAGCGraph(torch.nn.Module):
         return NeighborTable(torch.cat([candidates[:, :1], others], dim=1), x.size(0))
 
     def _along(self, maps: Tensor, dim: int) -> Tensor:
-        """Distance to every candidate along one axis, ``(B, H, W, k)``, in the order of the candidates."""
+        """Distances to the candidates along one axis, ``(B, H, W, k)``, in the order of the candidates."""
         size = maps.size(dim)
         if self.step >= size:
             return maps.new_empty((*maps.shape[:3], 0))
@@ -83,15 +83,15 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _all_distances(x: Tensor) -> Tensor:
-    """Distance of every row to every other, ``(..., n, C) -> (..., n, n)``."""
-    if torch.compiler.is_exporting():  # ONNX has no such operator
+    """Distances between all pairs of rows, ``(..., n, C) -> (..., n, n)``."""
+    if torch.compiler.is_exporting():  # ONNX has no cdist
         return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
-    wide = at_least_float32(x)  # there is none for half precision
+    wide = at_least_float32(x)  # cdist does not support half precision
     return torch.cdist(wide, wide, p=1)
 
 
 def _threshold(maps: Tensor) -> Tensor:
-    """Mean less standard deviation of the distance to the patch half an image away, ``(B, 1)``."""
+    """Mean minus standard deviation of the distance to the patch half an image away, ``(B, 1)``."""
     _, height, width, _ = maps.shape
     opposite = maps.roll((-(-height // 2), -(-width // 2)), (1, 2))
     distance = _distance(maps, opposite).flatten(1)
@@ -99,6 +99,6 @@ def _threshold(maps: Tensor) -> Tensor:
 
 
 def _previous(members: int, device: torch.device) -> Tensor:
-    """The members of a clique in the order in which rolling brings them to each: ``(members, members - 1)``."""
+    """The other members of a clique in the order in which rolling moves them to each: ``(members, members - 1)``."""
     place = torch.arange(members, device=device)
     return (place.unsqueeze(1) - torch.arange(1, members, device=device)) % members

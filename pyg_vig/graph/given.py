@@ -1,4 +1,4 @@
-"""Edges that come with the data."""
+"""Graphs whose edges are given with the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyg_vig.graph.layout import Layout
 
 
 class GivenGraph(torch.nn.Module):
-    """Hands on the edges that the layout carries: a graph builder for static graphs.
+    """Returns the edges stored in the layout: a graph builder for static graphs.
 
     Example:
         >>> import torch
@@ -25,7 +25,7 @@ class GivenGraph(torch.nn.Module):
     """
 
     def forward(self, x: Any, layout: Layout) -> Tensor:
-        """The given edges."""
+        """Return the given edges."""
         if isinstance(x, tuple) or layout.edge_index is None:
             raise ValueError(
                 "graph='given' needs an edge_index beside the nodes: pass a PyG Data or Batch that has one"
@@ -34,14 +34,14 @@ class GivenGraph(torch.nn.Module):
 
 
 def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
-    """A checked ``edge_index``, sorted by destination, so that every block can use the fused path.
+    """Check an ``edge_index`` and sort it by destination, so that every block can use the fused path.
 
     Args:
-        edge_index: edges ``(2, E)``, or a sparse ``adj_t`` of ones with a row for every destination.
+        edge_index: edges ``(2, E)``, or a sparse ``adj_t`` of ones with a row per destination.
         num_nodes: number of nodes.
 
     Raises:
-        ValueError: for a wrong shape or type, a node that does not exist, or an ``adj_t`` with values other than 1.
+        ValueError: for a wrong shape or dtype, a node that does not exist, or an ``adj_t`` with values other than 1.
 
     Example:
         >>> import torch
@@ -53,7 +53,7 @@ def sorted_edges(edge_index: Tensor, num_nodes: int) -> EdgeIndex:
 
 
 def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: int) -> tuple[EdgeIndex, Tensor | None]:
-    """:func:`sorted_edges`, and the features of the edges in the same order.
+    """Like :func:`sorted_edges`, but also returns the edge features in the same order.
 
     Example:
         >>> import torch
@@ -83,10 +83,10 @@ def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: in
 
 
 def check_edge_attr(edge_attr: Tensor | None, num_edges: int, edge_dim: int | None) -> None:
-    """Make sure that there are features of the edges where they are expected, ``(E, edge_dim)`` (or ``(E,)`` for one).
+    """Check that edge features ``(E, edge_dim)`` (or ``(E,)`` for one) are given if, and only if, they are expected.
 
     Raises:
-        ValueError: if there are none, unexpected ones, or they have another shape.
+        ValueError: if features are missing, unexpected, or of another shape.
     """
     if (edge_attr is None) != (edge_dim is None):
         got = "none" if edge_attr is None else f"{edge_attr.dtype} of shape {tuple(edge_attr.shape)}"

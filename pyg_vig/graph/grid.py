@@ -1,4 +1,4 @@
-"""Grid graphs: every patch linked to the patches around it."""
+"""Grid graphs: every patch is linked to the adjacent patches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def grid_graph(
     batch_size: int = 1,
     device: torch.device | str | None = None,
 ) -> EdgeIndex:
-    """Edges between adjacent patches of ``batch_size`` grids of ``height x width`` patches.
+    """Create the edges between adjacent patches of ``batch_size`` grids of ``height x width`` patches.
 
     Args:
         height: patches from top to bottom.
@@ -35,7 +35,7 @@ def grid_graph(
         neighbors: 4 (sides) or 8 (sides and corners); patches at the border have fewer.
         loop: add every patch to its own neighbours.
         batch_size: number of grids, one after the other.
-        device: where to put the edges.
+        device: device of the edges.
 
     Returns:
         ``EdgeIndex`` of shape ``(2, E)``, sorted by destination.
@@ -56,10 +56,10 @@ def grid_graph(
 
 
 def grid_of_all(x: Any, layout: Layout) -> tuple[int, int]:
-    """The grid that all nodes lie on, for builders which link the nodes of one grid.
+    """Return the grid that all nodes lie on, for builders that link the nodes of one grid.
 
     Raises:
-        ValueError: for a pair of node sets, as with pooled neighbours, or nodes on no grid.
+        ValueError: if ``x`` is a pair of node sets, as with pooled neighbours, or the nodes do not form a grid.
     """
     if isinstance(x, tuple):
         raise ValueError("this graph links the nodes of one grid, not those of two: use it with reduction 1")
@@ -75,7 +75,7 @@ def check_grid(height: int, width: int, batch_size: int) -> None:
 def _plain_edges(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device | str | None
 ) -> Tensor:
-    """Disjoint copies of one grid's edges, ``(2, E)``, by destination."""
+    """Edges of ``batch_size`` disjoint copies of a grid, ``(2, E)``, sorted by destination."""
     edges = _edges_of_one(height, width, neighbors, loop).to(device)
     offset = torch.arange(batch_size, device=edges.device).mul(height * width).view(1, -1, 1)
     return (edges.unsqueeze(1) + offset).flatten(1)
@@ -83,7 +83,7 @@ def _plain_edges(
 
 @torch.compiler.assume_constant_result
 def _edges_of_one(height: int, width: int, neighbors: int, loop: bool) -> Tensor:
-    """Edges of a single grid; in numpy, for how many there are depends on the values, which no compiler follows."""
+    """Edges of a single grid; in numpy, since their number depends on the data, which compilers cannot trace."""
     offsets = np.array(sorted(_OFFSETS[neighbors] + (((0, 0),) if loop else ())))
     dst = np.stack(np.divmod(np.arange(height * width), width), axis=1)[:, None]  # (H * W, 1, 2)
     src = dst + offsets  # (H * W, k, 2)
@@ -92,9 +92,9 @@ def _edges_of_one(height: int, width: int, neighbors: int, loop: bool) -> Tensor
 
 
 class GridGraph(torch.nn.Module):
-    """Links adjacent patches: a graph builder ``(x, layout) -> edge_index`` that looks at no feature.
+    """Links adjacent patches: a graph builder ``(x, layout) -> edge_index`` that ignores the features.
 
-    The edges come as a cached ``EdgeIndex``; in a compiled region, where none can be made, as a plain tensor.
+    Returns a cached ``EdgeIndex``, or a plain tensor in compiled regions, where no ``EdgeIndex`` can be created.
 
     Args:
         neighbors: 4 or 8.
@@ -118,7 +118,7 @@ class GridGraph(torch.nn.Module):
         return f"neighbors={self.neighbors}, loop={self.loop}"
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Edges of the grid that the nodes lie on."""
+        """Return the edges of the grid that the nodes lie on."""
         grid = grid_of_all(x, layout)
         build = _plain_edges if torch.compiler.is_compiling() else _edges_of_grids
         return build(*grid, self.neighbors, self.loop, layout.num_graphs, x.device)
