@@ -13,10 +13,10 @@ from pyg_vig.graph.precision import as_float64
 class CrissCross(NeighborTable):
     r"""The graph of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on grids whose sides the step divides.
 
-    Every patch is linked to the patches in its column and its row whose distance is a multiple of the step. These
-    patches of a column (or row) are all linked to each other, so the graph is a union of cliques, with two cliques per
-    patch. A sum or a maximum over neighbours therefore needs no edge list (except a maximum with gradients on a CPU):
-    it reduces every clique once, in :math:`O(N)` time, whatever the number of neighbours.
+    Every patch is linked to the patches in its column and its row whose distance is a multiple of the step. Patches of
+    a column (or row) that are multiples of the step apart are all linked to each other, so the graph is a union of
+    cliques, two for every patch. A sum or a maximum over neighbours therefore needs no edge list (except a maximum with
+    gradients on a CPU): it reduces every clique once, in :math:`O(N)` time, whatever the number of neighbours.
 
     This is a :class:`~pyg_vig.graph.NeighborTable` whose table is created only when it is read.
 

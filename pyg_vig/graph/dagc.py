@@ -18,10 +18,11 @@ class DAGCGraph(torch.nn.Module):
     r"""Links every patch to those SVGA neighbours whose features are close
     (`"GreedyViG" <https://arxiv.org/abs/2405.06849>`_): a graph builder ``(x, layout) -> adjacency``.
 
-    A neighbour :math:`j` of :math:`i` is kept if :math:`\|x_i - x_j\|_1 < \mu - \sigma`, the mean and standard
-    deviation, over the patches of the image, of the distance to the patch half the image away in both directions.
-    Every patch is its own first neighbour. Links that are not kept are replaced by self-loops, so that all patches have
-    the same degree; this does not change a maximum. No gradient flows through the choice.
+    A neighbour :math:`j` of :math:`i` is kept if :math:`\|x_i - x_j\|_1 < \mu - \sigma`, where :math:`\mu` and
+    :math:`\sigma` are the mean and standard deviation, over the patches of the image, of the distance to the patch half
+    the image away in both directions. Every patch is its own first neighbour. Links that are not kept are replaced by
+    self-loops, so that all patches have the same degree; this does not change a maximum. No gradient flows through the
+    choice.
 
     Args:
         step: distance between candidates along rows and columns.

@@ -1,7 +1,7 @@
-"""How the rows of a node matrix group into graphs.
+"""How the rows of a node matrix are grouped into graphs.
 
-Inside the blocks there is one layout only, the node matrix ``(N, C)``. A feature map in ``channels_last`` memory *is*
-that matrix, so :func:`to_nodes` and :func:`to_map` copy nothing; no other file reshapes between the two.
+Inside the blocks, features are always a node matrix ``(N, C)``. A feature map in ``channels_last`` memory *is* such a
+matrix, so :func:`to_nodes` and :func:`to_map` copy nothing; no other file reshapes between the two.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from pyg_vig.kernels import is_transformed
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    r"""How the :math:`N` rows of a node matrix group into graphs: equal sizes (images) or ragged (clouds, graphs).
+    r"""How the :math:`N` rows of a node matrix are grouped into graphs, of equal size (images) or ragged (point clouds,
+    graphs).
 
-    Layouts travel beside the features through every block; graph builders, pooling and
+    Layouts are passed along with the features through every block; graph builders, pooling and
     :class:`~pyg_vig.nn.DropPath` read them. Build one with :meth:`from_grid`, :meth:`from_equal` or :meth:`from_batch`.
 
     Args:
         num_graphs: number of graphs :math:`B`.
-        num_nodes: number of nodes :math:`N` of all graphs together.
-        grid: height and width in patches, where every graph is such a grid (row-major).
-        batch: the graph of every node, ``(N,)``, sorted; ``None`` where all graphs have the same size.
-        grids: height and width of every graph, where they are grids of different sizes.
+        num_nodes: total number of nodes :math:`N` of all graphs.
+        grid: height and width in patches, if all graphs are grids of this size (row-major).
+        batch: the graph of every node, ``(N,)``, sorted; ``None`` if all graphs have the same size.
+        grids: height and width of every graph, if they are grids of different sizes.
         edge_index: edges given with the data, read by the ``"given"`` graph builder.
-        edge_attr: features of these edges, for the convs that take them.
+        edge_attr: features of these edges, for the convs that use them.
 
     Example:
         >>> from pyg_vig.graph import Layout
@@ -51,17 +52,17 @@ class Layout:
 
     @classmethod
     def from_grid(cls, num_graphs: int, height: int, width: int) -> Layout:
-        """``num_graphs`` images of ``height x width`` patches each."""
+        """Build the layout of ``num_graphs`` images of ``height x width`` patches each."""
         return cls(num_graphs, num_graphs * height * width, grid=(height, width))
 
     @classmethod
     def from_equal(cls, num_graphs: int, nodes_per_graph: int) -> Layout:
-        """``num_graphs`` graphs of ``nodes_per_graph`` nodes each."""
+        """Build the layout of ``num_graphs`` graphs of ``nodes_per_graph`` nodes each."""
         return cls(num_graphs, num_graphs * nodes_per_graph)
 
     @classmethod
     def from_batch(cls, batch: Tensor, num_graphs: int | None = None) -> Layout:
-        """Ragged graphs, from PyG's batch vector.
+        """Build the layout of ragged graphs from PyG's batch vector.
 
         Raises:
             ValueError: if ``batch`` is not a sorted integer vector within ``num_graphs``.
@@ -81,11 +82,11 @@ class Layout:
 
     @classmethod
     def from_data(cls, data: Data) -> Layout:
-        """The grid of an image that :class:`~pyg_vig.transforms.ImageToGraph` made a graph of, or of a batch of such
-        images of one size.
+        """Build the layout of a graph made by :class:`~pyg_vig.transforms.ImageToGraph`, or of a batch of such graphs
+        with the same grid.
 
         Raises:
-            ValueError: for data without a ``grid``, or grids of different sizes.
+            ValueError: if ``data`` has no ``grid``, or grids of different sizes.
 
         Example:
             >>> import torch
@@ -108,7 +109,7 @@ class Layout:
 
     @property
     def nodes_per_graph(self) -> int:
-        """Nodes of each graph (only where all sizes are equal)."""
+        """Number of nodes of each graph (only if all sizes are equal)."""
         if self.batch is not None:
             raise ValueError("a ragged layout has no common number of nodes: read 'sizes()' instead")
         if self.grid is not None:
@@ -116,13 +117,13 @@ class Layout:
         return self.num_nodes // max(self.num_graphs, 1)
 
     def require_grid(self, purpose: str) -> tuple[int, int]:
-        """Height and width in patches.
+        """Return height and width in patches.
 
         Args:
-            purpose: what they are wanted for, as the end of the error.
+            purpose: what the grid is needed for; the end of the error message.
 
         Raises:
-            ValueError: where the nodes form no grid.
+            ValueError: if the nodes do not form a grid.
 
         Example:
             >>> from pyg_vig.graph import Layout
@@ -134,19 +135,19 @@ class Layout:
         return self.grid
 
     def sizes(self) -> Tensor:
-        """Number of nodes of every graph, ``(B,)`` int64."""
+        """Return the number of nodes of every graph, ``(B,)`` int64."""
         if self.batch is None:
             return torch.full((self.num_graphs,), self.nodes_per_graph)
         return torch.bincount(self.batch, minlength=self.num_graphs)
 
     def batch_vector(self, device: torch.device | None = None) -> Tensor:
-        """The graph of every node, ``(N,)`` int64 (PyG's ``batch``)."""
+        """Return the graph of every node, ``(N,)`` int64 (PyG's ``batch``)."""
         if self.batch is not None:
             return self.batch
         return torch.arange(self.num_graphs, device=device).repeat_interleave(self.nodes_per_graph)
 
     def with_grids(self, grids: Sequence[tuple[int, int]]) -> Layout:
-        """The same grouping where every graph is a grid of its own size.
+        """Return this layout with a grid of its own size for every graph.
 
         Raises:
             ValueError: if the grids do not match the graphs.
@@ -157,14 +158,14 @@ class Layout:
         return replace(self, grids=tuple(grids))
 
     def with_edges(self, edge_index: Any, edge_attr: Tensor | None = None) -> Layout:
-        """The same grouping with edges given by the data, and their features in the same order."""
+        """Return this layout with edges given with the data, and their features in the same order."""
         return replace(self, edge_index=edge_index, edge_attr=edge_attr)
 
     def pooled(self, reduction: int) -> Layout:
-        """The layout after pooling ``reduction x reduction`` patches (incomplete windows are dropped).
+        """Return the layout after pooling ``reduction x reduction`` patches (incomplete windows are dropped).
 
         Raises:
-            ValueError: where the nodes form no grid, or a grid smaller than one window.
+            ValueError: if the nodes do not form a grid, or the grid is smaller than one window.
         """
         height, width = self.require_grid(f"pooled neighbours (reduction={reduction}) need one; use reduction=1 here")
         if min(height, width) < reduction:
@@ -172,7 +173,7 @@ class Layout:
         return Layout.from_grid(self.num_graphs, height // reduction, width // reduction)
 
     def expand(self, per_graph: Tensor) -> Tensor:
-        """Give every node its graph's row: ``(B, ...) -> (N, ...)``."""
+        """Broadcast one row per graph to its nodes: ``(B, ...) -> (N, ...)``."""
         if self.batch is not None:
             return per_graph.index_select(0, self.batch)
         rows = per_graph.unsqueeze(1).expand(-1, self.nodes_per_graph, *per_graph.shape[1:])
@@ -194,14 +195,14 @@ class Layout:
 
 
 def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of the patch at a place of the image.
+    """Return row and column of the patch at a point of the image.
 
     Args:
-        point: the place, as shares of height and width in [0, 1).
+        point: the point, as fractions of height and width in [0, 1).
         grid: height and width in patches.
 
     Raises:
-        ValueError: for a place outside the image.
+        ValueError: if the point is outside the image.
 
     Example:
         >>> from pyg_vig.graph.layout import patch_at
@@ -214,10 +215,10 @@ def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, in
 
 
 def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
-    """A feature map ``(B, C, H, W)`` as a node matrix ``(B * H * W, C)``; free in ``channels_last`` memory.
+    """Convert a feature map ``(B, C, H, W)`` to a node matrix ``(B * H * W, C)``; a view in ``channels_last`` memory.
 
     Raises:
-        ValueError: for a tensor of another number of dimensions.
+        ValueError: if the tensor does not have four dimensions.
 
     Example:
         >>> import torch
@@ -234,10 +235,10 @@ def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
 
 
 def to_map(x: Tensor, layout: Layout) -> Tensor:
-    """A node matrix on a grid as a feature map ``(B, C, H, W)`` in ``channels_last`` memory, without a copy.
+    """View a node matrix on a grid as a feature map ``(B, C, H, W)`` in ``channels_last`` memory, without a copy.
 
     Raises:
-        ValueError: where the layout has no grid, or not the nodes of the matrix.
+        ValueError: if the layout has no grid, or its number of nodes differs from that of the matrix.
 
     Example:
         >>> import torch
@@ -253,7 +254,9 @@ def to_map(x: Tensor, layout: Layout) -> Tensor:
 
 
 def channels_last(feature_map: Tensor) -> Tensor:
-    """The map in the memory that :func:`to_nodes` need not copy; as it is in function transforms: vmap has no such.
+    """Convert to ``channels_last`` memory, which :func:`to_nodes` need not copy.
+
+    Does nothing in tracing and function transforms: vmap does not support this memory format.
 
     Example:
         >>> import torch

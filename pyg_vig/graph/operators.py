@@ -1,11 +1,11 @@
-"""Reductions over neighbours as operators that compilers and exporters see through.
+"""Reductions over neighbours as operators that compilers and exporters support.
 
-A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
-destination begin; without ``ptr`` every destination has ``E / num_dst`` edges. Each operator is a Triton kernel where
-:func:`pyg_vig.triton_kernels.serves` says so, and its plain definition elsewhere; the maximum is a kernel in C on
-CPUs (:func:`pyg_vig.native.serves`). Sums, reversed sums and inner products are each other's derivatives, to any order.
+A graph is given by ``src``, the source row of every edge, ordered by destination, and ``ptr``, the first edge of every
+destination; without ``ptr``, every destination has ``E / num_dst`` edges. Each operator runs as a Triton kernel where
+:func:`pyg_vig.triton_kernels.serves` allows it, and in plain PyTorch elsewhere; on CPUs the maximum is a C kernel
+(:func:`pyg_vig.native.serves`). Sums, reversed sums and inner products are each other's derivatives, to any order.
 
-These are the parts that :mod:`pyg_vig.graph.reduce` uses on GPUs; on CPUs it has faster sums and products.
+:mod:`pyg_vig.graph.reduce` uses these operators on GPUs; on CPUs it has faster sums and products.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def largest(
     winners: bool = True,
     index_dtype: torch.dtype = torch.int32,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`neighbor_max` without the dispatcher, which costs a few microseconds, and without gradients.
+    """:func:`neighbor_max` without gradients and without the dispatcher's overhead of a few microseconds.
 
-    The rows that the maximum came from are told in the type ``index_dtype``.
+    The source rows of the maxima have the dtype ``index_dtype``.
     """
     if serves(x):
         from pyg_vig.triton_kernels import reduce as kernels
@@ -55,9 +55,10 @@ def largest(
 def neighbor_max(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Maximum over the neighbours ``(N_dst, C)``, zero without any, and the rows it came from (``int32``, or -1).
+    """Maximum over the neighbours ``(N_dst, C)``, and the source row of each maximum, ``(N_dst, C)`` int32.
 
-    Of equals the first neighbour wins. Without ``winners`` no rows are told.
+    Without neighbours, they are zero and -1. Ties go to the first neighbour. Without ``winners`` the second result is
+    empty.
     """
     return largest(x, src, ptr, num_dst, winners)
 
@@ -82,13 +83,13 @@ torch.library.register_autograd("pyg_vig::neighbor_max", _max_backward, setup_co
 
 
 class NeighborMax(torch.autograd.Function):
-    """:func:`neighbor_max` outside compiled regions: keeps the winners for the backward pass, on CPUs no edges."""
+    """:func:`neighbor_max` outside compiled regions; saves the winners for the backward pass, and no edges on CPUs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
         index_dtype = torch.int16 if x.size(0) <= torch.iinfo(torch.int16).max else torch.int32
         best, winner = largest(x, src, ptr, num_dst, index_dtype=index_dtype)
-        edges = (src, ptr) if serves(x) else (None, None)  # for a fixed order, see `scatter_winners`
+        edges = (src, ptr) if serves(x) else (None, None)  # for the deterministic mode of `scatter_winners`
         ctx.save_for_backward(winner, *edges)
         ctx.num_src = x.size(0)
         return best
@@ -100,10 +101,10 @@ class NeighborMax(torch.autograd.Function):
 
 @operator
 def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
-    """Add every entry to the row that it came from: ``(N_dst, C) -> (N_src, C)``, the backward pass of the maximum.
+    """Backward pass of the maximum: add every gradient entry to its winning row, ``(N_dst, C) -> (N_src, C)``.
 
-    On GPUs by atomic additions, whose order and so rounding varies; in a fixed order, several times the work, where
-    :func:`torch.use_deterministic_algorithms` asks for it.
+    On GPUs this uses atomic additions, whose order, and so rounding, varies. With
+    :func:`torch.use_deterministic_algorithms` it adds in a fixed order, at several times the cost.
     """
     if serves(grad):
         from pyg_vig.triton_kernels import reduce as kernels
@@ -151,7 +152,7 @@ def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
 
 
 def plain_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
-    """:func:`neighbor_sum` by its definition, which everything that transforms operators can follow."""
+    """:func:`neighbor_sum` in plain PyTorch, which function transforms and tracing support."""
     return _add_at(destinations(src, ptr, num_dst), x.index_select(0, src), weight, num_dst)
 
 
@@ -161,7 +162,7 @@ def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor |
 
 
 def _setup_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Of the two sums: rows, graph and weights."""
+    """Save rows, graph and weights, for both sums."""
     x, src, ptr, _, weight = inputs
     ctx.save_for_backward(x if weight is not None else None, src, ptr, weight)
     ctx.num_rows = x.size(0)
@@ -179,7 +180,7 @@ torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_co
 
 @operator
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
-    """The sum along the edges in the other direction: from the destinations ``(N_dst, C)`` to ``(N_src, C)``."""
+    """Sum along the reversed edges, from destinations to sources: ``(N_dst, C) -> (N_src, C)``."""
     if serves(y):
         from pyg_vig.triton_kernels.reduce import weighted_sum
 
@@ -235,13 +236,13 @@ torch.library.register_autograd("pyg_vig::neighbor_dot", _dot_backward, setup_co
 
 
 def destinations(src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
-    """The destination of every edge, ``(E,)``."""
+    """Return the destination of every edge, ``(E,)``."""
     degree = src.numel() // max(num_dst, 1) if ptr is None else ptr.diff()
     return torch.arange(num_dst, device=src.device).repeat_interleave(degree, output_size=src.numel())
 
 
 def by_source(src: Tensor, ptr: Tensor | None, num_dst: int, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The edges by source: destinations, where each source's edges begin, and their numbers in the first order."""
+    """Sort the edges by source; return their destinations, the row pointers of the sources, and the permutation."""
     sources, order = src.sort(stable=True)
     reversed_ptr = torch.searchsorted(sources, torch.arange(num_src + 1, device=src.device))
     return destinations(src, ptr, num_dst).index_select(0, order), reversed_ptr, order

@@ -1,4 +1,4 @@
-"""What half precision is too coarse for."""
+"""Dtypes for computations that half precision is too coarse for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """At least float32: sums leave the range and the digits of half precision, and near neighbours look alike in it.
+    """Convert to at least float32: in half precision sums overflow or lose digits, and close neighbours look equal.
 
     Example:
         >>> import torch
@@ -21,7 +21,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def as_float64(x: Tensor) -> Tensor:
-    """``x`` in float64, for sums of which a small difference is wanted; in float32 where the device has no other.
+    """Convert to float64, for small differences of large sums; to float32 on devices without float64.
 
     Example:
         >>> import torch
@@ -33,7 +33,7 @@ def as_float64(x: Tensor) -> Tensor:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which operations on the device keep their types; nothing on devices that have no autocast.
+    """Return a context that disables autocast on the device; it does nothing on devices without autocast.
 
     Example:
         >>> import torch

@@ -1,10 +1,10 @@
-"""Reduce node rows over neighbours without ever holding a row per edge.
+"""Reduce node rows over neighbours without storing a row per edge.
 
-On a CPU ``neighbor_max`` is a kernel in C (:mod:`pyg_vig.native`), and ``neighbor_sum`` and ``neighbor_dot`` run as an
+On a CPU, ``neighbor_max`` is a C kernel (:mod:`pyg_vig.native`), and ``neighbor_sum`` and ``neighbor_dot`` run as an
 embedding bag and as ``torch.sparse.sampled_addmm``, all fused. On a GPU they are Triton kernels
-(:mod:`pyg_vig.graph.operators`). Where there is no Triton, in exported files, and (save for the maximum) inside a
-compiled region on a CPU, they are written as gather and reduce. Maximum and sum over a graph of cliques need none of
-this.
+(:mod:`pyg_vig.graph.operators`). On a GPU without Triton, in exported models, and (except the maximum) inside a
+compiled region on a CPU, they fall back to gather and reduce. The maximum and the sum over a
+:class:`~pyg_vig.graph.CrissCross` graph reduce its cliques instead.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_gr
 from pyg_vig.kernels import is_transformed
 from pyg_vig.triton_kernels import serves
 
-with warnings.catch_warnings():  # torch warns once a process that CSR tensors are in beta; users cannot act on it
+with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta, which users cannot change
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
 
 
 def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
-    r"""Elementwise maximum of the neighbours' rows, :math:`\max_{j \in \mathcal{N}(i)} x_j`; zero without neighbours.
+    r"""Elementwise maximum over the neighbours' rows, :math:`\max_{j \in \mathcal{N}(i)} x_j`; zero without neighbours.
 
     Args:
         x: source node matrix, ``(N_src, C)``.
@@ -71,9 +71,9 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     r"""(Weighted) sum of the neighbours' rows, :math:`\sum_{j \in \mathcal{N}(i)} w_{ij} x_j`.
 
     Args:
-        x: source node matrix, ``(N_src, C)``, or by head, ``(N_src, H, C / H)``.
+        x: source node matrix, ``(N_src, C)``, or with heads, ``(N_src, H, C / H)``.
         adjacency: a :class:`~pyg_vig.graph.NeighborTable`, a sorted ``EdgeIndex`` or a sparse ``adj_t``.
-        weight: one weight an edge, ``(E,)`` in the adjacency's order (``(N_dst, k)`` for a table), or by head,
+        weight: one weight per edge, ``(E,)`` in the adjacency's order (``(N_dst, k)`` for a table), or with heads,
             ``(E, H)``.
 
     Returns:
@@ -110,12 +110,12 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     r"""Inner product of every destination's row with each of its neighbours' rows, :math:`\langle x_i, y_j \rangle`.
 
     Args:
-        x_dst: destination node matrix, ``(N_dst, C)``, or by head, ``(N_dst, H, C / H)``.
-        x_src: source node matrix, ``(N_src, C)``, or by head.
+        x_dst: destination node matrix, ``(N_dst, C)``, or with heads, ``(N_dst, H, C / H)``.
+        x_src: source node matrix, ``(N_src, C)``, or with heads, ``(N_src, H, C / H)``.
         adjacency: a :class:`~pyg_vig.graph.NeighborTable`, a sorted ``EdgeIndex`` or a sparse ``adj_t``.
 
     Returns:
-        ``(E,)`` in the adjacency's order, or by head, ``(E, H)``.
+        ``(E,)`` in the adjacency's order, or with heads, ``(E, H)``.
 
     Example:
         >>> import torch
@@ -141,8 +141,8 @@ def needs_plain_operations(x: Tensor, *, operator_exists: bool = False) -> bool:
     """Whether reductions of ``x`` must be plain tensor operations: on accelerators, while compiling and in transforms.
 
     Args:
-        x: what is to be reduced.
-        operator_exists: whether the faster path is an operator, which compilers, though not files, can hold.
+        x: the tensor to reduce.
+        operator_exists: whether the faster path is a registered operator, which can be compiled, but not exported.
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transformed():
         return True
@@ -150,7 +150,7 @@ def needs_plain_operations(x: Tensor, *, operator_exists: bool = False) -> bool:
 
 
 def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
-    """The graph as :mod:`pyg_vig.graph.operators` takes it: sources, row pointers where needed, destinations."""
+    """The graph as arguments of :mod:`pyg_vig.graph.operators`: ``src``, ``ptr`` (``None`` for tables), ``num_dst``."""
     if isinstance(adjacency, NeighborTable):
         return adjacency.index.reshape(-1), None, adjacency.num_dst
     ptr, src = to_csr(adjacency)
@@ -175,7 +175,7 @@ def _dot_by_head(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
-    """``torch.stack(parts, dim=1)``, which for one head would copy."""
+    """``torch.stack(parts, dim=1)``, but without the copy for a single head."""
     return parts[0].unsqueeze(1) if len(parts) == 1 else torch.stack(parts, dim=1)
 
 
@@ -196,14 +196,14 @@ def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
 
 
 def _check_sources(src: Tensor, num_src: int) -> None:
-    """What the sparse product would read out of bounds; the other reductions find it by themselves."""
+    """Raise an IndexError for sources that the sparse product would read out of bounds; other reductions do so too."""
     if src.numel() and not 0 <= src.min() <= src.max() < num_src:
         lost = int(((src < 0) | (src >= num_src)).sum())
         raise IndexError(f"{lost} of {src.numel()} edges name none of the {num_src} source nodes")
 
 
 def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_src: int) -> Tensor:
-    """Weighted sum along the edges in the other direction, ``(N_dst, C) -> (N_src, C)``."""
+    """Weighted sum along the reversed edges, ``(N_dst, C) -> (N_src, C)``."""
     ptr, src = to_csr(adjacency)
     dst = operators.destinations(src, ptr, x_dst.size(0))
     weight = x_dst.new_ones(src.numel()) if weight is None else weight
@@ -214,7 +214,7 @@ def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_sr
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over neighbours, whose backward pass is faster than the embedding bag's own and has a derivative."""
+    """Sum over neighbours whose backward pass is faster than the embedding bag's, and differentiable."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
@@ -231,7 +231,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _NeighborDot(torch.autograd.Function):
-    """Products of pairs of rows, computed where the adjacency has an edge and nowhere else."""
+    """Inner products of pairs of rows, computed only where the adjacency has an edge."""
 
     @staticmethod
     def forward(ctx: Any, x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:

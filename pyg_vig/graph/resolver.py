@@ -1,4 +1,4 @@
-"""From a name to a graph builder."""
+"""Resolve names to graph builders."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ GraphSpec = str | nn.Module | Callable[..., nn.Module]
 
 
 def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = None, **knn_options: Any) -> nn.Module:
-    """Build a graph builder, a module ``(x, layout) -> adjacency``.
+    """Resolve a query to a graph builder, a module ``(x, layout) -> adjacency``.
 
     Args:
         query: ``"knn"``, ``"grid"`` (8 neighbours), ``"svga"`` (rows and columns, every second patch), ``"dagc"``
-            (only similar patches among those), ``"given"``, your own module (used as it is), or a factory.
-        graph_kwargs: arguments of the builder that ``query`` names, such as ``{"step": 4}`` for ``"svga"``.
+            (only the similar patches among those), ``"given"``, your own module (used as is), or a factory.
+        graph_kwargs: arguments of the builder, such as ``{"step": 4}`` for ``"svga"``.
         **knn_options: settings of the surrounding network for ``"knn"`` and the class :class:`KNNGraph`;
-            ``graph_kwargs`` take precedence, and other builders ignore them.
+            ``graph_kwargs`` take precedence over them, and other builders ignore them.
 
     Raises:
-        ValueError: for an unknown name, an argument that the builder does not have, or a factory of anything but a
-            module.
+        ValueError: for an unknown name, an argument that the builder does not accept, ``graph_kwargs`` for a module, or
+            a factory that does not return a module.
 
     Example:
         >>> from pyg_vig.graph import graph_resolver

@@ -1,4 +1,4 @@
-"""Sparse vision graph attention: patches linked along their row and column, a fixed step apart."""
+"""Sparse vision graph attention: patches are linked along their row and column, at multiples of a fixed step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def svga_graph(
     batch_size: int = 1,
     device: torch.device | str | None = None,
 ) -> EdgeIndex:
-    r"""Edges of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on ``batch_size`` grids of patches.
+    r"""Create the edges of SVGA (`"MobileViG" <https://arxiv.org/abs/2307.00395>`_) on ``batch_size`` grids of patches.
 
     Patch :math:`(h, w)` has the neighbours :math:`(h - i, w)` for :math:`i = K, 2K, \ldots < H` and :math:`(h, w - i)`
-    for :math:`i = K, 2K, \ldots < W`, around the border: what rolling the feature map by every multiple of the step
-    :math:`K` brings to its place. No neighbour occurs twice. Where :math:`K` does not divide the size, the published
-    code rolls all the same, and links are then one-way.
+    for :math:`i = K, 2K, \ldots < W`, wrapping around the border: the patches that rolling the feature map by multiples
+    of the step :math:`K` moves to its position. No neighbour occurs twice. If :math:`K` does not divide the size, links
+    are one-way, as in the published code, which rolls in any case.
 
     Args:
         height: patches from top to bottom, :math:`H`.
@@ -36,10 +36,10 @@ def svga_graph(
         step: distance between linked patches, :math:`K`.
         loop: add every patch to its own neighbours, as the first.
         batch_size: number of grids, one after the other.
-        device: where to put the edges.
+        device: device of the edges.
 
     Returns:
-        ``EdgeIndex`` of shape ``(2, E)``, sorted by destination; cached, so do not write to it.
+        ``EdgeIndex`` of shape ``(2, E)``, sorted by destination; cached, so do not modify it.
 
     Raises:
         ValueError: for an empty grid or a step below 1.
@@ -61,16 +61,16 @@ def _edges(height: int, width: int, step: int, loop: bool, batch_size: int, devi
 
 
 class SVGAGraph(torch.nn.Module):
-    """Links patches along their row and column: a graph builder ``(x, layout) -> adjacency`` that looks at no feature.
+    """Links patches along their row and column: a graph builder ``(x, layout) -> adjacency`` that ignores the features.
 
-    Where the step divides the grid (in every stage of the published networks but MobileViG's at 224 pixels) it
-    returns a :class:`~pyg_vig.graph.CrissCross`, over which the convs reduce in linear time. Elsewhere it returns a
+    Where the step divides the grid (in every stage of the published networks except MobileViG's at 224 pixels), it
+    returns a :class:`~pyg_vig.graph.CrissCross`, over which the convs reduce in linear time, and otherwise a
     :class:`~pyg_vig.graph.NeighborTable`.
 
     Args:
         step: distance between linked patches.
-        loop: add every patch to its own neighbours. A maximum over those of :math:`x_i - x_j` is then the published
-            code's, which starts from zero, and takes about a third of the time.
+        loop: add every patch to its own neighbours. The maximum of :math:`x_i - x_j` over the neighbours then equals
+            that of the published code, which starts from zero, and takes about a third of the time.
 
     Shapes:
         - **x**: node matrix ``(N, C)``
@@ -78,7 +78,7 @@ class SVGAGraph(torch.nn.Module):
         - **output**: adjacency of the :func:`svga_graph` of that grid
 
     Raises:
-        ValueError: for a step below 1, nodes on no grid, or pooled neighbours.
+        ValueError: if ``step`` is below 1, the nodes do not form a grid, or the neighbours are pooled.
 
     Example:
         >>> import torch
@@ -99,7 +99,7 @@ class SVGAGraph(torch.nn.Module):
         return f"step={self.step}, loop={self.loop}"
 
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
-        """Links of the grid that the nodes lie on."""
+        """Return the links of the grid that the nodes lie on."""
         height, width = grid_of_all(x, layout)
         if splits_into_cliques(height, width, self.step):
             return CrissCross(layout.num_graphs, height, width, self.step, loop=self.loop, device=x.device)
