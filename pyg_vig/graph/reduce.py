@@ -2,8 +2,8 @@
 
 On a CPU, ``neighbor_max`` is a C kernel (:mod:`pyg_vig.native`), and ``neighbor_sum`` and ``neighbor_dot`` run as an
 embedding bag and as ``torch.sparse.sampled_addmm``, all fused. On a GPU they are Triton kernels
-(:mod:`pyg_vig.graph.operators`). On a GPU without Triton, in exported models, and (except the maximum) inside a
-compiled region on a CPU, they fall back to gather and reduce. The maximum and the sum over a
+(:mod:`pyg_vig.graph.operators`). On accelerators without Triton, in exported models, and (except the maximum) inside
+a compiled region on a CPU, they fall back to gather and reduce. The maximum and the sum over a
 :class:`~pyg_vig.graph.CrissCross` graph reduce its cliques instead.
 """
 
@@ -23,7 +23,7 @@ from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_gr
 from pyg_vig.kernels import is_transformed
 from pyg_vig.triton_kernels import serves
 
-with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta, which users cannot change
+with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1))
 

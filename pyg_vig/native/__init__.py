@@ -1,11 +1,11 @@
-"""Kernels in C for CPUs, and the one place that decides where they run.
+"""C kernels for CPUs, and the one place that decides where they run.
 
-The compiler of the machine (``$CC``, ``cc``, ``gcc`` or ``clang``) builds them for its processor when one is first
-wanted, which takes about two seconds, and the result is kept for all later processes (:mod:`pyg_vig.native.build`).
-Where there is no compiler, the paths in plain PyTorch do the same, slower. The environment variable
-``PYG_VIG_NATIVE=0`` switches the kernels off, and so does ``with native_kernels(False):``.
+The machine's compiler (``$CC``, ``cc``, ``gcc`` or ``clang``) builds them for its processor when one is first needed,
+which takes about two seconds, and the result is cached for all later processes (:mod:`pyg_vig.native.build`). Without
+a compiler, slower code in plain PyTorch does the same. The environment variable ``PYG_VIG_NATIVE=0`` switches the
+kernels off, and so does ``with native_kernels(False):``.
 
-They share PyTorch's threads, and give the same result with any number of them.
+The kernels share PyTorch's threads, and their results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ native_kernels = Switch("PYG_VIG_NATIVE")
 
 
 def may_run() -> bool:
-    """Whether the kernels may run, building them if they are not built yet. (Not to be asked by compilers.)
+    """Whether the kernels may run, building them if necessary. (Do not call this while compiling.)
 
-    They may not where something watches PyTorch's operators, such as a counter of FLOPs or a function transform: it
-    would not see them.
+    They may not run where something intercepts PyTorch's operators, such as a FLOP counter or a function transform,
+    which would miss them.
     """
     watched = torch._C._len_torch_dispatch_stack() or is_transformed()
     return native_kernels.on and not watched and library() is not None
 
 
 def serves(x: Tensor) -> bool:
-    """Whether the kernels run on ``x``: in float32 or float64 on a CPU, and if they :func:`may_run`.
+    """Whether the kernels can run on ``x``: if it is float32 or float64 on a CPU, and they :func:`may_run`.
 
     Example:
         >>> import torch

@@ -1,11 +1,11 @@
-/* Activations of single numbers, which loops over rows vectorise. Their numbers are those of ACTIVATIONS in Python. */
+/* Activations of scalars, which vectorise in loops over rows. The enum values match ACTIVATIONS in functions.py. */
 
 typedef enum { NONE, RELU, GELU, SILU, HARDSWISH } Activation;
 
-/* e^x for x <= 0: a power of two times a polynomial on half of ln 2 around zero. Relative error below 2e-7. */
+/* e^x for x <= 0, as a power of two times a polynomial on [-ln 2 / 2, ln 2 / 2]. Relative error below 2e-7. */
 ALWAYS_INLINE float exponential(float x) {
     x = x < -87.0f ? -87.0f : x;
-    const float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23 rounds to an integer, in the last bits */
+    const float shifted = x * 1.44269504f + 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer in the last bits */
     const float whole = shifted - 12582912.0f;
     const float rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
     float power = 1.0f / 5040;
@@ -26,7 +26,7 @@ ALWAYS_INLINE float exponential(float x) {
     return power;
 }
 
-/* The normal distribution function, and e^(-z^2 / 2) with it: Abramowitz and Stegun 7.1.26, error below 1.5e-7. */
+/* The normal CDF, and e^(-z^2 / 2) in `bell`, by Abramowitz and Stegun 7.1.26. Error below 1.5e-7. */
 ALWAYS_INLINE float normal(float z, float *bell) {
     const float size = fabsf(z) * 0.707106781f;
     const float t = 1.0f / (1.0f + 0.3275911f * size);
@@ -40,8 +40,8 @@ ALWAYS_INLINE float normal(float z, float *bell) {
     return z < 0 ? tail : 1.0f - tail;
 }
 
-/* The normal distribution function by a rational approximation of the error function, as wide as float tells it from 1.
- * Fitted for the smallest largest error, which is 4e-8 in exact arithmetic, below 5e-7 in floats. */
+/* The normal CDF by a rational minimax approximation of the error function, on the range where a float tells it from 1.
+ * Maximum error 4e-8 in exact arithmetic, below 5e-7 in float. */
 ALWAYS_INLINE float normal_share(float z) {
     float y = z * 0.707106781f;
     y = y < -3.92f ? -3.92f : y > 3.92f ? 3.92f : y;
@@ -82,9 +82,9 @@ ALWAYS_INLINE void activate_alike(float *x, int64_t n, Activation act) {
     for (int64_t i = 0; i < n; i++) x[i] = activate(x[i], act);
 }
 
-/* The same activation for all entries, in place. */
+/* Applies an activation to all entries, in place. */
 ALWAYS_INLINE void activate_entries(float *x, int64_t n, Activation act) {
-    switch (act) { /* constants, each with a loop of its own */
+    switch (act) { /* constants, so that each activation gets its own loop */
         case RELU: activate_alike(x, n, RELU); break;
         case GELU: activate_alike(x, n, GELU); break;
         case SILU: activate_alike(x, n, SILU); break;
@@ -93,7 +93,7 @@ ALWAYS_INLINE void activate_entries(float *x, int64_t n, Activation act) {
     }
 }
 
-/* The same, in threads. */
+/* activate_entries in several threads. */
 void activate_all(float *x, int64_t n, int act, int threads) {
     enum { BLOCK = 1024 };
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
@@ -101,7 +101,7 @@ void activate_all(float *x, int64_t n, int act, int threads) {
         activate_entries(x + first, n - first < BLOCK ? n - first : BLOCK, (Activation)act);
 }
 
-/* The derivative; of the first three. */
+/* Derivative of an activation; only for NONE, RELU and GELU. */
 ALWAYS_INLINE float slope(float z, Activation act) {
     float bell;
     if (act == GELU) {

@@ -1,4 +1,4 @@
-"""Compile the kernels for this machine, once, and load them."""
+"""Compile the kernels once per machine, and load them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trappin
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The kernels, compiled if need be; ``None`` (after a warning) where that is not possible."""
+    """Load the kernels, compiling them if necessary; ``None`` without a compiler, or, with a warning, on failure."""
     compiler = find_compiler()
     if compiler is None:
         return None
@@ -38,13 +38,13 @@ def library() -> ctypes.CDLL | None:
 
 
 def find_compiler() -> str | None:
-    """The C compiler of the machine, if it has one."""
+    """Return the path of the machine's C compiler, if it has one."""
     names = (os.environ.get("CC"), "cc", "gcc", "clang")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def cache_directory() -> Path:
-    """Where the compiled kernels are kept: ``pyg_vig`` in ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
+    """Return the cache of compiled kernels: ``pyg_vig`` in ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyg_vig"
 
 
@@ -54,12 +54,12 @@ def _built(compiler: str) -> Path:
         directory = cache_directory()
         directory.mkdir(parents=True, exist_ok=True)
         return _compile(compiler, directory / name)
-    except (OSError, RuntimeError):  # no home, or none to write to
+    except (OSError, RuntimeError):  # no home directory, or it is not writable
         return _compile(compiler, Path(tempfile.mkdtemp(prefix="pyg_vig_")) / name)
 
 
 def _compile(compiler: str, target: Path) -> Path:
-    """Whoever builds at the same time puts the same file in the same place, whole."""
+    """Compile to a temporary file and move it into place, so that concurrent builds do not interfere."""
     if not target.is_file():
         handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".so")
         os.close(handle)
@@ -73,7 +73,7 @@ def _compile(compiler: str, target: Path) -> Path:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Differs wherever the compiled kernels may: by their text, the compiler and the processor (homes are shared)."""
+    """Hash of all that the binary depends on: sources, compiler, flags and processor (machines may share a home)."""
     program = Path(compiler).resolve()
     version = f"{program} {program.stat().st_size} {program.stat().st_mtime_ns}"
     parts = [version, *_FLAGS, platform.machine(), _processor()]
@@ -82,7 +82,7 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """What the processor can do, as Linux lists it."""
+    """Feature flags of the processor, as Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The functions in C, called on tensors."""
+"""Python wrappers that call the C functions on tensors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyg_vig.native.build import library
 
-ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # in kernels by number
-DIFFERENTIABLE = ("none", "relu", "gelu")  # those that batch norm takes along
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # numbers in the kernels
+DIFFERENTIABLE = ("none", "relu", "gelu")  # activations that batch norm can fuse, with their gradients
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
 _TYPES = {"p": ctypes.c_void_p, "s": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
-_SIGNATURES = {  # of the functions in C, by letters of _TYPES
+_SIGNATURES = {  # of the C functions, in letters of _TYPES
     "nearest": "ppppisssssifspi",
     "largest": "pssppssppi",
     "scatter_winners": "ppsspi",
@@ -28,7 +28,7 @@ _SIGNATURES = {  # of the functions in C, by letters of _TYPES
     "batch_norm_backward": "ppsspfipppi",
 }
 _SLACK = 64  # entries
-_SMALL = 1 << 14  # entries; below, a second thread takes longer to wake than to help
+_SMALL = 1 << 14  # entries; below this, waking a second thread costs more than it saves
 _SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
 
 
@@ -42,7 +42,7 @@ def nearest(
     loop: bool | None,
     step: int,
 ) -> Tensor:
-    """:func:`pyg_vig.graph.knn.nearest.nearest` of float32."""
+    """:func:`pyg_vig.graph.knn.nearest.nearest` for float32."""
     (graphs, m, channels), n = sources.shape, targets.size(1)
     sources, targets = sources.contiguous(), targets.contiguous()
     base = _contiguous(None if base is None else base.expand(graphs, m), torch.float32)
@@ -72,10 +72,10 @@ def nearest(
 def largest(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
-    """:func:`pyg_vig.graph.operators.largest`; of the rows it came from none is told without ``winners``.
+    """:func:`pyg_vig.graph.operators.largest`; without ``winners`` the second result is empty.
 
     Raises:
-        IndexError: where an edge names a row that is not there.
+        IndexError: if an edge refers to a source row that does not exist.
     """
     x, src, ptr = x.contiguous(), _contiguous(src, torch.int64), _contiguous(ptr, torch.int64)
     if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
@@ -118,20 +118,20 @@ def linear(
     act: str,
     shortcut: Tensor | None,
 ) -> Tensor:
-    r"""Rows times weights and what stands around it, :math:`\sigma(s \odot (W x) + b) + r`, in float32.
+    r"""Linear layer fused with scale, activation and shortcut, :math:`\sigma(s \odot (W x) + b) + r`, in float32.
 
     Args:
-        x: rows ``(N, C)``, of any stride between them.
-        y: rows of a second source whose channels alternate with those of ``x`` in the columns of ``weight``.
-        weight: ``(out_channels, in_channels / groups)``, where a second source doubles ``in_channels``.
+        x: rows ``(N, C)``, with any stride between them.
+        y: rows of a second input, whose channels alternate with those of ``x`` in the columns of ``weight``.
+        weight: ``(out_channels, in_channels / groups)``, where a second input doubles ``in_channels``.
         bias: ``(out_channels,)``.
-        scale: of every output, ``(out_channels,)``.
+        scale: factor of every output channel, ``(out_channels,)``.
         groups: number of groups of channels.
         act: one of :data:`ACTIVATIONS`.
-        shortcut: what is added after the activation, ``(N, out_channels)``.
+        shortcut: added after the activation, ``(N, out_channels)``.
 
     Raises:
-        ValueError: where the sizes do not fit together: the kernel would read what lies behind.
+        ValueError: if the sizes do not match, as the kernel would read out of bounds.
     """
     (n, channels), (size, depth) = x.shape, weight.shape
     for name, part, shape in (
@@ -169,7 +169,7 @@ def linear(
 
 
 def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
-    """Rows each in one piece, and the step from one to the next."""
+    """``x`` with each row contiguous, and the stride between rows."""
     if x is None:
         return None, 0
     x = x if x.stride(1) == 1 else x.contiguous()
@@ -177,13 +177,13 @@ def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
 
 
 def activate_(x: Tensor, act: str) -> Tensor:
-    """Apply one of :data:`ACTIVATIONS` to all entries of a dense tensor of float32, in place."""
+    """Apply one of :data:`ACTIVATIONS` to all entries of a dense float32 tensor, in place."""
     _run("activate_all", (), _address(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
     return x
 
 
 def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
-    """The output of :func:`batch_norm` once more, of its coefficients: in one pass over the rows."""
+    """Recompute the output of :func:`batch_norm` from its coefficients, in one pass over the rows."""
     x, out, coefficients = x.contiguous(), _empty_with_slack(x), _contiguous(coefficients, torch.float32)
     _check("coefficients", coefficients, (4, x.size(1)))
     _run(
@@ -200,12 +200,14 @@ def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
-    """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``.
+    """Batch norm with the batch's statistics, and an activation; also returns the coefficients, ``(4, C)``.
+
+    The coefficients are the mean, variance, scale and shift of every channel.
 
     Args:
         x: ``(N, C)``, float32.
-        weight: scale after the norm, ``(C,)``.
-        bias: shift after the norm, ``(C,)``.
+        weight: scale of the normalised channels, ``(C,)``.
+        bias: shift of the normalised channels, ``(C,)``.
         eps: added to the variance.
         act: one of :data:`DIFFERENTIABLE`.
     """
@@ -231,7 +233,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
 def batch_norm_backward(
     x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of rows, weight and bias of :func:`batch_norm`."""
+    """Gradients of :func:`batch_norm` with respect to ``x``, weight and bias."""
     x, grad = x.contiguous(), _contiguous(grad, torch.float32)
     gradients = _empty_with_slack(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
     failed = _run(
@@ -257,7 +259,7 @@ def _check(name: str, part: Tensor | None, shape: tuple[int, ...]) -> None:
 
 
 def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
-    """Call the function in C, of these types where there are several; a profiler sees it as an operator."""
+    """Call a C function, in its variant for these dtypes, if any; a profiler shows it as an operator."""
     kernel = _kernel(name, types)
     if not torch.autograd._profiler_enabled():
         return kernel(*arguments)
@@ -277,17 +279,18 @@ def _contiguous(x: Tensor, dtype: torch.dtype) -> Tensor: ...
 @overload
 def _contiguous(x: Tensor | None, dtype: torch.dtype) -> Tensor | None: ...
 def _contiguous(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What the kernels read: whole, in order, and of the type that they take it for."""
+    """Convert a tensor to the dtype and the contiguous memory that the kernels read."""
     if x is None or (x.dtype is dtype and x.is_contiguous()):
         return x
     return x.to(dtype).contiguous()
 
 
 def _empty_with_slack(x: Tensor) -> Tensor:
-    """Rows like those of ``x``, uninitialised, in memory with some bytes more.
+    """Uninitialised tensor like ``x``, with some extra bytes of memory.
 
-    To place a matrix, glibc looks for room of its size and about a hundred bytes, so that none fits where one of the
-    same size was freed. In training a temporary result's place is to serve the next layer, or half the heap is gaps.
+    For an aligned allocation, glibc searches for about a hundred bytes more than its size, so a matrix does not fit
+    into the free block of another of the same size. With the extra bytes, the next layer can reuse the block of a
+    temporary result; without them, half of the heap is gaps in training.
     """
     storage = x.new_empty(x.numel() + _SLACK).untyped_storage()
     return x.new_empty(0).set_(storage, 0, x.shape, (x.size(1), 1))

@@ -1,4 +1,4 @@
-/* Entry points of the kernels for CPUs; pyg_vig/native/__init__.py compiles and calls them. */
+/* The kernels for CPUs, in one translation unit; build.py compiles them, functions.py calls them. */
 
 #include <math.h>
 #include <omp.h>
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline)) /* constants among the arguments then unroll */
+#define ALWAYS_INLINE static inline __attribute__((always_inline)) /* so that constant arguments are specialised */
 
 #include "activation.h"
 #include "vector.h"

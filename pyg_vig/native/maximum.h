@@ -1,22 +1,22 @@
-/* The maximum over neighbours, and its gradient; included once for every type T of the rows and WINNER of the numbers of
- * the rows that it came from.
+/* The maximum over neighbours, and its gradient. Included once for every type T of the entries and type WINNER of the
+ * indices of the winning rows, the rows that the maxima come from.
  *
- * The edges of destination i are src[ptr[i]] to src[ptr[i + 1]], or, without ptr, its `degree` edges. Chunks of
- * channels stay in registers while the neighbours pass.
+ * The edges of destination i are src[ptr[i]] to src[ptr[i + 1]] (exclusive), or, without ptr, the i-th `degree` edges.
+ * Chunks of channels stay in registers during the loop over the neighbours.
  */
 
 typedef T NAME(Rows) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INDEX NAME(Places) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef WINNER NAME(Winners)
     __attribute__((vector_size(VECTOR_BYTES / sizeof(T) * sizeof(WINNER)), aligned(sizeof(WINNER)), may_alias));
-enum { NAME(WIDE) = VECTOR_BYTES / sizeof(T), NAME(CHUNK) = 4 }; /* entries of a vector, vectors of a chunk */
+enum { NAME(WIDE) = VECTOR_BYTES / sizeof(T), NAME(CHUNK) = 4 }; /* entries per vector, vectors per chunk */
 
-/* A NaN is largest; of equals the first neighbour's wins. */
+/* NaN is the largest value; ties go to the first neighbour. */
 static inline int NAME(beats)(T challenger, T best) {
     return !(challenger <= best) & (best == best);
 }
 
-/* Of `vectors` vectors of channels, the largest among the neighbours, and where it comes from unless `winner` is NULL. */
+/* Maximum over the neighbours for `vectors` vectors of channels, and the winning rows unless `winner` is NULL. */
 ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64_t *src, int64_t degree, int vectors,
                                        T *out, WINNER *winner) {
     NAME(Rows) best[NAME(CHUNK)];
@@ -45,7 +45,7 @@ ALWAYS_INLINE void NAME(largest_chunk)(const T *x, int64_t channels, const int64
     }
 }
 
-/* The same of a single channel. */
+/* largest_chunk for a single channel. */
 static void NAME(largest_entry)(const T *x, int64_t channels, const int64_t *src, int64_t degree, T *out,
                                 WINNER *winner) {
     int64_t from = src[0];
@@ -65,8 +65,8 @@ ALWAYS_INLINE void NAME(largest_row)(const T *x, int64_t channels, const int64_t
     for (; c < channels; c++) NAME(largest_entry)(x + c, channels, src, degree, out + c, winner ? winner + c : NULL);
 }
 
-/* Rows (num_dst, channels) of maxima and, unless `winner` is NULL, of the sources that they come from. Returns how many
- * edges name no source. */
+/* Maxima (num_dst, channels) and, unless `winner` is NULL, the winning rows of the same shape (0 and -1 without
+ * neighbours). Returns the number of edges whose source does not exist. */
 int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64_t *src, const int64_t *ptr,
                       int64_t degree, int64_t num_dst, T *out, WINNER *winner, int threads) {
     int64_t lost = 0;
@@ -89,8 +89,8 @@ int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64
     return lost;
 }
 
-/* Adds every entry of `grad` to the row that it came from; `out` begins as zeros. Each thread has channels of its own, so
- * that all sums run in one order. */
+/* Adds every entry of `grad` to its winning row in `out`, which the caller sets to zero. Each thread adds channels of its
+ * own, so the order of every sum is fixed. */
 void NAME(scatter_winners)(const T *grad, const WINNER *winner, int64_t num_dst, int64_t channels, T *out,
                            int threads) {
     #pragma omp parallel num_threads(threads)

@@ -1,19 +1,22 @@
-/* Batch norm with the statistics of the batch, and the activation that follows, in two passes either way.
+/* Batch norm with the statistics of the batch, fused with the activation that follows, in two passes forward and two
+ * backward.
  *
- * Rows go through in blocks of a fixed size whose sums are added in order: any number of threads gives the same result.
- * What the activation needs is computed once more in the backward pass, from the input of the norm, instead of being kept.
+ * Rows are summed in blocks of a fixed size, and the sums of the blocks are added in order, so the result does not depend
+ * on the number of threads. The backward pass recomputes the activation's input from the norm's input instead of saving
+ * it.
  */
 
-enum { ROWS = 64 }; /* of a block: few enough for float sums, and for the cache */
+enum { ROWS = 64 }; /* rows of a block: few enough for sums in float, and for the cache */
 
-/* Sums of every channel over blocks, added up in order: parts (blocks, 2, channels) to total (2, channels). */
+/* Adds up the sums of all blocks in order: parts (blocks, 2, channels) to total (2, channels). */
 static void add_up(const float *parts, int64_t blocks, int64_t channels, double *total) {
     for (int64_t c = 0; c < 2 * channels; c++) total[c] = 0;
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t c = 0; c < 2 * channels; c++) total[c] += parts[b * 2 * channels + c];
 }
 
-/* Mean and biased variance of every channel. Sums are of differences to the first row, lest large means cancel. */
+/* Mean and biased variance of every channel. Sums are of differences to the first row, so that large means do not cause
+ * cancellation. */
 static int moments(const float *x, int64_t n, int64_t channels, float *mean, float *var, int threads) {
     const int64_t blocks = (n + ROWS - 1) / ROWS;
     float *parts = malloc(blocks * 2 * channels * sizeof *parts);
@@ -67,7 +70,7 @@ int normalize(const float *x, int64_t n, int64_t channels, const float *coeffici
     return 0;
 }
 
-/* The same by the statistics of x, with the coefficients as a second result. Returns 1 where memory is short. */
+/* normalize with the statistics of x; also writes the coefficients. Returns 1 if out of memory. */
 int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight, const float *bias, float eps, int act,
                float *coefficients, float *out, int threads) {
     float *mean = coefficients, *var = mean + channels, *scale = var + channels, *shift = scale + channels;
@@ -79,7 +82,7 @@ int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight,
     return normalize(x, n, channels, coefficients, act, out, threads);
 }
 
-/* One row's gradient before the activation, and its share of the sums of this and of its product with x - mean. */
+/* Gradient of one row with respect to the activation's input; adds it and its product with x - mean to the sums. */
 ALWAYS_INLINE void slope_row(const float *restrict x, const float *restrict grad, int64_t channels,
                              const float *restrict mean, const float *restrict scale, const float *restrict shift,
                              Activation act, float *restrict out, float *restrict sum, float *restrict product) {
@@ -93,7 +96,7 @@ ALWAYS_INLINE void slope_row(const float *restrict x, const float *restrict grad
     }
 }
 
-/* The same for all rows, with the sums by blocks. */
+/* slope_row for all rows, with the sums of every block. */
 static void slopes(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients, int act,
                    float *out, float *parts, int threads) {
     const float *mean = coefficients, *scale = mean + 2 * channels, *shift = scale + channels;
@@ -111,7 +114,7 @@ static void slopes(const float *x, const float *grad, int64_t n, int64_t channel
     }
 }
 
-/* Gradients of x, weight and bias from that of the output. Returns 1 where memory is short. */
+/* Gradients with respect to x, weight and bias. Returns 1 if out of memory. */
 int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients, float eps,
                         int act, float *grad_x, float *grad_weight, float *grad_bias, int threads) {
     const float *mean = coefficients, *var = mean + channels, *scale = var + channels;

@@ -1,4 +1,4 @@
-/* The vectors of the processor. Operators on them are the compiler's own (GCC's and clang's vector extensions). */
+/* Vector size of the processor, for the vector extensions of GCC and clang. */
 
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64 };

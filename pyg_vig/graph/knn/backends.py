@@ -1,4 +1,4 @@
-"""How nearest neighbours are found: by matrix products in chunks, by torch_cluster, or by pyg-lib."""
+"""Backends of the nearest-neighbour search: matrix products in chunks, torch_cluster, and pyg-lib."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
 
 BACKENDS = ("auto", "dense", "torch_cluster", "pyg_lib")
-_TREE_DIMENSIONS = 8  # up to here a k-d tree beats the matrix product
+_TREE_DIMENSIONS = 8  # up to this dimension a k-d tree beats the matrix product
 
 
 def choose(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
-    """The backend that ``"auto"`` stands for. (On other devices torch_cluster has no tree, and may lose edges.)"""
+    """Choose the backend for ``"auto"``. (Off the CPU, torch_cluster has no k-d tree and may lose edges.)"""
     if bias is not None or src.device.type != "cpu" or torch.compiler.is_compiling():
         return "dense"
     tree_suits = src.size(1) <= _TREE_DIMENSIONS and (not layout.is_equal or layout.nodes_per_graph > 2048)
@@ -29,12 +29,12 @@ def choose(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
 
 
 def is_installed(library: str) -> bool:
-    """Whether the library can be found, without importing it."""
+    """Whether a library is installed, without importing it."""
     return importlib.util.find_spec(library) is not None
 
 
 def dense(query: Query) -> Tensor:
-    """Rows of the nearest sources of every destination, nearest first, ``(N_dst, count)``, by matrix products."""
+    """Find the nearest sources of every destination by matrix products: rows ``(N_dst, count)``, nearest first."""
     if flash.serves_search(query.src, query.count):
         return flash.search(query)
     src, dst = _at_least_float32(query)
@@ -45,11 +45,11 @@ def dense(query: Query) -> Tensor:
     targets, wanted = (sources, real) if dst is src else _stack(dst, layout_dst)  # (B, n, C)
     sizes = None if real is None else real.sum(1).view(-1, 1, 1)
     base = None
-    if not query.cosine:  # |x_i - x_j|^2 without |x_i|^2, the same along a row; centred, lest large numbers cancel
+    if not query.cosine:  # |x_i - x_j|^2 - |x_i|^2, as |x_i|^2 is constant in a row; centred to avoid cancellation
         center = sources.sum(1, keepdim=True) / (sources.size(1) if sizes is None else sizes.clamp(min=1))
         sources, targets = sources - center, targets - center
         base = sources.square().sum(2)  # (B, m)
-    if real is not None:  # padding is infinitely far
+    if real is not None:  # padding is infinitely far away
         base = (0 if base is None else base) + torch.where(real, 0, torch.inf).to(src.dtype)
     index = nearest(
         sources,
@@ -62,19 +62,19 @@ def dense(query: Query) -> Tensor:
         step=sources.size(1) if sizes is None else 0,
     )  # (B, n, count)
     if sizes is not None:
-        index = torch.minimum(index, sizes - 1)  # a distance that overflows ties with the padding
+        index = torch.minimum(index, sizes - 1)  # distances that overflow tie with the padding
         index = index + sizes.cumsum(0) - sizes
     return index.view(-1, query.count) if wanted is None else index[wanted]
 
 
 def _at_least_float32(query: Query) -> tuple[Tensor, Tensor]:
-    """Sources and destinations; one matrix stays one."""
+    """Sources and destinations in at least float32; they stay the same object if they were."""
     src = at_least_float32(query.src)
     return src, src if query.dst is query.src else at_least_float32(query.dst)
 
 
 def _is_uneven(layout: Layout) -> bool:
-    """Whether padding all graphs to the largest would take several times the memory of the nodes."""
+    """Whether padding all graphs to the largest size would multiply the memory of the nodes."""
     return not layout.is_equal and layout.num_graphs * int(layout.sizes().max()) > 4 * layout.num_nodes
 
 
@@ -90,18 +90,18 @@ def _graph_by_graph(query: Query) -> Tensor:
 
 
 def _stack(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
-    """Node rows by graph, ``(B, n, C)``, with a mask of the real ones where sizes differ."""
+    """Node rows grouped by graph, ``(B, n, C)``, and a mask of the real (not padded) ones if sizes differ."""
     if layout.is_equal:
         return x.view(layout.num_graphs, layout.nodes_per_graph, -1), None
     return to_dense_batch(x, layout.batch, batch_size=layout.num_graphs)
 
 
 def tree(query: Query, backend: str) -> Tensor:
-    """The same by a library for low dimensions, without a bias."""
+    """:func:`dense` by an external library, for low dimensions; does not support a bias."""
     find, count, loop = _load(backend), query.count, query.loop
     src, dst = directions(*_at_least_float32(query)) if query.cosine else (query.src, query.dst)
     sizes = query.layout_src.sizes()
-    asked = count if loop is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more: itself
+    asked = count if loop is None else min(count + 1, int(sizes[sizes > 0].min()))  # one more, the node itself
     batches = query.layout_src.batch_vector(src.device), query.layout_dst.batch_vector(dst.device)
     edges = find(src.contiguous(), dst.contiguous(), asked, *batches)
     if edges.size(1) != dst.size(0) * asked:
@@ -110,7 +110,7 @@ def tree(query: Query, backend: str) -> Tensor:
     if loop is None:
         return index
     node = torch.arange(dst.size(0), device=index.device).unsqueeze(1)
-    others = index.gather(1, (index == node).to(torch.uint8).sort(dim=1, stable=True).indices)  # itself last
+    others = index.gather(1, (index == node).to(torch.uint8).sort(dim=1, stable=True).indices)  # the node itself last
     return torch.cat([node, others], 1)[:, :count] if loop else others[:, :count]
 
 

@@ -1,8 +1,8 @@
-r"""k nearest neighbours without a matrix of distances: the operator, and the search by layouts built on it.
+r"""k nearest neighbours without a distance matrix: the operator, and the search over layouts built on it.
 
-The distance that a source :math:`j` has to a destination :math:`i` is, up to what is the same for all sources,
-:math:`b_j + B_{ij} - 2 \langle x_i, x_j \rangle`. Of sources at the same distance the one with the lower row comes
-first, in the kernel and in the plain definition alike.
+The distance from a source :math:`j` to a destination :math:`i` is, up to a term that is the same for all sources,
+:math:`b_j + B_{ij} - 2 \langle x_i, x_j \rangle`. Ties go to the source with the lower row number, both in the kernel
+and in plain PyTorch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.kernels import operator
 from pyg_vig.triton_kernels import serves
 
-MAX_COUNT = 256  # neighbours that the kernel keeps in registers
+MAX_COUNT = 256  # most neighbours that the kernel can keep in registers
 
 
 def nearest_ragged(
@@ -35,19 +35,19 @@ def nearest_ragged(
     loop: bool | None,
     cosine: bool,
 ) -> Tensor:
-    """Rows of the ``count`` nearest sources of every destination, of the same graph, nearest first: ``(N_dst, count)``.
+    """Find the ``count`` nearest sources of every destination in its graph, nearest first: rows ``(N_dst, count)``.
 
     Args:
-        src: sources, ``(N_src, C)``; products are exact to the digits of float32. Not infinite, but with ``cosine``.
+        src: sources, ``(N_src, C)``; finite unless ``cosine``. Products are computed to float32 precision.
         dst: destinations, ``(N_dst, C)``.
-        base: distance of every source to begin with, ``(N_src,)``.
-        bias: distance of every pair to begin with, ``(n_dst, n_src)``, where graphs are of equal size.
-        ptr_src: first source of every graph and the end, ``(B + 1,)``; ``None`` where graphs are of equal size.
-        ptr_dst: the same of the destinations; ``None`` where ``ptr_src`` is.
+        base: term of every source that is added to its distances, ``(N_src,)``.
+        bias: term of every pair that is added to its distance, ``(n_dst, n_src)``, for graphs of equal size.
+        ptr_src: first source of every graph, and the end, ``(B + 1,)``; ``None`` for graphs of equal size.
+        ptr_dst: first destination of every graph, and the end; ``None`` if ``ptr_src`` is.
         num_graphs: number of graphs ``B``.
-        count: neighbours asked for; a graph with destinations must have as many sources.
-        loop: ``True``: a destination is its own first neighbour; ``False``: it is none; ``None``: it is like others.
-        cosine: take the rows at unit length, see :func:`pyg_vig.graph.knn.nearest.directions`.
+        count: number of neighbours; graphs with destinations must have at least as many sources.
+        loop: ``True``: a node is its own first neighbour; ``False``: never its own neighbour; ``None``: no exception.
+        cosine: normalise the rows to unit length, see :func:`pyg_vig.graph.knn.nearest.directions`.
     """
     if serves_search(src, count):
         from pyg_vig.triton_kernels import knn
@@ -64,7 +64,7 @@ def nearest_ragged(
     return torch.cat(found)
 
 
-ragged_operator = operator(nearest_ragged)  # for compilers
+ragged_operator = operator(nearest_ragged)  # for torch.compile
 
 
 @torch.library.register_fake("pyg_vig::nearest_ragged")
@@ -75,17 +75,17 @@ def _(
 
 
 def serves_search(src: Tensor, count: int) -> bool:
-    """Whether the kernel finds ``count`` neighbours among rows like ``src``. (In float64 products are written out.)"""
+    """Whether the kernel can find ``count`` neighbours among rows like ``src``. (It does not support float64.)"""
     return serves(src) and src.dtype != torch.float64 and count <= MAX_COUNT
 
 
 def search(query: Query) -> Tensor:
-    """:func:`pyg_vig.graph.knn.backends.dense` through :func:`nearest_ragged`."""
+    """:func:`pyg_vig.graph.knn.backends.dense` by :func:`nearest_ragged`."""
     src, dst, base = query.src, query.dst, None
     layouts = query.layout_src, query.layout_dst
     common = torch.promote_types(src.dtype, dst.dtype)
     src, dst = src.to(common), dst.to(common)
-    if not query.cosine:  # |x_i - x_j|^2 without |x_i|^2; centred, lest large numbers cancel
+    if not query.cosine:  # |x_i - x_j|^2 - |x_i|^2; centred to avoid cancellation
         center = layouts[0].pool(src, "mean")
         src = src - layouts[0].expand(center)
         dst = src if query.dst is query.src else dst - layouts[1].expand(center)
@@ -103,7 +103,7 @@ def _pointer(layout: Layout, device: torch.device) -> Tensor:
 
 
 def _spans(ptr: Tensor | None, rows: Tensor, num_graphs: int) -> list[slice]:
-    """The rows of every graph."""
+    """Row ranges of the graphs."""
     size = rows.size(0) // max(num_graphs, 1)
     starts = [graph * size for graph in range(num_graphs + 1)] if ptr is None else ptr.tolist()
     return [slice(start, stop) for start, stop in pairwise(starts)]
@@ -117,12 +117,12 @@ def _distances(src: Tensor, dst: Tensor, base: Tensor | None, bias: Tensor | Non
 
 
 def _smallest(distance: Tensor, count: int, loop: bool | None) -> Tensor:
-    """Columns of the smallest entries of every row; of equals the lower column, a NaN is infinitely far."""
+    """Columns of the smallest entries of every row; ties go to the lower column, and NaN counts as infinity."""
     distance = distance.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
     order = distance.sort(dim=1, stable=True).indices
     if loop is None:
         return order[:, :count]
     node = torch.arange(distance.size(0), device=distance.device).unsqueeze(1)
     itself = order == node
-    front = torch.where(itself, 0 if loop else 2, 1).sort(dim=1, stable=True).indices  # itself first, or last
+    front = torch.where(itself, 0 if loop else 2, 1).sort(dim=1, stable=True).indices  # the node itself first, or last
     return order.gather(1, front)[:, :count]

@@ -15,7 +15,7 @@ from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 
 T = TypeVar("T")
-Pair: TypeAlias = T | tuple[T, T]  # one for both sides, or (source, destination), as in PyG's bipartite graphs
+Pair: TypeAlias = T | tuple[T, T]  # one value for both sides, or (source, destination), as in PyG's bipartite graphs
 
 
 def knn_graph(
@@ -30,29 +30,30 @@ def knn_graph(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> EdgeIndex:
-    r"""Edges from the :math:`k` nearest source nodes to every destination node of the same graph.
+    r"""Create edges from the :math:`k` nearest source nodes to every destination node of the same graph.
 
-    With ``cosine`` and dilation :math:`d` this is ViG's graph (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_):
-    of the :math:`k d` nearest by the distance
+    With ``cosine`` and dilation :math:`d` this is ViG's graph (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_): it
+    takes every :math:`d`-th of the :math:`k d` nearest neighbours by the distance
 
     .. math::
         D_{ij} = \| \hat x_i - \hat x_j \|^2 + B_{ij}, \qquad \hat x = x / \|x\|
 
-    every :math:`d`-th is taken. No gradient flows through the choice of neighbours. The memory is linear in the
-    number of nodes: at most 32 MiB of distances are held at a time.
+    No gradient flows through the choice of neighbours. The memory is linear in the number of nodes: at most 32 MiB of
+    distances are held at a time.
 
     Args:
-        x: node features ``(N, C)``, or a pair ``(x_src, x_dst)`` where neighbours come from another node set.
-        k: neighbours of every node.
+        x: node features ``(N, C)``, or a pair ``(x_src, x_dst)`` if the neighbours are from another node set.
+        k: number of neighbours of every node.
         batch: graph of every node ``(N,)``, sorted (PyG's batch vector), or a pair; ``None`` for one graph.
         cosine: compare directions (ViG) instead of Euclidean distances.
         loop: a node is its own first neighbour, as in the published code; otherwise it is never its own neighbour.
             Without effect on a pair.
         dilation: take every ``dilation``-th of the ``k * dilation`` nearest.
-        epsilon: with this probability take a random ``k`` of them instead (one draw a call).
-        bias: added to the squared distance, ``(n_dst, n_src)``, the same for every graph (all of equal size).
+        epsilon: with this probability take ``k`` of them at random instead (one draw per call).
+        bias: added to the squared distance, ``(n_dst, n_src)``, the same for all graphs, which must have equal size.
         backend: ``"dense"`` (matrix products), ``"torch_cluster"`` or ``"pyg_lib"`` (k-d trees and CUDA kernels);
-            ``"auto"`` takes torch_cluster for ragged or large sets in up to 8 dimensions on the CPU, dense otherwise.
+            ``"auto"`` uses torch_cluster, if installed, for ragged or large sets in up to 8 dimensions on the CPU, and
+            dense otherwise.
 
     Returns:
         ``EdgeIndex`` of shape ``(2, N_dst * k)``, sorted by destination, nearest neighbour first.
@@ -96,7 +97,7 @@ def knn_table(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> NeighborTable:
-    """:func:`knn_graph` for nodes grouped by a :class:`~pyg_vig.graph.Layout`, as a table of neighbours.
+    """:func:`knn_graph` for nodes grouped by a :class:`~pyg_vig.graph.Layout`, returned as a table of neighbours.
 
     Example:
         >>> import torch
@@ -115,7 +116,7 @@ def knn_table(
     if backend == "auto":
         backend = choose(src, layout_src, bias)
     if self_loops and bias is not None:
-        self_loops = None  # the bias ranks the node itself, as published
+        self_loops = None  # with a bias, the node itself is ranked like any other, as in the published code
     query = Query(src, dst, layout_src, layout_dst, k * dilation, self_loops, bias, cosine)
     with without_autocast(src.device):
         index = dense(query) if backend == "dense" else tree(query, backend)
@@ -126,9 +127,9 @@ class KNNGraph(torch.nn.Module):
     r"""Builds the k-NN graph of the features: a graph builder ``(x, layout) -> adjacency``.
 
     Args:
-        k: neighbours of every node.
-        dilation: take every ``dilation``-th of the ``k * dilation`` nearest. Lowered in graphs that hold fewer nodes,
-            in each by itself, so that a batch of graphs gives what its members give one by one.
+        k: number of neighbours of every node.
+        dilation: take every ``dilation``-th of the ``k * dilation`` nearest. It is lowered in each graph with fewer
+            nodes, so that the neighbours in a graph do not depend on the other graphs of the batch.
         cosine: compare directions, as ViG does, instead of Euclidean distances.
         loop: a node is its own first neighbour.
         epsilon: probability, in training, of a random choice among the ``k * dilation`` nearest.
@@ -198,7 +199,7 @@ class KNNGraph(torch.nn.Module):
         )
 
     def _search_by_dilation(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilations: Tensor) -> NeighborTable:
-        """Every graph with its own dilation, so that it has the neighbours it would have without the others."""
+        """Search with a dilation for every graph, so that its neighbours do not depend on the other graphs."""
         (src, dst), distinct = _pair(x), dilations[layouts[1].sizes() > 0].unique().tolist()
         if len(distinct) < 2:
             return self._search(x, layouts, distinct[0] if distinct else 1)
@@ -221,7 +222,7 @@ def _pair(value: Pair[T]) -> tuple[T, T]:
 def _layouts(
     src: Tensor, dst: Tensor, of_src: Layout | Tensor | None, of_dst: Layout | Tensor | None
 ) -> tuple[Layout, Layout]:
-    """Layouts of both sides; of two batch vectors, the last graphs may have nodes on one side only."""
+    """Layouts of both sides; with two batch vectors, the last graphs may have nodes on one side only."""
     layout_src, layout_dst = _as_layout(of_src, src), _as_layout(of_dst, dst)
     if isinstance(of_src, Tensor) and isinstance(of_dst, Tensor) and layout_src.num_graphs != layout_dst.num_graphs:
         num_graphs = max(layout_src.num_graphs, layout_dst.num_graphs)
@@ -278,7 +279,7 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
     if layout_src.is_equal:
         available = layout_src.nodes_per_graph
     else:
-        sizes, wanted = layout_src.sizes(), layout_dst.sizes() > 0  # a graph without nodes asks for no neighbours
+        sizes, wanted = layout_src.sizes(), layout_dst.sizes() > 0  # graphs without destinations need no neighbours
         available = int(sizes[wanted].min()) if bool(wanted.any()) else k * dilation + 1
     available -= int(self_loops is False)
     if k * dilation > available and layout_dst.num_nodes > 0:
@@ -291,8 +292,8 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
 
 
 def _comparable(x: Tensor, cosine: bool) -> Tensor:
-    """What distances are taken of: no NaN, which no order can place, nor half precision, whose near neighbours all look
-    alike. (Directions are taken by the backends.)
+    """Prepare features for Euclidean distances: without NaN, which cannot be ordered, and in at least float32, as close
+    neighbours are equal in half precision. (With ``cosine``, the backends prepare them.)
     """
     return x if cosine else at_least_float32(x).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -301,6 +302,6 @@ def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:
     strided = index if dilation == 1 else index[:, ::dilation].contiguous()
     if epsilon == 0:
         return strided
-    # The draw is not read, so that nothing waits for the device and a compiled region stays whole.
+    # The draw is not read on the host, which would synchronise with the device and break the compiled graph.
     drawn = index[:, torch.randperm(k * dilation, device=index.device)[:k]]
     return torch.where(torch.rand((), device=index.device) < epsilon, drawn, strided)

@@ -1,4 +1,4 @@
-"""The nearest sources of every target, by inner products, in graphs of equal size."""
+"""Nearest sources of every target in graphs of equal size, by inner products."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from pyg_vig import native
 from pyg_vig.kernels import operator
 
-CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel does not serve
-_MOST = 1024  # neighbours; of more the kernel's ranking, which compares all with all, would be slow
+CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel is not used
+_MOST = 1024  # neighbours; the kernel's ranking takes quadratic time and would be slow for more
 
 
 def nearest(
@@ -28,25 +28,25 @@ def nearest(
     loop: bool | None = None,
     step: int = 0,
 ) -> Tensor:
-    r"""The ``k`` nearest sources of every target, nearest first.
+    r"""Find the ``k`` nearest sources of every target, nearest first.
 
-    The distance is :math:`a_{bj} + B_{ij} - 2 \langle t_{bi}, s_{bj} \rangle`. A kernel in C chooses while the products
-    of a few rows lie in the cache; where it does not serve (:mod:`pyg_vig.native`; other types than float32), distances
-    are written out, a chunk at a time, and :func:`torch.topk` chooses.
+    The distance is :math:`a_{bj} + B_{ij} - 2 \langle t_{bi}, s_{bj} \rangle`. For float32 on a CPU, a C kernel selects
+    while the products of a few rows are still in the cache. Where it is not available (see :mod:`pyg_vig.native`),
+    distances are computed a chunk at a time, and :func:`torch.topk` selects.
 
     Args:
         sources: :math:`s`, ``(B, M, C)``.
         targets: :math:`t`, ``(B, N, C)``.
-        k: sources wanted.
+        k: number of sources per target.
         base: :math:`a`, ``(B, M)``.
         bias: :math:`B`, ``(N, M)``.
-        cosine: take the rows at unit length, see :func:`directions`.
-        loop: ``True``: the source of a target's own number is its first neighbour; ``False``: it is none; ``None``: it
-            is like others.
-        step: by how much the numbers of the sources grow from graph to graph; by default they begin anew.
+        cosine: normalise the rows to unit length, see :func:`directions`.
+        loop: ``True``: the source with the target's own number is its first neighbour; ``False``: it is never a
+            neighbour; ``None``: it is treated like any other.
+        step: offset between the source numbers of consecutive graphs; by default all graphs count from zero.
 
     Returns:
-        Numbers of sources ``(B, N, k)``, int64. Of equal distances the kernel takes the lower number first.
+        Numbers of sources ``(B, N, k)``, int64. In the kernel, ties go to the lower number.
 
     Example:
         >>> import torch
@@ -62,7 +62,7 @@ def nearest(
 
 
 def directions(sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows at unit length; zeros where there is no direction (a NaN or an infinity among the features)."""
+    """Normalise rows to unit length; rows without a direction (a NaN or infinity among the features) become zeros."""
     units = F.normalize(sources, dim=-1).nan_to_num_(nan=0.0)
     return units, units if targets is sources else F.normalize(targets, dim=-1).nan_to_num_(nan=0.0)
 
@@ -83,7 +83,7 @@ def _choose(
     return _plainly(sources, targets, k, base, bias, cosine, loop, step)
 
 
-_chosen = operator(_choose, "nearest_in_graphs")  # for compilers
+_chosen = operator(_choose, "nearest_in_graphs")  # for torch.compile
 
 
 @torch.library.register_fake("pyg_vig::nearest_in_graphs")
@@ -125,7 +125,7 @@ def _in_chunks(
 
     if torch.compiler.is_compiling() or graphs * n * m <= CHUNK:
         return search(slice(None), slice(None))
-    # One buffer for all chunks: fresh ones cost page faults each, and over many chunks fragment the heap.
+    # One buffer for all chunks: a new one for each would cost page faults and fragment the heap.
     buffer = targets.new_empty(max(CHUNK, m))
     index = torch.empty(graphs, n, k, dtype=torch.int64, device=targets.device)
     for some, rows in _chunks(graphs, n, m):

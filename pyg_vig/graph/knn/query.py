@@ -1,4 +1,4 @@
-"""What a search for nearest neighbours is asked."""
+"""Parameters of a nearest-neighbour search."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pyg_vig.graph.layout import Layout
 
 @dataclass(frozen=True)
 class Query:
-    """The ``count`` nearest sources of every destination of the same graph.
+    """Search for the ``count`` nearest sources of every destination in the same graph.
 
     Attributes:
         src: sources ``(N_src, C)``.
-        dst: destinations ``(N_dst, C)``; the same object where nodes look for each other.
+        dst: destinations ``(N_dst, C)``; the same object as ``src`` for neighbours within one node set.
         layout_src: graphs of the sources.
         layout_dst: graphs of the destinations.
-        count: neighbours asked for, as many as the smallest graph has.
-        loop: ``True``: a node is its own first neighbour; ``False``: it is none; ``None``: it is like others.
-        bias: added to the squared distance, ``(n_dst, n_src)``, where graphs are of equal size.
+        count: number of neighbours, at most the size of the smallest graph.
+        loop: ``True``: a node is its own first neighbour; ``False``: never its own neighbour; ``None``: no exception.
+        bias: added to the squared distance, ``(n_dst, n_src)``, for graphs of equal size.
         cosine: compare directions instead of Euclidean distances.
     """
 
