@@ -1,8 +1,8 @@
 /* The maximum over neighbours, and its gradient. Included once for every type T of the entries and type WINNER of the
  * indices of the winning rows, the rows that the maxima come from.
  *
- * The edges of destination i are src[ptr[i]] to src[ptr[i + 1]] (exclusive), or, without ptr, the i-th `degree` edges.
- * Chunks of channels stay in registers during the loop over the neighbours.
+ * The edges of destination i are src[ptr[i]] to src[ptr[i + 1]] (exclusive), or, without ptr, the `degree` edges from
+ * src[i * degree] on. Chunks of channels stay in registers during the loop over the neighbours.
  */
 
 typedef T NAME(Rows) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
@@ -89,8 +89,8 @@ int64_t NAME(largest)(const T *x, int64_t num_src, int64_t channels, const int64
     return lost;
 }
 
-/* Adds every entry of `grad` to its winning row in `out`, which the caller sets to zero. Each thread adds channels of its
- * own, so the order of every sum is fixed. */
+/* Adds every entry of `grad` to its winning row in `out`, which the caller sets to zero. Each thread handles channels
+ * of its own, so the order of every sum is fixed. */
 void NAME(scatter_winners)(const T *grad, const WINNER *winner, int64_t num_dst, int64_t channels, T *out,
                            int threads) {
     #pragma omp parallel num_threads(threads)

@@ -1,10 +1,10 @@
-/* The nearest sources of every target: products of a few rows with a strip of sources stay in the cache, and of them only
- * what may be chosen is kept. The matrix of all distances is never there.
+/* The nearest sources of every target. The products of a few rows with a strip of sources stay in the cache, and only
+ * candidates are kept of them. The full distance matrix is never stored.
  */
 
-enum { WAVE = 16 * TILE_ROWS }; /* targets at most that go over all sources together, where these are many */
+enum { WAVE = 16 * TILE_ROWS }; /* most targets that share one pass over the strips of sources */
 
-/* A row of length 1, or of zeros where it has no direction. */
+/* Normalises a row to unit length; rows without a direction become zeros. */
 ALWAYS_INLINE void unit_row(const float *x, int64_t channels, float *out) {
     float square = 0;
     #pragma omp simd reduction(+ : square)
@@ -21,13 +21,13 @@ typedef struct {
     const float *base, *bias;       /* (graphs, m), (n, m), or NULL */
     int cosine;                     /* compare directions */
     int64_t graphs, n, m, channels, k, most;
-    int marks; /* a row's distance to the column of its number is `own` */
+    int marks; /* whether the distance of every target to the source of the same number is `own` */
     float own;
-    int64_t step; /* from graph to graph, in the numbers of sources */
+    int64_t step; /* offset of the source numbers between graphs */
     int64_t *out; /* (graphs, n, k) */
 } Search;
 
-/* A panel of sources: what their distances begin with, and -2 times the sources. `units` has room for PANEL rows. */
+/* Packs a panel of sources: the base of their distances, and -2 times their rows. `units` has space for PANEL rows. */
 static void pack_sources(const Search *search, int64_t graph, int64_t first, float *units, float *panel) {
     const int64_t left = search->m - first, rows = left < PANEL ? left : PANEL, channels = search->channels;
     const float *sources = search->sources + (graph * search->m + first) * channels;
@@ -43,7 +43,7 @@ ALWAYS_INLINE void add_to(float *row, const float *bias, int64_t width) {
     for (int64_t j = 0; j < width; j++) row[j] += bias[j];
 }
 
-/* Distances of a tile's targets to the sources of some panels, (TILE_ROWS, stride). */
+/* Computes distances from a tile's targets to the sources of some panels, (TILE_ROWS, stride). */
 static void distances(const float *targets, int64_t rows, const float *panel, int64_t panels, int64_t channels,
                       float *out, int64_t stride) {
     for (int64_t i = 0; i < panels; i++, panel += (1 + channels) * PANEL) {
@@ -54,7 +54,7 @@ static void distances(const float *targets, int64_t rows, const float *panel, in
     }
 }
 
-/* Chooses for targets `first` to first + `rows` of a graph. `distance` has room for TILE_ROWS * OFFER. */
+/* Searches for targets `first` to first + `rows` of a graph. `distance` has space for TILE_ROWS * OFFER entries. */
 static void search_rows(const Search *s, const float *packed, int64_t graph, int64_t first, int64_t rows, int64_t strip,
                         Choice *choice, float *units, float *distance, int32_t *guess) {
     const int64_t panels = (s->m + PANEL - 1) / PANEL, size = (1 + s->channels) * PANEL;
@@ -86,8 +86,8 @@ static void search_rows(const Search *s, const float *packed, int64_t graph, int
         settle(choice + r, s->k, s->most, guess, graph * s->step, s->out + (graph * s->n + first + r) * s->k);
 }
 
-/* The k sources of every target with the smallest base + bias - 2 <target, source>, nearest first; of equals the one that
- * comes first. They are numbered from graph * step on. Returns 1 where memory is short. */
+/* Finds the k sources of every target with the smallest base + bias - 2 <target, source>, nearest first; ties go to the
+ * lower number. The sources of a graph are numbered from graph * step on. Returns 1 if out of memory. */
 int nearest(const float *sources, const float *targets, const float *base, const float *bias, int cosine, int64_t graphs,
             int64_t n, int64_t m, int64_t channels, int64_t k, int marks, float own, int64_t step, int64_t *out,
             int threads) {
@@ -96,7 +96,7 @@ int nearest(const float *sources, const float *targets, const float *base, const
     const int64_t panels = (m + PANEL - 1) / PANEL, size = (1 + channels) * PANEL;
     int64_t strip = STRIP / size < OFFER / PANEL ? STRIP / size : OFFER / PANEL;
     strip = strip < 1 ? 1 : strip;
-    const int64_t share = graphs * n / (4 * threads) / TILE_ROWS * TILE_ROWS; /* a few waves a thread */
+    const int64_t share = graphs * n / (4 * threads) / TILE_ROWS * TILE_ROWS; /* a few waves per thread */
     const int64_t wave = share > WAVE ? WAVE : share < TILE_ROWS ? TILE_ROWS : share, waves = (n + wave - 1) / wave;
     const int64_t room = choice_room(search.most), unit_rows = wave > PANEL ? wave : PANEL;
     float *packed = scratch(0, graphs * panels * size);

@@ -1,9 +1,9 @@
 /* Batch norm with the statistics of the batch, fused with the activation that follows, in two passes forward and two
  * backward.
  *
- * Rows are summed in blocks of a fixed size, and the sums of the blocks are added in order, so the result does not depend
- * on the number of threads. The backward pass recomputes the activation's input from the norm's input instead of saving
- * it.
+ * Rows are summed in blocks of a fixed size, and the sums of the blocks are added in order, so the result does not
+ * depend on the number of threads. The backward pass recomputes the activation's input from the norm's input instead of
+ * saving it.
  */
 
 enum { ROWS = 64 }; /* rows of a block: few enough for sums in float, and for the cache */

@@ -1,14 +1,15 @@
-/* Rows times weights, with all that stands around it in a network, in one pass.
+/* Linear layer fused with scale, bias, activation and shortcut, in one pass.
  *
- * A tile of TILE_ROWS rows by PANEL outputs is summed up in registers, over all channels. Weights are laid out for that
- * first, in panels: of every channel the weights of PANEL outputs, side by side. As many panels as stay in the cache of
- * a core (a strip) go over all rows before the next. Every sum runs in one order, whatever the threads.
+ * A tile of TILE_ROWS rows by PANEL outputs is accumulated in registers over all channels. The weights are first packed
+ * into panels: for every channel, the weights of PANEL outputs side by side. As many panels as fit into a core's cache
+ * (a strip) are multiplied with all rows before the next strip. The order of every sum is fixed, whatever the number of
+ * threads.
  */
 
 #if defined(__AVX512F__)
-enum { TILE_ROWS = 12 }; /* 24 sums, in 32 registers */
+enum { TILE_ROWS = 12 }; /* 24 vectors of sums, in 32 registers */
 #else
-enum { TILE_ROWS = 6 }; /* 12, in 16 or more */
+enum { TILE_ROWS = 6 }; /* 12 vectors of sums, in 16 or more registers */
 #endif
 enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, KEPT = 4 << 20 /* floats */ };
 
@@ -25,8 +26,8 @@ typedef int32_t Picks __attribute__((vector_size(16)));
 static _Thread_local float *kept[2];
 static _Thread_local int64_t kept_size[2];
 
-/* Room of the calling thread, in one of two places, kept for its next call: fresh pages would cost more than the work done
- * in them. */
+/* One of two thread-local temporary buffers, kept for the thread's next call: the page faults of new memory would cost
+ * more than the computation. */
 static float *scratch(int place, int64_t floats) {
     if (kept_size[place] < floats) {
         free(kept[place]);
@@ -36,7 +37,7 @@ static float *scratch(int place, int64_t floats) {
     return kept[place];
 }
 
-/* Frees what is too large to be kept. */
+/* Frees a temporary buffer if it is too large to be kept. */
 static void give_back(int place) {
     if (kept_size[place] > KEPT) {
         free(kept[place]);
@@ -51,7 +52,7 @@ ALWAYS_INLINE Quad four_columns(const float *weight, int64_t column, int64_t ste
     return source ? SHUFFLE(low, high, 1, 3, 5, 7) : SHUFFLE(low, high, 0, 2, 4, 6);
 }
 
-/* Channels `begin` to `end` of four outputs, from number `output` on; behind the last one come zeros. */
+/* Packs channels `begin` to `end` of four outputs, from number `output` on; zeros for outputs beyond the last. */
 ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t output, int64_t outputs, int64_t step,
                              int64_t depth, int64_t begin, int64_t end, float *panel) {
     const float *row[4];
@@ -81,19 +82,19 @@ ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t ou
     }
 }
 
-/* Of up to PANEL outputs a panel: their biases, then their weights, (outputs, step * depth), each output scaled. The
- * columns of `step` sources alternate; in the panel one source follows the other. */
+/* Packs a panel of up to PANEL outputs: their biases, then their weights, (outputs, step * depth), times their scales.
+ * The columns of `step` sources alternate in `weight`; in the panel one source follows the other. */
 ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const float *bias, int64_t outputs, int64_t step,
                               int64_t depth, float *panel) {
     for (int64_t j = 0; j < PANEL; j++) panel[j] = bias && j < outputs ? bias[j] : 0.0f;
     panel += PANEL;
-    for (int64_t begin = 0; begin < depth; begin += 64) { /* in the nearest cache while all of the panel is written */
+    for (int64_t begin = 0; begin < depth; begin += 64) { /* blocks of the panel that stay in the L1 cache */
         const int64_t end = begin + 64 < depth ? begin + 64 : depth;
         for (int64_t j = 0; j < PANEL; j += 4) pack_four(weight, scale, j, outputs, step, depth, begin, end, panel + j);
     }
 }
 
-/* Sums of a tile begin with the biases, the first row of a panel. */
+/* Initialises the sums of a tile with the biases, the first row of a panel. */
 ALWAYS_INLINE void start(const float *panel, Vector sum[TILE_ROWS][2]) {
     #pragma GCC unroll 16
     for (int r = 0; r < TILE_ROWS; r++) {
@@ -102,12 +103,12 @@ ALWAYS_INLINE void start(const float *panel, Vector sum[TILE_ROWS][2]) {
     }
 }
 
-/* Adds to the sums of a tile the products of its rows, of `depth` channels, with a panel. */
+/* Adds the products of a tile's rows, of `depth` channels, with a panel to the sums of the tile. */
 ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, const float *panel, int64_t depth,
                               Vector sum[TILE_ROWS][2]) {
     const float *row[TILE_ROWS];
     #pragma GCC unroll 16
-    for (int r = 0; r < TILE_ROWS; r++) row[r] = x + (r < rows ? r : rows - 1) * stride; /* sums of copies are not used */
+    for (int r = 0; r < TILE_ROWS; r++) row[r] = x + (r < rows ? r : rows - 1) * stride; /* copies fill the tile */
     for (int64_t c = 0; c < depth; c++) {
         const Vector low = *(const Vector *)(panel + c * PANEL), high = *(const Vector *)(panel + c * PANEL + LANES);
         #pragma GCC unroll 16
@@ -119,7 +120,7 @@ ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, cons
     }
 }
 
-/* Writes the sums of a tile to rows `stride` apart. */
+/* Writes the sums of a tile to rows with the given stride. */
 ALWAYS_INLINE void put_tile(Vector sum[TILE_ROWS][2], float *out, int64_t stride) {
     #pragma GCC unroll 16
     for (int r = 0; r < TILE_ROWS; r++) {
@@ -130,8 +131,8 @@ ALWAYS_INLINE void put_tile(Vector sum[TILE_ROWS][2], float *out, int64_t stride
 
 typedef struct {
     const float *x, *y;         /* rows of one or two sources, (n, groups * depth); the second may be NULL */
-    int64_t stride_x, stride_y; /* from row to row */
-    int64_t n, depth, outputs;  /* rows; channels and outputs of a group */
+    int64_t stride_x, stride_y; /* between rows */
+    int64_t n, depth, outputs;  /* rows; channels and outputs per group */
     const float *shortcut;      /* (n, groups * outputs), or NULL */
     Activation act;
     float *out; /* (n, groups * outputs) */
@@ -143,7 +144,7 @@ ALWAYS_INLINE void put_row(const float *sum, const float *shortcut, int64_t widt
     for (int64_t j = 0; j < width; j++) out[j] = shortcut ? sum[j] + shortcut[j] : sum[j];
 }
 
-/* Rows `first` to first + `rows`, outputs `output` (of all groups) to output + `width`. */
+/* Computes rows `first` to first + `rows` of outputs `output` (counted over all groups) to output + `width`. */
 static void tile(const Product *p, const float *panel, int64_t group, int64_t first, int64_t rows, int64_t output,
                  int64_t width) {
     Vector sum[TILE_ROWS][2];
@@ -166,8 +167,8 @@ static void tile(const Product *p, const float *panel, int64_t group, int64_t fi
 
 /* out = act(scale * (weight [x, y]) + bias) + shortcut, in groups of channels.
  *
- * weight is (groups * outputs, depth), or, of two sources, (groups * outputs, 2 * depth) with columns for x and y in
- * turn; scale (groups * outputs) or NULL. Returns 1 where memory is short. */
+ * weight is (groups * outputs, depth), or, with two sources, (groups * outputs, 2 * depth) with alternating columns for
+ * x and y; scale is (groups * outputs) or NULL. Returns 1 if out of memory. */
 int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, int64_t n, const float *weight,
            const float *scale, const float *bias, int64_t groups, int64_t depth, int64_t outputs, int act,
            const float *shortcut, float *out, int threads) {

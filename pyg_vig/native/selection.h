@@ -1,20 +1,20 @@
 /* The k smallest entries of every row.
  *
- * Floats become integers of the same order. A limit that lets through k of them, or a few more, is found by counting
- * how many lie below a guess: passes that the compiler vectorises, and no branch depends on the data. What is let
- * through is short enough to be ranked by comparing all with all. Long rows are offered piece by piece, and only what
- * undercuts the limit so far is kept.
+ * Floats are mapped to integer keys of the same order. A limit that k keys, or a few more, do not exceed is found by
+ * counting the keys up to a guess: passes that the compiler vectorises, without data-dependent branches. The few keys
+ * up to the limit are then ranked by comparing all pairs. Long rows are processed in pieces, and only keys up to the
+ * current limit are kept.
  */
 
 enum { OFFER = 1024, WAITING = 512, GLANCE = 64, GUESSES = 12, GROUP = 16 };
 
 typedef int32_t Eight __attribute__((vector_size(32), aligned(4), may_alias));
 
-static const int32_t OUT = INT32_MAX, FARTHEST = INT32_MAX - 1; /* not a key; a NaN's */
+static const int32_t OUT = INT32_MAX, FARTHEST = INT32_MAX - 1; /* no key, padding; the key of NaN */
 
 static int32_t ordered(float value) {
     int32_t bits;
-    value += 0.0f; /* of both zeros one */
+    value += 0.0f; /* maps -0 to +0 */
     memcpy(&bits, &value, sizeof bits);
     bits ^= (bits >> 31) & INT32_MAX;
     return value == value ? bits : FARTHEST;
@@ -27,7 +27,7 @@ static float value_of(int32_t key) {
     return value;
 }
 
-/* Keys come in whole groups of GROUP; behind the last one, the group is filled with keys that are out. */
+/* Pads the keys with OUT to a multiple of GROUP, and returns the padded length. */
 static int64_t fill_group(int32_t *key, int64_t n) {
     for (; n % GROUP; n++) key[n] = OUT;
     return n;
@@ -43,15 +43,15 @@ static int64_t count_up_to(const int32_t *key, int64_t n, int32_t limit) {
 
 static int any_up_to(const float *distance, int64_t n, float limit) {
     int found = 0;
-    if (n == GLANCE) /* a constant, for the compiler */
+    if (n == GLANCE) /* a constant trip count, for the compiler */
         for (int64_t j = 0; j < GLANCE; j++) found |= distance[j] <= limit;
     else
         for (int64_t j = 0; j < n; j++) found |= distance[j] <= limit;
     return found;
 }
 
-/* A limit that at least k keys reach, and `within` keys: at most `most` of the more than k, unless some are equal. The
- * search begins at the limit of the row before, which is often near. */
+/* Finds a limit such that `within` keys are at most the limit: at least k and, unless keys are equal, at most `most`.
+ * The search starts at `guess`, the limit of the previous row, which is often close. */
 static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most, int32_t guess, int64_t *within) {
     int32_t low = OUT, high = INT32_MIN;
     for (int64_t i = 0; i < n; i++) {
@@ -62,7 +62,7 @@ static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most
     int64_t below = 0; /* keys under low, as `within` counts those up to high */
     *within = n;
     for (int turn = 0; low < high && *within > most; turn++) {
-        if (turn > 0) { /* as if keys were spread evenly; now and then, and after some turns, halves: those always end */
+        if (turn > 0) { /* interpolate; bisect every fourth turn, and after GUESSES turns to guarantee termination */
             const float share = turn % 4 ? (float)((k + most) / 2 - below) / (float)(*within - below) : 0.5f;
             const float value = value_of(low) + share * (value_of(high) - value_of(low));
             guess = turn < GUESSES && isfinite(value) ? ordered(value) : (int32_t)(((int64_t)low + high) >> 1);
@@ -80,7 +80,7 @@ static int32_t find_limit(const int32_t *key, int64_t n, int64_t k, int64_t most
     return high;
 }
 
-/* Which of eight keys are up to a limit: a bit for each. */
+/* Bit mask of the keys, out of eight, that are at most the limit. */
 ALWAYS_INLINE uint64_t bits_of_eight(const int32_t *key, int32_t limit) {
     const Eight bits = (*(const Eight *)key <= limit) & (Eight){1, 2, 4, 8, 16, 32, 64, 128};
     uint64_t part[4];
@@ -89,21 +89,21 @@ ALWAYS_INLINE uint64_t bits_of_eight(const int32_t *key, int32_t limit) {
     return (both | both >> 32) & 0xFF;
 }
 
-/* The same of up to GLANCE keys, in whole groups. */
+/* Bit mask of the keys, out of up to GLANCE (a multiple of 8), that are at most the limit. */
 ALWAYS_INLINE uint64_t bits_up_to(const int32_t *key, int64_t n, int32_t limit) {
     uint64_t bits = 0;
     for (int64_t i = 0; i < n; i += 8) bits |= bits_of_eight(key + i, limit) << i;
     return bits;
 }
 
-/* Keeps the k smallest, and perhaps a few more, in their order; of equals those that come first. */
+/* Keeps the k smallest keys, and perhaps a few more, in their original order; ties go to the first. */
 static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k, int64_t most, int32_t *limit,
                              int32_t *guess) {
     if (n <= most) return n;
     int64_t within, kept = 0;
     const int64_t padded = fill_group(key, n);
     *limit = *guess = find_limit(key, n, k, most, *guess, &within);
-    for (int64_t i = n - 1; within > most; i--) /* some equal the limit: the last of them go */
+    for (int64_t i = n - 1; within > most; i--) /* too many equal the limit: drop the last ones */
         if (key[i] == *limit) {
             key[i] = OUT;
             within--;
@@ -119,7 +119,7 @@ static int64_t keep_smallest(int32_t *key, int32_t *column, int64_t n, int64_t k
     return kept;
 }
 
-/* The first k columns, shifted, in the order of their keys; the room behind the n keys is overwritten. */
+/* Writes the first k columns, plus `shift`, in the order of their keys. Overwrites the memory after the n keys. */
 static void put_in_order(int32_t *key, const int32_t *column, int64_t n, int64_t k, int64_t shift, int64_t *out) {
     const int64_t padded = fill_group(key, n);
     int32_t *rank = key + padded, *order = rank + padded;
@@ -132,29 +132,29 @@ static void put_in_order(int32_t *key, const int32_t *column, int64_t n, int64_t
         for (int lane = 0; lane < GROUP; lane++) rank[first + lane] = smaller[lane];
     }
     for (int64_t i = 0; i < n; i++) total += rank[i];
-    for (int64_t i = 0; total < n * (n - 1) / 2 && i < n; i++) /* some are equal: those after come behind */
+    for (int64_t i = 0; total < n * (n - 1) / 2 && i < n; i++) /* some are equal: rank them by position */
         for (int64_t j = 0; j < i; j++) rank[i] += key[j] == key[i];
     for (int64_t i = 0; i < n; i++) order[rank[i]] = column[i];
     for (int64_t j = 0; j < k; j++) out[j] = shift + order[j];
 }
 
-/* The choice among the columns of one row, offered bit by bit. */
+/* The candidates among the columns of one row, which are offered piece by piece. */
 typedef struct {
-    int32_t *key, *column; /* of those that may be chosen, with room for choice_room(most) */
+    int32_t *key, *column; /* of the candidates, each with space for choice_room(most) entries */
     int64_t n;
-    int32_t limit; /* no larger key can be chosen any more */
+    int32_t limit; /* larger keys are no candidates */
 } Choice;
 
 static int64_t choice_room(int64_t most) {
     return 3 * most + WAITING + OFFER + 3 * GROUP;
 }
 
-/* Distances of columns `first` to first + `width`, of at most OFFER. */
+/* Adds candidates from columns `first` to first + `width`, given their distances; `width` is at most OFFER. */
 static void offer(Choice *choice, const float *distance, int64_t first, int64_t width, int64_t k, int64_t most,
                   int32_t *guess) {
     int32_t *key = choice->key, *column = choice->column, fresh[GLANCE];
     int64_t n = choice->n;
-    if (choice->limit == FARTHEST) { /* none yet */
+    if (choice->limit == FARTHEST) { /* no limit yet */
         for (int64_t j = 0; j < width; j++) key[n + j] = ordered(distance[j]);
         const int32_t begin = (int32_t)first;
         #pragma omp simd

@@ -1,12 +1,12 @@
 """GPU kernels in Triton, and the one place that decides where they run.
 
-The kernels serve CUDA tensors where Triton is installed and works; everything else takes the paths in plain PyTorch.
-The environment variable ``PYG_VIG_TRITON=0`` switches them off, and so does ``with triton_kernels(False):``. Their
-operators (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.knn.flash`, :mod:`pyg_vig.nn.batch_norm`) also work
-without them, by the plain definition that the tests hold them to.
+The kernels run on CUDA tensors where Triton is installed and works; everything else runs in plain PyTorch. The
+environment variable ``PYG_VIG_TRITON=0`` switches the kernels off, and so does ``with triton_kernels(False):``. The
+operators built on them (:mod:`pyg_vig.graph.operators`, :mod:`pyg_vig.graph.knn.flash`, :mod:`pyg_vig.nn.batch_norm`)
+then fall back to plain PyTorch, which the tests compare the kernels with.
 
-With ``TRITON_INTERPRET=1``, set before the start, Triton runs them on CPU tensors, one statement at a time in numpy:
-that is how they are tested where there is no GPU.
+If ``TRITON_INTERPRET=1`` is set before the start, Triton interprets the kernels on CPU tensors, in numpy, so that they
+can be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ triton_kernels = Switch("PYG_VIG_TRITON")
 
 
 def serves(x: Tensor) -> bool:
-    """Whether the kernels run on ``x``.
+    """Whether the kernels can run on ``x``.
 
-    Not while exporting, for what is exported shall run without this library, nor where something else looks inside, see
-    :func:`pyg_vig.kernels.is_transformed`.
+    They cannot while exporting, as exported models must run without this library, nor in tracing and function
+    transforms, see :func:`pyg_vig.kernels.is_transformed`.
 
     Example:
         >>> import torch
@@ -51,12 +51,12 @@ def serves(x: Tensor) -> bool:
 
 @cache
 def _works(device: torch.device) -> bool:
-    """Whether Triton builds and launches a kernel there: it needs a C compiler, Python's headers, a GPU it knows."""
+    """Whether Triton can run a kernel on the device: it needs a C compiler, Python's headers and a supported GPU."""
     from pyg_vig.triton_kernels.trial import launch
 
     try:
         launch(torch.empty(1, dtype=torch.int32, device=device))
-    except Exception as error:  # Triton raises many kinds
+    except Exception as error:  # Triton raises many types
         warnings.warn(
             f"Triton does not work on {device}, so slower paths in PyTorch serve (PYG_VIG_TRITON=0 says so from the "
             f"start): {error}",
@@ -67,7 +67,7 @@ def _works(device: torch.device) -> bool:
 
 
 def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
-    """Run a function on the GPU that its first argument is on; Triton by itself takes the current one."""
+    """Make a function launch its kernels on the GPU of its first argument, instead of the current one."""
 
     @wraps(launch)
     def guarded(x: Tensor, *args: Any) -> Result:
@@ -77,9 +77,9 @@ def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
     return guarded
 
 
-_WIDTHS = (128, 64, 32)  # of a tile's row; of the narrower, several fit a matrix with less left over
+_WIDTHS = (128, 64, 32)  # channels per tile; narrower tiles leave less padding
 
 
 def widest(channels: int) -> int:
-    """Channels of a tile: of the widths that leave the least over the widest, so that a warp reads much of a row."""
+    """Return the number of channels per tile: the widest (for coalesced reads) of those with the least padding."""
     return min(_WIDTHS, key=lambda width: -channels % width)

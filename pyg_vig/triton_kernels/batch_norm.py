@@ -1,8 +1,8 @@
-"""Batch norm by the statistics of the rows, with the activation that follows, in as few passes as there can be.
+"""Batch norm with the statistics of the batch, fused with the activation that follows, in as few passes as possible.
 
-Forward the rows are read twice: for the moments, and to normalise and activate. Backward rows and gradients are read
-twice as well; the activation's slope is computed from the rows each time. Sums over the rows go by blocks of rows in a
-first kernel and over the blocks in a second, always in the same order, in float32.
+The forward pass reads the rows twice: for the moments, and to normalise and activate. The backward pass reads rows and
+gradients twice as well, and recomputes the activation's derivative from the rows each time. A first kernel sums over
+the rows of each block, a second over the blocks, always in the same order, in float32.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from torch import Tensor
 from pyg_vig.native import ACTIVATIONS
 from pyg_vig.triton_kernels import on_its_device, widest
 
-# Running mean and variance, number of batches (these move in place), momentum, and what is added to the mean, if any
+# Running mean and variance, number of batches (all updated in place), momentum, and an optional offset of the mean
 Running: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
 
 _TILE = 2048  # entries of a program's tile
-_BLOCK, _MOST_BLOCKS = 128, 512  # rows whose sums a program makes, more where there would be more blocks than this
-_BLOCKS, _CHANNELS = 128, 16  # sums of blocks, and channels, that a program of the second kernel takes at a time
+_BLOCK, _MOST_BLOCKS = 128, 512  # rows per block, increased so that there are at most so many blocks
+_BLOCKS, _CHANNELS = 128, 16  # blocks and channels that a program of the second kernel reads at a time
 
 
 @on_its_device
 def batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: Running | None
 ) -> tuple[Tensor, Tensor]:
-    """Rows normalised by their own statistics and activated, and mean, variance, scale and shift, ``(4, C)``."""
+    """Batch norm and activation of ``x``; also returns its mean, variance, scale and shift, ``(4, C)``."""
     n, channels = x.shape
     coefficients = x.new_empty(4, channels, dtype=torch.float32)
     grid, sums, sizes, tile = _blocks(x, coefficients)
     _moments_kernel[grid](x, sums, n, channels, *sizes, *tile)
-    mean, var, batches, momentum, offset = running or (x, x, x, 0.0, None)  # unread where absent
+    mean, var, batches, momentum, offset = running or (x, x, x, 0.0, None)  # placeholders, not read
     flags = (running is not None, offset is not None)
     _statistics_kernel[(triton.cdiv(channels, _CHANNELS),)](
         x,
@@ -60,7 +60,7 @@ def batch_norm(
 
 @on_its_device
 def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
-    """Rows normalised by these coefficients and activated."""
+    """Normalise rows with the coefficients of :func:`batch_norm`, and apply the activation."""
     out, (grid, tile) = torch.empty_like(x), _tiles(x)
     _apply_kernel[grid](x, coefficients, out, *x.shape, ACTIVATIONS[act], *tile)
     return out
@@ -70,7 +70,7 @@ def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
 def batch_norm_backward(
     x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of rows, weight and bias of :func:`batch_norm`, and of what was added to the rows: zeros."""
+    """Gradients of :func:`batch_norm` with respect to ``x``, weight, bias and offset (zeros: the norm removes it)."""
     n, channels = x.shape
     gradients = coefficients.new_empty(3, channels)  # of weight, bias and offset
     grid, sums, sizes, tile = _blocks(x, coefficients)
@@ -86,14 +86,14 @@ def batch_norm_backward(
 
 
 def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Grid, and rows and channels of a tile."""
+    """Grid, and rows and channels per tile."""
     width = widest(x.size(1))
     height = _TILE // width
     return (triton.cdiv(x.size(0), height), triton.cdiv(x.size(1), width)), (height, width)
 
 
 def _blocks(x: Tensor, coefficients: Tensor) -> tuple[tuple[int, int], Tensor, tuple[int, int], tuple[int, int]]:
-    """Grid of blocks of rows, room for their sums, rows of a block and number of blocks, and the tile."""
+    """Grid over blocks of rows, an empty tensor for their sums, rows per block and number of blocks, and the tile."""
     (_, columns), tile = _tiles(x)
     rows = max(_BLOCK, triton.cdiv(x.size(0), _MOST_BLOCKS))
     blocks = triton.cdiv(x.size(0), rows)
@@ -111,7 +111,7 @@ def _moments_kernel(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Of every block the sums of ``x - x[0]`` and of its square: near the mean, so that nothing cancels."""
+    """For every block, the sums of ``x - x[0]`` and of its square; subtracting ``x[0]`` avoids cancellation."""
     block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     wide = (column < channels)[None, :]
     origin = tl.load(x + column, mask=column < channels, other=0.0).to(tl.float32)[None, :]
@@ -198,7 +198,7 @@ def _move(running, value, momentum, mask):
 
 @triton.jit
 def _normalized(x, coefficients, row, column, n, channels):
-    """A tile less the mean, and scaled and shifted; its place and what is inside."""
+    """Return a tile minus the mean, the normalised tile, the scale, and the tile's offsets and mask."""
     mask = (row < n)[:, None] & (column < channels)[None, :]
     place = row.to(tl.int64)[:, None] * channels + column[None, :]
     wide = column < channels
@@ -211,7 +211,7 @@ def _normalized(x, coefficients, row, column, n, channels):
 
 @triton.jit
 def _share(z):
-    """The normal distribution function."""
+    """The normal CDF."""
     return 0.5 + 0.5 * tl.erf(z * 0.7071067811865476)
 
 
@@ -261,7 +261,7 @@ def _slopes_kernel(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Of every block the sums of the gradient before the activation, and of its product with ``x - mean``."""
+    """For every block, the sums of the gradient of the activation's input, and of its product with ``x - mean``."""
     block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     first = tl.zeros((ROWS, CHANNELS), tl.float32)
     second = tl.zeros((ROWS, CHANNELS), tl.float32)

@@ -1,12 +1,12 @@
-"""k nearest neighbours with a running list of the best, so that no matrix of distances is ever stored.
+"""k nearest neighbours with a running list of the best, so that no distance matrix is ever stored.
 
-A program takes a block of destinations. Where a graph has so few sources that their distances fit into registers, it
-takes the smallest off them one by one. Otherwise it keeps the ``count`` nearest so far, and goes through the sources
-block by block: one product gives a tile of distances, and what is nearer than the farthest of the list replaces it.
-Once the list has settled that happens rarely, so the product dominates.
+Each program handles a block of destinations. If a graph has so few sources that their distances fit into registers, it
+extracts the smallest one by one. Otherwise it keeps a list of the ``count`` nearest so far and loops over blocks of
+sources: one matrix product gives a tile of distances, and sources nearer than the farthest in the list replace it. Once
+the list has settled, replacements are rare and the product dominates.
 
-Of equal distances the lower column comes first, whatever the tiling. In the list, distance and column are therefore
-packed into one 64-bit key: the bits of the float, made to order like integers, above the column.
+Ties go to the lower column, whatever the tiling. In the list, distance and column are therefore packed into one 64-bit
+key: the bits of the float, mapped to an integer of the same order, above the column.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 from pyg_vig.triton_kernels import on_its_device
 
 _FAR = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
-_UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, infinity included: a free place in the list
-_RESERVED = tl.constexpr(-0x8000000000000000)  # below every key: a place that only pads the list to a power of two
-_OUT = tl.constexpr(0x7FFFFFFF)  # above every distance in order, infinity included: no candidate
-_RANKED, _FIRST, _NEVER = 0, 1, 2  # what becomes of the node itself
+_UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, even infinity: a free slot of the list
+_RESERVED = tl.constexpr(-0x8000000000000000)  # below every key: a slot that only pads the list to a power of two
+_OUT = tl.constexpr(0x7FFFFFFF)  # above the integer of every distance, even infinity: no candidate
+_RANKED, _FIRST, _NEVER = 0, 1, 2  # how the node itself is treated
 _ONE_TILE = 256  # sources whose distances to a block of destinations fit into registers
 _NORM_ROWS = 16
 
@@ -40,7 +40,7 @@ def nearest(
     loop: bool | None,
     cosine: bool,
 ) -> Tensor:
-    """Rows of the ``count`` nearest sources of every destination; see :mod:`pyg_vig.graph.knn.flash`."""
+    """Find the rows of the ``count`` nearest sources of every destination; see :mod:`pyg_vig.graph.knn.flash`."""
     out = src.new_empty(dst.size(0), count, dtype=torch.int64)
     if out.numel() == 0:
         return out
@@ -55,7 +55,7 @@ def nearest(
     _nearest_kernel[(num_graphs * blocks,)](
         src,
         dst,
-        *(src if entry is None else entry for entry in optional),  # unread where absent
+        *(src if entry is None else entry for entry in optional),  # placeholders, not read
         out,
         n,
         m,
@@ -76,15 +76,15 @@ def nearest(
 
 
 def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[bool, int, int, int]:
-    """Whether one tile holds all sources, its rows and columns, and warps: what took an H200 the least time."""
-    if sources > _ONE_TILE:  # with eight warps no register spills
+    """Whether one tile holds all sources, its rows and columns, and the number of warps; tuned on an H200."""
+    if sources > _ONE_TILE:  # eight warps avoid register spills
         return False, 16 if slots > 64 else 32, 64, 8
     rows = 64 if dtype != torch.float32 and destinations > _ONE_TILE else 16
     return True, rows, max(triton.next_power_of_2(sources), 16), 4
 
 
 def _precision(dtype: torch.dtype, amd: bool = torch.version.hip is not None) -> str:
-    """Of products: to the digits of float32. Of TF32, which only NVIDIA has, that takes three; one for half types."""
+    """Input precision for products exact to float32: with TF32 (NVIDIA only), three products, or one for half types."""
     if amd:
         return "ieee"
     return "tf32x3" if dtype == torch.float32 else "tf32"
@@ -93,7 +93,7 @@ def _precision(dtype: torch.dtype, amd: bool = torch.version.hip is not None) ->
 def _sizes(
     dst: Tensor, src: Tensor, ptr_dst: Tensor | None, ptr_src: Tensor | None, num_graphs: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Destinations and sources of a graph where all are equal, and of the largest."""
+    """Destinations and sources per graph if all graphs are equal, and the most in any graph."""
     equal = dst.size(0) // num_graphs, src.size(0) // num_graphs
     if ptr_dst is None or ptr_src is None:
         return equal, equal
@@ -102,7 +102,7 @@ def _sizes(
 
 
 def _scales(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
-    """Factor that brings every row to unit length, or to zero where it has no direction."""
+    """Factors that normalise every row to unit length, or to zero if it has no direction."""
     scale = _scale(src)
     return scale, scale if dst is src else _scale(dst)
 
@@ -123,7 +123,7 @@ def _scale_kernel(x, out, rows, channels, ROWS: tl.constexpr, CHANNELS: tl.const
         value = tl.load(x + row[:, None] * channels + channel[None, :], mask=mask, other=0.0).to(tl.float32)
         total += tl.sum(value * value, 1)
     length = tl.sqrt(total)
-    scale = tl.where(length < float("inf"), 1 / tl.maximum(length, 1e-12), 0.0)  # not of a NaN
+    scale = tl.where(length < float("inf"), 1 / tl.maximum(length, 1e-12), 0.0)  # zero for NaN, too
     tl.store(out + row, scale, mask=row < rows)
 
 
@@ -158,7 +158,7 @@ def _nearest_kernel(
     first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
     begin = (tl.program_id(0) % blocks) * ROWS
     row = begin + tl.arange(0, ROWS)
-    if ONE_TILE:  # without a loop, which would take registers
+    if ONE_TILE:  # without a loop, which would need more registers
         column = tl.arange(0, COLUMNS)
         order = _order(
             src,
@@ -187,7 +187,7 @@ def _nearest_kernel(
     else:
         slot = tl.arange(0, SLOTS).to(tl.int64)[None, :]
         best = tl.where(slot < count, _UNFILLED + slot, _RESERVED) + tl.zeros((ROWS, SLOTS), tl.int64)
-        end = tl.where(begin < n, m, 0)  # smaller graphs have fewer blocks
+        end = tl.where(begin < n, m, 0)  # nothing to do in surplus blocks of smaller graphs
         for start in range(0, end, COLUMNS):
             column = start + tl.arange(0, COLUMNS)
             order = _order(
@@ -223,7 +223,7 @@ def _nearest_kernel(
 
 @triton.jit
 def _put_smallest(left, column, place, inside, first_src, m, count, COLUMNS: tl.constexpr):
-    """Store the columns of the ``count`` smallest of every row, the smallest first; of equals the lower column."""
+    """Store the columns of the ``count`` smallest entries of every row in order; ties go to the lower column."""
     for rank in range(0, count):
         ties = left == tl.min(left, 1)[:, None]
         nearest_column = tl.min(tl.where(ties, column[None, :], COLUMNS), 1)
@@ -233,7 +233,7 @@ def _put_smallest(left, column, place, inside, first_src, m, count, COLUMNS: tl.
 
 @triton.jit
 def _span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
-    """First rows (64-bit, for they are multiplied by channels) and sizes of this program's graph."""
+    """First rows (64-bit, as they are multiplied by channels) and sizes of this program's graph."""
     graph = (tl.program_id(0) // blocks).to(tl.int64)
     first_src, first_dst = graph * m, graph * n
     if RAGGED:
@@ -267,16 +267,16 @@ def _order(
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Of every pair a number that grows with the distance, see :func:`_in_order`."""
+    """For every pair, an integer that grows with the distance, see :func:`_in_order`."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    if HAS_BIAS:  # from the start, so that all that follows stays in the registers that products come in
+    if HAS_BIAS:  # added first, so that the rest stays in the register layout of the products
         inside = (row < n)[:, None] & (column < m)[None, :]
         total -= 0.5 * tl.load(bias + row.to(tl.int64)[:, None] * m + column[None, :], mask=inside, other=0.0)
     dst, src = dst + first_dst * channels, src + first_src * channels
     if HAS_SCALE:
         left = tl.load(scale_dst + first_dst + row, mask=row < n, other=0.0)
         right = tl.load(scale_src + first_src + column, mask=column < m, other=0.0)
-        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]  # of others the product is zero
+        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]  # otherwise the product is zero
         scale = left[:, None] * right[None, :]
         if HAS_BIAS:
             total /= tl.where(known, scale, 1.0)
@@ -294,7 +294,7 @@ def _order(
 def _product(
     total, dst, src, row, column, present_dst, present_src, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr
 ):
-    """Add inner products of a block of destinations with a block of sources; of rows not present, zeros."""
+    """Add inner products of a block of destinations with a block of sources; zeros for absent rows."""
     row, column = row.to(tl.int64), column.to(tl.int64)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
@@ -311,9 +311,9 @@ def _product(
 
 @triton.jit
 def _in_order(distance, row, column, m, ITSELF: tl.constexpr):
-    """Distances as integers of the same order, and what is no candidate; a NaN is infinitely far."""
+    """Map distances to integers of the same order, and excluded pairs to ``_OUT``; NaN counts as infinity."""
     distance = tl.where(distance == distance, distance, float("inf"))
-    distance = tl.where(distance == 0.0, 0.0, distance)  # of a negative zero
+    distance = tl.where(distance == 0.0, 0.0, distance)  # map -0 to +0
     if ITSELF == 1:
         distance = tl.where(row[:, None] == column[None, :], float("-inf"), distance)
     bits = distance.to(tl.int32, bitcast=True)
@@ -326,7 +326,7 @@ def _in_order(distance, row, column, m, ITSELF: tl.constexpr):
 
 @triton.jit
 def _keep_nearest(best, keys):
-    """Move the smallest key into the list, in place of the largest there, for as long as any row gains by it."""
+    """Replace the largest key of the list by the smallest new key, as long as this improves any row."""
     worst, nearest_key = tl.max(best, 1), tl.min(keys, 1)
     while tl.max((nearest_key < worst).to(tl.int32), 0) > 0:
         gains = (nearest_key < worst)[:, None]

@@ -1,8 +1,8 @@
-"""Reductions of node rows over neighbours, read row by row: nothing per edge and channel is ever stored.
+"""Reductions of node rows over neighbours, without storing a row per edge.
 
-A graph comes as ``src``, the source row of every edge ordered by destination, and ``ptr``, where the edges of every
-destination begin; without ``ptr`` every destination has the same number of edges. A program reduces a tile of
-destinations and channels, edge after edge, in a fixed order: results do not vary from run to run.
+A graph is given by ``src``, the source row of every edge, ordered by destination, and ``ptr``, the first edge of every
+destination; without ``ptr``, every destination has the same number of edges. Each program reduces a tile of
+destinations and channels, edge by edge, in a fixed order, so results do not vary from run to run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from pyg_vig.triton_kernels import on_its_device, widest
 
-_TILE = 1024  # entries of a program's tile: eight a thread, few enough to keep many programs on the processor
+_TILE = 1024  # entries of a program's tile: eight per thread, for high occupancy
 _WARPS = 4
-_MOST_ROWS = 16  # of a tile; of 32, Triton 3.6 fails to compile some kernels
-_UNROLLED = 32  # edges of a destination that are read all at once, not one after the other
+_MOST_ROWS = 16  # of a tile; with 32, Triton 3.6 fails to compile some kernels
+_UNROLLED = 32  # most edges per destination for which the loop over edges is unrolled
 
 
 @on_its_device
 def largest(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
-    """Maximum over the neighbours ``(N_dst, C)``, and the rows it came from, -1 without neighbours."""
+    """Maximum over the neighbours ``(N_dst, C)``, and the source row of each maximum, or -1 without neighbours."""
     out = x.new_empty(num_dst, x.size(1))
     winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
     grid, tile = _tiles(num_dst, x.size(1))
@@ -38,7 +38,7 @@ def largest(
 
 @on_its_device
 def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
-    """Sum over the neighbours, ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
+    """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
     out = x.new_empty(num_dst, x.size(1))
     grid, tile = _tiles(num_dst, x.size(1))
     if out.numel():
@@ -52,7 +52,7 @@ def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
 
 @on_its_device
 def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
-    """Inner products of every destination's row with its neighbours' rows, by head: ``(E, H)``."""
+    """Inner products of every destination's row with its neighbours' rows, per head: ``(E, H)``."""
     out = y.new_empty(src.numel(), heads)
     width = y.size(1) // heads
     _, (rows, channels) = _tiles(y.size(0), width)
@@ -66,7 +66,7 @@ def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) 
 
 @on_its_device
 def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
-    """Add every entry to the row it came from; by atomic additions, in any order."""
+    """Add every gradient entry to its winning row, by atomic additions in any order."""
     out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_of(grad))
     grid, tile = _tiles(*grad.shape)
     if grad.numel():
@@ -76,7 +76,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
 
 @on_its_device
 def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Tensor:
-    """The same in a fixed order, from the edges by source: ``dst`` is sorted within every source's edges."""
+    """:func:`scatter_winners` in a fixed order, from edges sorted by source, and by ``dst`` for each source."""
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
     grid, tile = _tiles(*out.shape)
     if out.numel():
@@ -87,14 +87,14 @@ def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Te
 
 
 def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Grid, and rows and channels of a tile."""
+    """Grid, and rows and channels per tile."""
     width = widest(channels)
     height = min(_TILE // width, _MOST_ROWS, triton.next_power_of_2(max(rows, 1)))
     return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
 
 
 def _shape(ptr: Tensor | None, src: Tensor, num_dst: int) -> tuple[bool, int]:
-    """What kernels are compiled for: whether there are row pointers, and every destination's edges if few."""
+    """Compile-time constants: whether there are row pointers, and the edges per destination if unrolled, else 0."""
     degree = 0 if ptr is not None else src.numel() // num_dst
     return ptr is not None, degree if degree <= _UNROLLED else 0
 
@@ -104,7 +104,7 @@ def _sizes(out: Tensor, src: Tensor) -> tuple[int, int, int]:
 
 
 def _pointer(ptr: Tensor | None, src: Tensor) -> Tensor:
-    return src if ptr is None else ptr  # never read where there are no row pointers
+    return src if ptr is None else ptr  # a placeholder, not read
 
 
 def _accumulator_of(x: Tensor) -> torch.dtype:
@@ -117,7 +117,7 @@ def _accumulator(x: Tensor) -> tl.dtype:
 
 @triton.jit
 def _edges(ptr, row, num_rows, degree, HAS_PTR: tl.constexpr):
-    """First edge and number of edges of every row; none for those beyond the end."""
+    """First edge and number of edges of every row; no edges for rows beyond the end."""
     inside = row < num_rows
     if HAS_PTR:
         first = tl.load(ptr + row, mask=inside, other=0).to(tl.int64)
@@ -130,14 +130,14 @@ def _edges(ptr, row, num_rows, degree, HAS_PTR: tl.constexpr):
 
 @triton.jit
 def _tile(ROWS: tl.constexpr, CHANNELS: tl.constexpr):
-    """Rows (64-bit, for they are multiplied by channels) and channels of this program."""
+    """Rows (64-bit, as they are multiplied by channels) and channels of this program."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     return row, tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
 
 
 @triton.jit
 def _neighbors(src, first, size, edge):
-    """Whether every row has an edge of this number, and its source."""
+    """Whether every row has an edge of this number, and the edge's source."""
     present = edge < size
     return present, tl.load(src + first + edge, mask=present, other=0).to(tl.int64)
 
@@ -178,7 +178,7 @@ def _largest_kernel(
 
 @triton.jit
 def _larger(best, source_of_best, x, src, first, size, edge, column, channels):
-    """The larger of what was best and the next neighbour: the first of equals, and the first NaN over all."""
+    """Update the maximum with the next neighbour; ties go to the first, and the first NaN is kept."""
     present, source = _neighbors(src, first, size, edge)
     mask = present[:, None] & (column < channels)[None, :]
     value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=float("-inf")).to(best.dtype)
@@ -234,7 +234,7 @@ def _term(
     HAS_WEIGHT: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
 ):
-    """The next neighbour, times its weight."""
+    """The next neighbour's entries, times its weight."""
     present, source = _neighbors(src, first, size, edge)
     mask = present[:, None] & (column < channels)[None, :]
     value = tl.load(x + source[:, None] * channels + column[None, :], mask=mask, other=0.0).to(ACCUMULATOR)
@@ -289,7 +289,7 @@ def _multiply(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Store the product of every row with its next neighbour."""
+    """Store the inner product of every row with its next neighbour."""
     present, source = _neighbors(src, first, size, edge)
     total = tl.zeros((ROWS,), ACCUMULATOR)
     for start in range(0, width, CHANNELS):

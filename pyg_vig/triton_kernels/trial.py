@@ -1,4 +1,4 @@
-"""A kernel that does next to nothing, to find out whether Triton works."""
+"""A trivial kernel, to find out whether Triton works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def launch(x: torch.Tensor) -> None:
     """Write a one to the first entry of ``x``, int32.
 
     Raises:
-        Exception: whatever Triton raises where it has no compiler, or does not know the GPU.
+        Exception: of any type, if Triton has no compiler or does not support the GPU.
     """
     _trial_kernel[(1,)](x)
 
