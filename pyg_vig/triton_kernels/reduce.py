@@ -2,7 +2,8 @@
 
 A graph is given by ``src``, the source row of every edge, ordered by destination, and ``ptr``, the first edge of every
 destination; without ``ptr``, every destination has the same number of edges. Each program reduces a tile of
-destinations and channels, edge by edge, in a fixed order, so results do not vary from run to run.
+destinations and channels, edge by edge, in a fixed order, so results do not vary from run to run (except those of
+:func:`scatter_winners`).
 """
 
 from __future__ import annotations

@@ -292,8 +292,8 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
 
 
 def _comparable(x: Tensor, cosine: bool) -> Tensor:
-    """Prepare features for Euclidean distances: without NaN, which cannot be ordered, and in at least float32, as close
-    neighbours are equal in half precision. (With ``cosine``, the backends prepare them.)
+    """Prepare features for Euclidean distances: without NaN, which cannot be ordered, and in at least float32, as half
+    precision cannot separate close neighbours. (With ``cosine``, the backends prepare them.)
     """
     return x if cosine else at_least_float32(x).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
