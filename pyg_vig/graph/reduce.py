@@ -196,7 +196,7 @@ def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
 
 
 def _check_sources(src: Tensor, num_src: int) -> None:
-    """Raise an IndexError for sources that the sparse product would read out of bounds; other reductions check theirs."""
+    """Raise an IndexError for sources that the sparse product would read out of bounds; other reductions check."""
     if src.numel() and not 0 <= src.min() <= src.max() < num_src:
         lost = int(((src < 0) | (src >= num_src)).sum())
         raise IndexError(f"{lost} of {src.numel()} edges name none of the {num_src} source nodes")
