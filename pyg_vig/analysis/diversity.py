@@ -20,8 +20,8 @@ def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False
 
     with the norm of `"Attention is not all you need" <https://arxiv.org/abs/2103.03404>`_, which
     `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_ adopts: :math:`\| A \|_1` is the largest column sum of
-    absolute values, :math:`\| A \|_\infty` the largest row sum. Both papers use the row :math:`\bar x` that minimises the
-    distance, for which there is no closed form. This function uses the median of every channel, which minimises the
+    absolute values, :math:`\| A \|_\infty` the largest row sum. Both papers use the row :math:`\bar x` that minimises
+    the distance, for which there is no closed form. This function uses the median of every channel, which minimises the
     first factor; the value is an upper bound of theirs.
 
     Args:

@@ -16,7 +16,7 @@ def patch_centers(layout: Layout, size: tuple[float, float] = (1.0, 1.0)) -> Ten
 
     Args:
         layout: the grid of the patches.
-        size: height and width of the images, in the unit of the result; (1, 1) by default.
+        size: height and width of the images, in the unit of the result; by default, the result is relative to both.
 
     Raises:
         ValueError: for nodes that are not on a grid.
@@ -55,7 +55,7 @@ def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.
 
     Args:
         graphs: recorded by :func:`pyg_vig.record_graphs` in one forward pass.
-        size: height and width of the images, in the unit of the result; (1, 1) by default.
+        size: height and width of the images, in the unit of the result; by default, the result is relative to both.
 
     Example:
         >>> import pyg_vig, torch

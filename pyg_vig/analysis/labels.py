@@ -10,7 +10,7 @@ UNLABELLED = -1  # label of a patch that has none
 
 
 def patch_labels(mask: Tensor, grid: tuple[int, int], *, ignore: int = UNLABELLED) -> Tensor:
-    """Return the most frequent label among the pixels of every patch (the smallest of several).
+    """Return the most frequent label among the pixels of every patch (the smallest of them, if tied).
 
     Args:
         mask: labels of the pixels, ``(H, W)`` integers, such as a semantic segmentation mask.

@@ -11,7 +11,7 @@ from pyg_vig.nn.linear import PairUpdate, check_widths
 
 
 class _MaxOfDifferences(NeighborConv):
-    """Code shared by the two convs. (PyG compiles ``propagate`` per class, and explains no subclass of such a class.)"""
+    """Shared by the two convs. (PyG compiles ``propagate`` per class, and explains no subclass of a compiled class.)"""
 
     def __init__(
         self,
