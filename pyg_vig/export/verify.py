@@ -45,12 +45,12 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether any image has the same scores, except the first, which is right even in a file with a fixed batch size."""
+        """Whether any image but the first has the same scores (the first is right even in a file with a fixed batch size)."""
         return min(self.by_image[1:]) <= TOLERANCE
 
     @property
     def undecided(self) -> bool:
-        """Whether no image is conclusive: near-ties alone change the scores of all of them about as much as the file."""
+        """Whether no image is conclusive: near-ties alone change all of their scores about as much as the file does."""
         return not self.agrees and min(self.rounding) > TOLERANCE and max(self.by_image) <= 2 * max(self.rounding)
 
 

@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class ImageGraphDataset(InMemoryDataset):
-    """Any image dataset as a PyG dataset: every image is converted to a graph once, and the graphs are cached in a file.
+    """Any image dataset as a PyG dataset: images are converted to graphs once, and the graphs are cached in a file.
 
     The file name contains a digest of the transform (its ``repr``), all images and their labels, so any change leads to
     a new file. Computing the digest reads all images once. The file is written under a temporary name first, so an
@@ -147,7 +147,7 @@ def _content(part: Tensor) -> bytes:
 
 
 def _settings(transform: Any) -> str:
-    """The ``repr`` of a transform; for PyG transforms with the default ``repr``, the class name alone, also the attributes."""
+    """The ``repr`` of a transform; for PyG transforms whose ``repr`` shows only the class, class and attributes."""
     if isinstance(transform, Compose):
         return f"Compose({', '.join(map(_settings, transform.transforms))})"
     if isinstance(transform, BaseTransform) and type(transform).__repr__ is BaseTransform.__repr__:

@@ -38,7 +38,7 @@ def read_sample(source: Any) -> tuple[Tensor, Data]:
 
 
 def read_label(label: Any) -> Tensor:
-    """Return a label with a leading dimension of 1, so that batching stacks labels: ``(1,)``, or ``(1, K)`` for a vector.
+    """Return a label with a leading dimension of 1 to batch along: ``(1,)`` for a number, ``(1, K)`` for a vector.
 
     Raises:
         ValueError: for a label that is not a number or an array of numbers.

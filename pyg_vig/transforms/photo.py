@@ -40,7 +40,7 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{file} is too large ({error}): make it smaller first") from error
     except (OSError, SyntaxError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # raised by the file system, not by Pillow's decoders
+        if isinstance(error, OSError) and error.errno is not None:  # from the file system, not from Pillow's decoders
             raise
         raise ValueError(f"{file} is damaged: {error}") from error
 

@@ -60,7 +60,7 @@ class PointsToGraph(BaseTransform):
 
     def forward(self, data: Any) -> Data:
         """Link the points of one cloud, or of every cloud in a batch."""
-        if isinstance(data, Batch) and hasattr(data, "_slice_dict"):  # which stores where every cloud's attributes begin
+        if isinstance(data, Batch) and hasattr(data, "_slice_dict"):  # it stores where the clouds' attributes begin
             return Batch.from_data_list([self.forward(cloud) for cloud in data.to_data_list()])
         graph = _read_points(data)
         graph.x = _features(graph)
