@@ -65,7 +65,7 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
 
 
 def has_weights(conv: nn.Module) -> bool:
-    """Whether the conv can return its attention weights, through an argument that PyG's convs have too."""
+    """Whether a conv's ``forward`` takes ``return_attention_weights``, as this package's and PyG's attention do."""
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 

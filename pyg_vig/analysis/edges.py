@@ -153,6 +153,6 @@ def _labels(masks: Tensor, layout: Layout) -> Tensor:
 
 
 def _links(edge_index: Tensor, *, same: bool) -> Tensor:
-    """Mask of the edges that are no self-loops, which exist only if source and destination nodes are the same."""
+    """Mask of the edges that are not self-loops, which exist only if source and destination nodes are the same."""
     source, destination = edge_index.detach().cpu()
     return source != destination if same else torch.ones(source.numel(), dtype=torch.bool)

@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether any image but the first has the same scores (the first is right even in a file with a fixed batch size)."""
+        """Whether any image but the first has the same scores (the first is right even in a file of fixed batch size)."""
         return min(self.by_image[1:]) <= TOLERANCE
 
     @property

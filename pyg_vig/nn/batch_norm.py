@@ -179,7 +179,7 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
-    """Output and coefficients outside compiled regions. An offset gets a gradient of zeros, which optimisers see."""
+    """Output and coefficients outside compiled regions; an offset gets a zero gradient, which optimisers see."""
 
     @staticmethod
     def forward(

@@ -23,7 +23,7 @@ class FFN(ResidualBranch):
     Args:
         channels: width of the nodes.
         hidden_channels: width between the two products; ``4 * channels`` by default.
-        act: activation, by PyTorch's name.
+        act: activation by name, as in PyTorch.
         layer_scale: initial value of a learned per-channel scale of the branch; ``None`` for no scale.
         drop_path: probability of dropping the branch for a graph.
 

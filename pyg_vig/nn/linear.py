@@ -156,7 +156,7 @@ class NodeUpdate(LinearNorm):
         out_channels: width of the output rows.
         groups: see :class:`GroupedLinear`.
         norm: ``"batch"``, ``"layer"`` or ``None``.
-        act: activation, by PyTorch's name, or ``None``.
+        act: activation by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     Example:

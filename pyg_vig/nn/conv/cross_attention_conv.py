@@ -52,7 +52,7 @@ class CrossAttentionConv(NeighborConv):
             size.
         update_heads: groups of the update :math:`W`; the published ViG networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the update.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the four linear layers have biases.
 
     Shapes:

@@ -37,7 +37,7 @@ class EdgeConv(NeighborConv):
         out_channels: width of the output nodes.
         heads: groups of the linear layer; the published networks use 4 (heads 0 and 1 then see :math:`x_i` only).
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     Shapes:

@@ -22,7 +22,7 @@ class GINConv(NeighborConv):
         out_channels: width of the output nodes.
         heads: groups of the update; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     :math:`\epsilon` is learned and initialised to 0.

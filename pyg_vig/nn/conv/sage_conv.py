@@ -30,7 +30,7 @@ class SAGEConv(NeighborConv):
         out_channels: width of the output nodes.
         heads: groups of both linear layers; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after each linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layers have biases.
 
     Shapes:
