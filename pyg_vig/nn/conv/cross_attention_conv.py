@@ -46,8 +46,8 @@ class CrossAttentionConv(NeighborConv):
         in_channels: width of the input nodes, and of queries, keys and values.
         out_channels: width of the output nodes.
         heads: number of attention heads, each with its own cosine and its own :math:`\beta`, positive and initially 1.
-        affinity: ``"exponential"``; for comparison ``"softmax"`` of :math:`\beta \cos` over the neighbours, its
-            ``"sigmoid"``, or ``"cosine"`` (:math:`\beta \cos` itself, of either sign).
+        affinity: ``"exponential"``; for comparison ``"softmax"`` (of :math:`\beta \cos` over the neighbours),
+            ``"sigmoid"`` (of :math:`\beta \cos`) or ``"cosine"`` (:math:`\beta \cos` itself, of either sign).
         normalize: ``"sum"`` over the neighbours, or their ``"mean"``, for graphs whose degree depends on the image
             size.
         update_heads: groups of the update :math:`W`; the published ViG networks use 4.
