@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether any image but the first has the same scores (the first is right even if the file fixes the batch size)."""
+        """Whether any image but the first has the same scores (the first is right even with a fixed batch size)."""
         return min(self.by_image[1:]) <= TOLERANCE
 
     @property
