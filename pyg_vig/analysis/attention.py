@@ -13,13 +13,13 @@ from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
 
 
 class BlockAttention(NamedTuple):
-    """The weights of one block.
+    """Attention weights of one block.
 
     Attributes:
         edge_index: ``(2, E)``, source row first, with the self-loops that the conv adds, if any.
-        alpha: weight of every edge per head, ``(E, heads)``.
+        alpha: weight of every edge and head, ``(E, heads)``.
         layout: how the destination nodes group into images.
-        source_layout: the same for the source nodes; coarser where neighbours are pooled.
+        source_layout: the same for the source nodes; coarser if neighbours are pooled.
         name: module name of the Grapher.
 
     Example:
@@ -37,12 +37,12 @@ class BlockAttention(NamedTuple):
 
 @torch.no_grad()
 def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
-    """The attention weights of every block, in order.
+    """Return the attention weights of every block, in order.
 
     Args:
-        model: a network whose conv takes ``return_attention_weights``: ``"cross_attention"``, or PyG's ``GATConv``,
+        model: network whose conv takes ``return_attention_weights``: ``"cross_attention"``, or PyG's ``GATConv``,
             ``GATv2Conv`` and ``TransformerConv``; runs in evaluation mode.
-        images: as the network takes them, ``(B, C, H, W)``.
+        images: input of the network, ``(B, C, H, W)``.
 
     Raises:
         ValueError: for a network without such a conv.
@@ -65,7 +65,7 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
 
 
 def has_weights(conv: nn.Module) -> bool:
-    """Whether a conv tells its attention weights, as ours and PyG's do that know this argument."""
+    """Whether a conv's ``forward`` takes ``return_attention_weights``, as this package's and PyG's attention do."""
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 

@@ -1,4 +1,4 @@
-"""How far the nodes of an image are from being all the same (figure 3 of "Vision GNN")."""
+"""Feature diversity: how much the nodes of an image differ from each other (figure 3 of "Vision GNN")."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pyg_vig.models import VisionGNN
 
 
 def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False) -> Tensor:
-    r"""Distance of the nodes of every graph from a node matrix whose rows are all equal:
+    r"""Distance of the node features of every graph from a matrix whose rows are all equal:
 
     .. math::
         \| X - \mathbf{1} \bar x^\top \|_{1,\infty}, \qquad \| A \|_{1,\infty} = \sqrt{\| A \|_1 \| A \|_\infty}
 
     with the norm of `"Attention is not all you need" <https://arxiv.org/abs/2103.03404>`_, which
-    `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_ takes over: :math:`\| A \|_1` is the largest column sum of
-    absolute values, :math:`\| A \|_\infty` the largest row sum. Both papers take the row :math:`\bar x` that makes the
-    distance smallest, for which there is no closed form. Ours is the median of every channel, which makes the first
-    factor smallest; the value is an upper bound of theirs.
+    `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_ adopts: :math:`\| A \|_1` is the largest column sum of
+    absolute values, :math:`\| A \|_\infty` the largest row sum. Both papers use the row :math:`\bar x` that minimises
+    the distance, for which there is no closed form. This function uses the median of every channel, which minimises the
+    first factor; the value is an upper bound of theirs.
 
     Args:
-        x: node matrix ``(N, C)``.
+        x: node features ``(N, C)``.
         layout: how the nodes group into graphs of equal size; one graph by default.
         relative: divide by :math:`\| X \|_{1,\infty}`, so that networks of different scales can be compared.
 
     Returns:
-        ``(B,)``.
+        One value per graph, ``(B,)``.
 
     Example:
         >>> import torch
@@ -48,14 +48,14 @@ def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False
 
 @torch.no_grad()
 def diversity_by_block(model: VisionGNN, images: Tensor, *, relative: bool = False) -> Tensor:
-    """:func:`diversity` of the nodes that enter the first block and of those that leave every block.
+    """Compute the :func:`diversity` of the nodes before the first block and after every block.
 
-    A network in training mode normalises by the statistics of the batch, as untrained ones must to be comparable. It is
-    not changed.
+    A network in training mode uses batch statistics, without which untrained networks are not comparable. The network
+    is not changed.
 
     Args:
         model: the network.
-        images: as the network takes them, ``(B, C, H, W)``.
+        images: input of the network, ``(B, C, H, W)``.
         relative: see :func:`diversity`.
 
     Returns:
@@ -74,7 +74,7 @@ def diversity_by_block(model: VisionGNN, images: Tensor, *, relative: bool = Fal
             values.append(diversity(*arguments[:2], relative=relative))
         values.append(diversity(output, arguments[1], relative=relative))
 
-    model = copy.deepcopy(model)  # a pass in training mode changes running statistics
+    model = copy.deepcopy(model)  # a forward pass in training mode updates running statistics
     for block in model.blocks:
         block.register_forward_hook(keep)
     model(images)

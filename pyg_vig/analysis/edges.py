@@ -1,4 +1,4 @@
-"""How far the edges of a graph reach, and whether they link like with like."""
+"""Lengths of the edges of a graph, and how often they link nodes with the same label."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def patch_centers(layout: Layout, size: tuple[float, float] = (1.0, 1.0)) -> Ten
 
     Args:
         layout: the grid of the patches.
-        size: height and width of the images, in the unit of the result; as shares of both by default.
+        size: height and width of the images, in the unit of the result; by default, the result is relative to both.
 
     Raises:
-        ValueError: for nodes on no grid.
+        ValueError: for nodes that are not on a grid.
 
     Example:
         >>> from pyg_vig.analysis import patch_centers
@@ -37,8 +37,8 @@ def edge_lengths(edge_index: Tensor, pos: Tensor, source_pos: Tensor | None = No
 
     Args:
         edge_index: ``(2, E)``, source row first.
-        pos: places of the nodes ``(N, D)``, for instance from :func:`patch_centers`.
-        source_pos: places of the source nodes, where these are others (pooled neighbours).
+        pos: positions of the nodes ``(N, D)``, for instance from :func:`patch_centers`.
+        source_pos: positions of the source nodes, if these are a separate set (pooled neighbours).
 
     Example:
         >>> import torch
@@ -51,11 +51,11 @@ def edge_lengths(edge_index: Tensor, pos: Tensor, source_pos: Tensor | None = No
 
 
 def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Mean length of the edges of every image in every block, ``(blocks, B)``; self-loops do not count.
+    """Mean edge length of every image in every block, ``(blocks, B)``; self-loops do not count.
 
     Args:
-        graphs: what :func:`pyg_vig.record_graphs` recorded of one forward pass.
-        size: height and width of the images, in the unit of the result; as shares of both by default.
+        graphs: recorded by :func:`pyg_vig.record_graphs` in one forward pass.
+        size: height and width of the images, in the unit of the result; by default, the result is relative to both.
 
     Example:
         >>> import pyg_vig, torch
@@ -76,15 +76,15 @@ def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.
 
 
 def neighbor_purity(edge_index: Tensor, labels: Tensor, source_labels: Tensor | None = None) -> Tensor:
-    """Share of a node's neighbours that have its label, ``(N,)``.
+    """Share of each node's neighbours that have the same label as the node, ``(N,)``.
 
-    Self-loops and neighbours without a label (-1) do not count; a node without a label, or with none of these
-    neighbours, gives NaN.
+    Self-loops and neighbours without a label (-1) do not count; a node without a label, or without any neighbour that
+    counts, gives NaN.
 
     Args:
         edge_index: ``(2, E)``, source row first.
         labels: label of every node ``(N,)``, -1 for none.
-        source_labels: labels of the source nodes, where these are others (pooled neighbours).
+        source_labels: labels of the source nodes, if these are a separate set (pooled neighbours).
 
     Example:
         >>> import torch
@@ -102,7 +102,7 @@ def neighbor_purity(edge_index: Tensor, labels: Tensor, source_labels: Tensor | 
 
 
 def chance_purity(labels: Tensor) -> float:
-    """The purity to expect of neighbours drawn at random from all other labelled nodes.
+    """Expected purity of neighbours drawn at random from all other labelled nodes.
 
     Args:
         labels: labels of the nodes of one image, -1 for none.
@@ -122,11 +122,11 @@ def purity_by_block(graphs: RecordedGraphs, masks: Tensor) -> Tensor:
     """Mean :func:`neighbor_purity` of every image in every block, ``(blocks, B)``; NaN for an image without labels.
 
     Args:
-        graphs: what :func:`pyg_vig.record_graphs` recorded of one forward pass.
-        masks: labels of the pixels ``(B, H, W)``, -1 for none; a patch has the most frequent of its pixels.
+        graphs: recorded by :func:`pyg_vig.record_graphs` in one forward pass.
+        masks: labels of the pixels ``(B, H, W)``, -1 for none; a patch gets the most frequent label of its pixels.
 
     Raises:
-        ValueError: for another number of masks than images, or nodes on no grid.
+        ValueError: if the numbers of masks and images differ, or for nodes that are not on a grid.
 
     Example:
         >>> import pyg_vig, torch
@@ -153,6 +153,6 @@ def _labels(masks: Tensor, layout: Layout) -> Tensor:
 
 
 def _links(edge_index: Tensor, *, same: bool) -> Tensor:
-    """Which edges link two nodes: all but loops, which only a graph on one node set can have."""
+    """Mask of the edges that are not self-loops, which exist only if source and destination nodes are the same."""
     source, destination = edge_index.detach().cpu()
     return source != destination if same else torch.ones(source.numel(), dtype=torch.bool)

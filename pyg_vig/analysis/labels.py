@@ -1,4 +1,4 @@
-"""What is in every patch, from a mask of pixels."""
+"""Labels of patches, from a mask of pixels."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-UNLABELLED = -1  # the label of a patch that has none
+UNLABELLED = -1  # label of a patch that has none
 
 
 def patch_labels(mask: Tensor, grid: tuple[int, int], *, ignore: int = UNLABELLED) -> Tensor:
-    """The most frequent label among the pixels of every patch (of equals, the smallest).
+    """Return the most frequent label among the pixels of every patch (the smallest of them, if tied).
 
     Args:
-        mask: labels of the pixels, ``(H, W)`` integers, such as a semantic mask.
-        grid: height and width in patches; where the mask does not divide, patches share pixels at their borders.
-        ignore: the label of pixels that do not count.
+        mask: labels of the pixels, ``(H, W)`` integers, such as a semantic segmentation mask.
+        grid: height and width in patches; if they do not divide the mask, patches share pixels at their borders.
+        ignore: label of pixels that do not count.
 
     Returns:
-        ``(H_p, W_p)`` int64; -1 where no pixel of a patch counts.
+        ``(H_p, W_p)`` int64; -1 for patches without a pixel that counts.
 
     Raises:
-        ValueError: for a mask of another shape or type, or smaller than the grid.
+        ValueError: for a mask of the wrong shape or dtype, or smaller than the grid.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Graph statistics of a block, with networkx: degrees, hubs, components, homophily."""
+"""Graph statistics of a block, computed with networkx: degrees, hubs, components, homophily."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphStatistics:
-    """What :func:`graph_statistics` returns; self-loops do not count.
+    """Result of :func:`graph_statistics`; self-loops do not count.
 
     Attributes:
         nodes: number of nodes.
         edges: number of directed edges.
-        in_degree: mean number of neighbours of a node (of a patch, where the neighbours are pooled).
-        hubs: the nodes that are neighbours of the most others, with that number, in descending order.
+        in_degree: mean number of neighbours per node (per patch, if the neighbours are pooled).
+        hubs: the nodes that are neighbours of the most other nodes, with that count, in descending order.
         components: sizes of the weakly connected components, largest first.
         reciprocity: share of the edges whose reverse is also an edge.
-        homophily: share of the edges between labelled nodes that link equal labels; ``None`` without labels.
+        homophily: share of the edges between labelled nodes whose ends have the same label; ``None`` without labels.
 
     Example:
         >>> import torch
@@ -55,20 +55,20 @@ def to_networkx(
     graph: int = 0,
     labels: Tensor | None = None,
 ) -> nx.DiGraph:
-    """The graph of one image as a networkx graph, without self-loops.
+    """Convert the graph of one image to a networkx graph, without self-loops.
 
-    Patches are the nodes 0, 1, ... row by row; pooled neighbours, where there are some, are ``("pooled", 0)`` and so
-    on. Every node of a grid has its place ``pos`` as shares of the width and height.
+    Patches are the nodes 0, 1, ... row by row; pooled neighbours, if any, are ``("pooled", 0)`` and so on. Nodes on a
+    grid have their position, relative to width and height, as attribute ``pos``.
 
     Args:
-        edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
+        edge_index: graph of one block, ``(2, E)``, as recorded by :func:`pyg_vig.record_graphs`.
         layout: how the destination nodes group into images.
-        source_layout: the same for the source nodes, where these are others.
-        graph: which image of the batch.
-        labels: label of every patch of that image, -1 for none; kept as ``label``.
+        source_layout: the same for the source nodes, if these are a separate set.
+        graph: index of the image in the batch.
+        labels: label of every patch of that image, -1 for none; stored as attribute ``label``.
 
     Raises:
-        ValueError: for an image that is not in the batch, or another number of labels than patches.
+        ValueError: for an image that is not in the batch, or if the numbers of labels and patches differ.
 
     Example:
         >>> import torch
@@ -102,11 +102,11 @@ def to_networkx(
 
 
 def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
-    """Degrees, hubs, components, reciprocity, and homophily where nodes have a ``label``.
+    """Compute degrees, hubs, components and reciprocity, and homophily if nodes have a ``label``.
 
     Args:
         network: a directed graph, for instance from :func:`to_networkx`.
-        hubs: number of hubs to name.
+        hubs: number of hubs to return.
 
     Example:
         >>> import networkx as nx
@@ -132,12 +132,12 @@ def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
 
 
 def times_chosen(edge_index: Tensor, num_src: int, *, pooled: bool = False) -> Tensor:
-    """How many other nodes have each node as a neighbour, ``(N_src,)``: out-degrees without self-loops.
+    """Number of other nodes that have each node as a neighbour, ``(N_src,)``: out-degrees without self-loops.
 
     Args:
         edge_index: ``(2, E)``, source row first.
         num_src: number of source nodes.
-        pooled: whether the source nodes are a set of their own (pooled neighbours), so that no edge is a loop.
+        pooled: whether the source nodes are a separate set (pooled neighbours), so that no edge is a self-loop.
 
     Example:
         >>> import torch
@@ -160,7 +160,7 @@ def _add_nodes(network: nx.DiGraph, layout: Layout, graph: int, *, pooled: bool)
 
 
 def _rows(layout: Layout, graph: int) -> tuple[int, int]:
-    """The first row of the graph's nodes, and the one after its last."""
+    """Index of the first row of the graph's nodes, and of the row after its last."""
     sizes = layout.sizes()
     first = int(sizes[:graph].sum())
     return first, first + int(sizes[graph])

@@ -1,9 +1,9 @@
-"""From a network to a file, by way of :func:`torch.export.export`.
+"""Export a network to a file, through :func:`torch.export.export`.
 
-Every format gets the fused network in evaluation, for images of one size in batches of any size. While it is traced,
-the library's own operators (selection of neighbours, sparse reductions, products) make way for plain ones, see
-:func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_plain_operations`: the file needs no
-pyg_vig to run.
+Every format contains the fused network in evaluation mode, for images of one size in batches of any size. During
+tracing, the library's own operators (selection of neighbours, sparse reductions, products) are replaced by plain ones,
+see :func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_plain_operations`, so the file runs
+without pyg_vig.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Size = int | tuple[int, int]
 def export_model(
     model: VisionGNN, path: str | Path, *, format: str | None = None, image_size: Size | None = None
 ) -> Path:
-    """Write a network in any of the formats.
+    """Export a network in any of the formats.
 
     Args:
         model: the network; it is not changed.
-        path: file to write, with the format's suffix.
-        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default what the suffix says (``.pt2``: ``"pt2"``).
-        image_size: side of the images in pixels, or height and width; by default the network's.
+        path: file to write, with the suffix of the format.
+        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default inferred from the suffix (``.pt2``: ``"pt2"``).
+        image_size: side of the images in pixels, or height and width; by default that of the network.
 
     Returns:
-        The path.
+        Path of the file.
 
     Raises:
-        ValueError: for an unknown format, another suffix, a network on PyG graphs, or a package that is not installed.
-        FileNotFoundError: if there is no such folder.
+        ValueError: for an unknown format, a wrong suffix, a network that takes PyG graphs, or a missing package.
+        FileNotFoundError: if the folder does not exist.
 
     Example:
         >>> import pyg_vig, torch
@@ -55,7 +55,7 @@ def export_model(
 
 
 def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
-    """Write an ONNX file, with input ``images`` and output ``scores``; arguments as of :func:`export_model`.
+    """Export to an ONNX file with input ``images`` and output ``scores``; arguments as for :func:`export_model`.
 
     Example:
         >>> import numpy, onnxruntime, pyg_vig
@@ -76,7 +76,7 @@ def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None =
 
 
 def export_pt2(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
-    """Write an exported program, read by :func:`torch.export.load`; arguments as of :func:`export_model`.
+    """Export to a program file for :func:`torch.export.load`; arguments as for :func:`export_model`.
 
     Example:
         >>> import pyg_vig, torch
@@ -91,8 +91,8 @@ def export_pt2(model: VisionGNN, path: str | Path, *, image_size: Size | None = 
 
 
 def export_aoti(model: VisionGNN, path: str | Path, *, image_size: Size | None = None) -> Path:
-    """Compile ahead of time, for this kind of machine, to a package that :func:`torch._inductor.aoti_load_package`
-    reads, in Python or C++; arguments as of :func:`export_model`. Compiling takes a C++ compiler and minutes.
+    """Compile ahead of time, for this type of machine, into a package for :func:`torch._inductor.aoti_load_package` in
+    Python or C++; arguments as for :func:`export_model`. This requires a C++ compiler and takes minutes.
 
     Example:
         >>> import pyg_vig
@@ -116,7 +116,7 @@ FORMATS: dict[str, tuple[str, Callable[..., Path]]] = {
 
 
 def checked_format(path: str | Path, format: str | None) -> str:
-    """The format of a file: the given one, or what the suffix says.
+    """Return the format of a file: the given one, or the one inferred from the suffix.
 
     Raises:
         ValueError: for an unknown format or suffix.
@@ -132,10 +132,10 @@ def checked_format(path: str | Path, format: str | None) -> str:
 
 
 def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
-    """The fused network as a graph of plain operators, for any number of images.
+    """Trace the fused network to a graph of plain operators, for any number of images.
 
     Raises:
-        ValueError: for a network on PyG graphs.
+        ValueError: for a network that takes PyG graphs.
     """
     if model.config.graph == "given":
         raise ValueError("a network with graph='given' takes PyG graphs, not images: it cannot be exported")
@@ -145,7 +145,7 @@ def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
 
 
 def example_images(model: VisionGNN, batch: int, image_size: Size | None = None) -> torch.Tensor:
-    """Random images as the network takes them."""
+    """Return random images of the shape, dtype and device that the network takes."""
     size = image_size or model.config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     parameter = next(model.parameters())
@@ -155,10 +155,10 @@ def example_images(model: VisionGNN, batch: int, image_size: Size | None = None)
 
 
 def require_packages(*packages: str) -> None:
-    """Check that packages of the extra are there.
+    """Check that optional packages are installed.
 
     Raises:
-        ValueError: for one that is not.
+        ValueError: if one is missing.
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
@@ -167,7 +167,7 @@ def require_packages(*packages: str) -> None:
 
 @contextmanager
 def _whole(path: str | Path, format: str) -> Iterator[Path]:
-    """A path to write to; the file appears under its own name when it is complete."""
+    """Yield a temporary path to write to; the file gets its final name when it is complete."""
     suffix, _ = FORMATS[format]
     if Path(path).suffix != suffix:
         raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")

@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the network computes."""
+"""Check that an exported file computes the same scores as the network."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor
 from pyg_vig.export.formats import Size, checked_format, example_images, require_packages
 from pyg_vig.models import VisionGNN
 
-TOLERANCE = 1e-4  # of the largest score
+TOLERANCE = 1e-4  # relative to the largest score
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Differences between a file's scores and the network's, relative to the network's largest score.
 
-    The choice of neighbours is not continuous: where two are almost equally far, float32 may round either way, and one
+    The choice of neighbours is not continuous: if two are almost equally far, float32 may round either way, and one
     swapped neighbour changes all later graphs of that image. Images are therefore compared one by one: an error in the
     file shows in every image, a near-tie only in the image that has it. :attr:`rounding`, the network's own difference
     between float32 and float64, shows how large the effect of near-ties is.
 
     Args:
-        by_image: largest difference in every image of one batch.
-        rounding: the same between the network and itself in float64.
+        by_image: largest difference for every image of one batch.
+        rounding: the same between the network and its copy in float64.
 
     Example:
         >>> from pyg_vig.export import Comparison
@@ -40,17 +40,17 @@ class Comparison:
 
     @property
     def alike(self) -> int:
-        """Number of images with the same scores, to 1e-4."""
+        """Number of images whose scores agree to 1e-4."""
         return sum(difference <= TOLERANCE for difference in self.by_image)
 
     @property
     def agrees(self) -> bool:
-        """Whether an image has the same scores; not the first, which is also right in a file with a fixed batch."""
+        """Whether any image but the first has the same scores (the first is right even with a fixed batch size)."""
         return min(self.by_image[1:]) <= TOLERANCE
 
     @property
     def undecided(self) -> bool:
-        """Whether no image can tell: near-ties sway the network itself in all of them, as far as the file parts."""
+        """Whether no image is conclusive: near-ties alone change all of their scores about as much as the file does."""
         return not self.agrees and min(self.rounding) > TOLERANCE and max(self.by_image) <= 2 * max(self.rounding)
 
 
@@ -63,12 +63,12 @@ def verify_export(
     Args:
         model: the network that was exported.
         path: the file.
-        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default what the suffix says (``.pt2``: ``"pt2"``).
+        format: ``"onnx"``, ``"pt2"`` or ``"aoti"``; by default inferred from the suffix (``.pt2``: ``"pt2"``).
         image_size: side of the images in pixels, or height and width, as exported.
-        images: how many, at least 2.
+        images: number of images, at least 2.
 
     Raises:
-        ValueError: for an unknown format or suffix, too few images, or a package that is not installed.
+        ValueError: for an unknown format or suffix, too few images, or a missing package.
 
     Example:
         >>> import pyg_vig

@@ -1,1 +1,1 @@
-"""Bridges to timm and to the Hugging Face Hub; each module imports its package where it is used."""
+"""Integrations with timm and the Hugging Face Hub; each module imports its package only when it is used."""

@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face Hub: the package's one file format, and a model card."""
+"""Networks on the Hugging Face Hub, stored in the package's file format with a model card."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def save_pretrained(
     license: str | None = None,
     repo_id: str | None = None,
 ) -> Path:
-    """Write a network and its model card to a folder, as the Hub keeps them; a ``README.md`` of yours stays.
+    """Save a network and its model card to a folder with the Hub's layout; an existing ``README.md`` is kept.
 
-    The network goes to ``model.safetensors`` with its configuration inside, the format of
+    The network is saved to ``model.safetensors``, which includes its configuration, in the format of
     :func:`pyg_vig.save_checkpoint`; the folder can be read by :func:`from_pretrained`.
 
     Args:
         model: a network, detector or segmenter of this package.
-        folder: where to; made if needed.
+        folder: target folder; created if needed.
         card: text about data, training and results for the card.
-        license: of the weights, by the Hub's short name such as ``"apache-2.0"``; by default the card names none.
-        repo_id: ``"user/repository"`` where the network will be, for the card's example.
+        license: license of the weights, by the Hub's short name such as ``"apache-2.0"``; by default the card names
+            none.
+        repo_id: future ``"user/repository"`` of the network, for the card's example.
 
     Raises:
-        ValueError: for a network that a file cannot hold (a fused one, for instance).
+        ValueError: for a network that cannot be saved (a fused one, for instance).
 
     Example:
         >>> import pyg_vig, tempfile
@@ -68,10 +69,10 @@ def save_pretrained(
 def from_pretrained(
     name: str | os.PathLike[str], *, overrides: dict[str, Any] | None = None, **options: Any
 ) -> nn.Module:
-    """Load a network from a folder, or from a repository of the Hub; no code from there is executed.
+    """Load a network from a folder, or from a repository on the Hub; no code from there is executed.
 
     Args:
-        name: a folder of :func:`save_pretrained`, the file in it, or ``"user/repository"``.
+        name: a folder written by :func:`save_pretrained`, the file in it, or ``"user/repository"``.
         overrides: fields of the network's configuration to replace, such as a ``conv`` of your own, see
             :func:`pyg_vig.load_model`.
         **options: passed to ``huggingface_hub.hf_hub_download``, such as ``revision``, ``cache_dir`` and ``token``.
@@ -80,8 +81,8 @@ def from_pretrained(
         The network, in evaluation mode.
 
     Raises:
-        ValueError: if the file does not hold a network of this package, or for options beside a folder.
-        FileNotFoundError: if there is no such file or folder, and no repository can have this name.
+        ValueError: if the file does not contain a network of this package, or if options are given with a local path.
+        FileNotFoundError: if there is no such file or folder, and the name is not valid for a repository.
     """
     overrides = overrides or {}
     if Path(name).exists():
@@ -109,19 +110,19 @@ def push_to_hub(
     token: str | None = None,
     **options: Any,
 ) -> str:
-    """Upload a network and its model card to a repository of the Hub, which is made if needed; a card there stays.
+    """Upload a network and its model card to a Hub repository, created if needed; an existing card there is kept.
 
     Args:
         model: a network, detector or segmenter of this package.
         name: ``"user/repository"``.
         card: text about data, training and results for the card.
-        license: of the weights, by the Hub's short name; by default the card names none.
+        license: license of the weights, by the Hub's short name; by default the card names none.
         private: whether a new repository is private.
-        token: of the account; by default the one that is logged in.
+        token: token of the account; by default the one that is logged in.
         **options: passed to ``huggingface_hub.HfApi.upload_folder``, such as ``commit_message`` and ``revision``.
 
     Returns:
-        Address of the commit.
+        URL of the commit.
     """
     from huggingface_hub import HfApi
 
@@ -136,12 +137,12 @@ def push_to_hub(
 
 
 def model_card(model: nn.Module, text: str = "", *, license: str | None = None, repo_id: str | None = None) -> str:
-    """The card of a network: what it is, how to load it, and the text given.
+    """Return the model card of a network: what it is, how to load it, and the given text.
 
     Args:
         model: a network, detector or segmenter of this package.
-        text: about data, training and results.
-        license: of the weights, by the Hub's short name; by default the card names none.
+        text: text about data, training and results.
+        license: license of the weights, by the Hub's short name; by default the card names none.
         repo_id: ``"user/repository"``, for the example.
 
     Example:

@@ -1,4 +1,4 @@
-"""Every network in timm's registry, so that its scripts and whatever builds on it can use them."""
+"""Register all networks with timm, so that its scripts and everything built on timm can use them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pyg_vig.models import build_model, get_config, list_models
 from pyg_vig.models.official import to_ours
 from pyg_vig.models.vision_gnn import VisionGNN
 
-_CROP = 0.9  # share of the image that the published evaluations keep
-_SPELLINGS = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's, and ours
+_CROP = 0.9  # share of the image side that the published evaluations keep
+_SPELLINGS = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's names, and ours
 
 
 def register() -> list[str]:
-    """Make every network available to ``timm.create_model``; returns their names, as :func:`list_models` does.
+    """Make every network available to ``timm.create_model``; returns their names, like :func:`list_models`.
 
     ``num_classes``, ``in_chans``, ``img_size``, ``drop_rate``, ``drop_path_rate``, ``features_only``, ``out_indices``
-    and all fields of a network's configuration can be given. ``pretrained=True`` loads the file named by
+    and all fields of a network's configuration are accepted. ``pretrained=True`` loads the file named by
     ``pretrained_cfg_overlay={"file": PATH}``, a checkpoint in any format of :func:`pyg_vig.load_checkpoint`; no
-    weights are hosted. A second call changes nothing.
+    weights are hosted. A second call has no effect.
 
     Raises:
-        ValueError: if timm has another network of one of the names.
+        ValueError: if timm already has another network with one of these names.
 
     Example:
         >>> import timm, torch
@@ -51,27 +51,28 @@ def register() -> list[str]:
             continue
         default_cfgs[name] = _pretrained_cfg(name)
         register_model(_entrypoint(name))
-    vars(module).pop("__all__", None)  # timm lists its networks there
+    vars(module).pop("__all__", None)  # to which timm adds its networks
     return names
 
 
-default_cfgs: dict[str, Any] = {}  # where timm's decorator looks for them
+default_cfgs: dict[str, Any] = {}  # timm's decorator looks for this name
 
 
 class DistilledVisionGNN(VisionGNN):
     """A network with two classifiers that returns their mean in training too, unless distillation is enabled.
 
-    timm's scripts expect one tensor. Never built directly: it is the class that such networks get in its registry.
+    timm's scripts expect one tensor. This class is never built directly: networks with two classifiers are converted to
+    it when they are created through timm.
     """
 
     distilled_training = False
 
     def set_distilled_training(self, enable: bool = True) -> None:
-        """Whether training returns the outputs of both classifiers (timm's method)."""
+        """Set whether training returns the outputs of both classifiers (timm's method)."""
         self.distilled_training = enable
 
     def forward(self, images: Tensor | Data) -> Tensor | tuple[Tensor, Tensor]:
-        """Scores of every image."""
+        """Return the scores of every image."""
         scores = super().forward(images)
         if isinstance(scores, tuple) and not self.distilled_training:
             return (scores[0] + scores[1]) / 2
@@ -99,7 +100,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
 
 
 def _build_variant(name: str) -> Callable[..., VisionGNN]:
-    """The network with timm's spelling of its options."""
+    """Return a constructor of the network that takes timm's names of the options."""
 
     def build(**options: Any) -> VisionGNN:
         options = {_SPELLINGS.get(key, key): value for key, value in options.items() if value is not None}
@@ -131,7 +132,7 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
 
 
 def run_script(words: Sequence[str]) -> None:
-    """Run one of timm's scripts with our networks in its registry.
+    """Run one of timm's scripts with this package's networks in its registry.
 
     Args:
         words: path of the script, such as timm's ``train.py`` or ``validate.py``, and its options.
@@ -148,6 +149,6 @@ def run_script(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from pyg_vig.integrations import timm as this  # not this copy of the module: its networks live in the real one
+    from pyg_vig.integrations import timm as this  # not this __main__ copy, whose networks timm does not know
 
     this.run_script(sys.argv[1:])

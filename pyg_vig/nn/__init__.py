@@ -1,4 +1,4 @@
-"""Layers on node matrices: graph convolutions, and the modules of a vision GNN."""
+"""Layers on node features: graph convolutions, and the modules of a vision GNN."""
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.conv import (

@@ -1,4 +1,4 @@
-"""Activations by name, with the slopes of the published code, and what the fused convs need to know of them."""
+"""Activations by name, with the slopes of the published code, and the properties that the fused convs rely on."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _ACTIVATIONS: dict[str | None, tuple[type[nn.Module], dict[str, float]]] = {
     "tanh": (nn.Tanh, {}),
     "none": (nn.Identity, {}),
 }
-# A function is quasi-convex if it falls, then rises (or does only one of the two). Its maximum over a set then sits at
-# one end of the set. All that are named here are; PReLU is for either sign of its slope.
+# A function is quasi-convex if it first falls, then rises (or does only one of the two). Its maximum over a set is then
+# at the smallest or the largest element. All activations above are quasi-convex, PReLU for either sign of its slope.
 _QUASI_CONVEX = tuple(kind for kind, _ in _ACTIVATIONS.values())
 _IN_KERNELS = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
 def activation_resolver(name: str | nn.Module | None) -> nn.Module:
-    """The activation of that name (PyTorch's names, case and underscores as in ``torch.nn.functional``).
+    """Return an activation by name (PyTorch's names as in ``torch.nn.functional``, in upper or lower case).
 
-    ``leaky_relu`` and ``prelu`` have the published networks' slope of 0.2. A module is returned as it is.
+    ``leaky_relu`` and ``prelu`` have the published networks' slope of 0.2. A module is returned unchanged.
 
     Raises:
         ValueError: for an unknown name.
@@ -57,9 +57,9 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
 
 
 def kernel_name(activation: nn.Module) -> str | None:
-    """The name by which kernels know an activation, one of :data:`pyg_vig.native.ACTIVATIONS`; ``None``: not at all.
+    """Return the kernels' name of an activation, one of :data:`pyg_vig.native.ACTIVATIONS`; ``None`` if unsupported.
 
-    Of a subclass, an approximate GELU or a watched activation they know nothing.
+    Subclasses, the approximate GELU and activations with hooks are unsupported.
     """
     name = _IN_KERNELS.get(type(activation))
     exact = name != "gelu" or activation.approximate == "none"
@@ -67,7 +67,7 @@ def kernel_name(activation: nn.Module) -> str | None:
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """What the kernels' activation of that name does, in PyTorch; with ``"none"`` it is ``x`` itself.
+    """Apply the kernels' activation of that name in plain PyTorch; ``"none"`` returns ``x`` itself.
 
     Example:
         >>> import torch
@@ -79,6 +79,6 @@ def activate(x: Tensor, name: str) -> Tensor:
 
 
 def is_quasi_convex(activation: nn.Module) -> bool:
-    """Whether the maximum of ``activation``, one function for all channels, sits at the smallest or largest input."""
+    """Whether ``activation`` is one function for all channels that is largest at the smallest or largest input."""
     per_channel = isinstance(activation, nn.PReLU) and activation.num_parameters > 1
     return isinstance(activation, _QUASI_CONVEX) and not per_channel

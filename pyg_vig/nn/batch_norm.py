@@ -1,6 +1,6 @@
-"""Training-mode batch norm fused with the activation that follows; one matrix is stored for the backward pass.
+"""Training-mode batch norm fused with the subsequent activation; only one matrix is stored for the backward pass.
 
-It is a kernel in C on CPUs and in Triton on GPUs, in two passes over the rows each way.
+It is a C kernel on CPUs and a Triton kernel on GPUs, with two passes over the rows in each direction.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ aten = torch.ops.aten
 
 
 def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
-    """Whether :func:`normalize` serves what a layer makes of ``x``: ``norm``, taking statistics, then ``act``.
+    """Whether :func:`normalize` can compute ``act(norm(x))``, with ``norm`` using batch statistics.
 
-    Both must be PyTorch's own, without hooks, which would see nothing; ``act`` none, ReLU or (exact) GELU.
+    Both must be PyTorch's own modules, without hooks (which would not be called); ``act`` none, ReLU or (exact) GELU.
     """
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or is_watched(norm):
         return False
@@ -40,20 +40,20 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
 
 
 def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
-    r"""Normalise the rows by their own statistics and activate them, :math:`\sigma(\mathrm{BN}(X + o))`.
+    r"""Normalise the rows by their own statistics and apply the activation, :math:`\sigma(\mathrm{BN}(X + o))`.
 
-    An offset, the bias of the layer before, is lost on the output: it moves the running mean and nothing else, and its
-    gradient is zero. So it need not be added. Only ``x`` is stored for the backward pass, which recomputes the
-    activation's derivative from it, and the output where it is needed (:mod:`pyg_vig.nn.rematerialize`).
+    The offset, which is the bias of the previous layer, cancels in the output: it only shifts the running mean, and its
+    gradient is zero. So it is not added. Only ``x`` is stored for the backward pass, which recomputes the activation's
+    derivative from it, and the output if needed (:mod:`pyg_vig.nn.rematerialize`).
 
     Args:
         x: rows ``(N, C)``; on a CPU, in float32.
-        norm: the batch norm, whose running statistics move as in its own call.
+        norm: the batch norm, whose running statistics are updated as in its own call.
         act: the activation; see :func:`fuses`.
         offset: :math:`o`, ``(C,)``.
 
     Raises:
-        ValueError: for less than two rows, which have no variance.
+        ValueError: for fewer than two rows, which have no variance.
     """
     if x.size(0) < 2:
         raise ValueError(f"batch norm in training needs at least two rows, got {x.size(0)}: use a larger batch")
@@ -71,7 +71,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
 
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
-    """What the kernel for GPUs moves by itself, which saves some launches."""
+    """Running statistics that the GPU kernel updates itself, which saves some launches."""
     if not tracks_statistics(norm):
         return None
     offset = None if offset is None else offset.detach()
@@ -79,7 +79,7 @@ def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
 
 
 def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
-    """The output, of the rows and the coefficients that it was made with."""
+    """Recompute the output from the rows and the coefficients of the forward pass."""
     if serves(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
@@ -98,7 +98,7 @@ def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: i
 
 @partial(operator, name="batch_norm")
 def _operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
-    """Output and coefficients for compilers, whose own batch norms on CPUs take longer."""
+    """Output and coefficients as a custom operator for compilers, whose own batch norm is slower on CPUs."""
     return _forward(x, weight, bias, eps, act)
 
 
@@ -150,7 +150,7 @@ def _forward(
 def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, ...]:
-    """Gradients of rows, weight and bias, and perhaps zeros for an offset."""
+    """Gradients of rows, weight and bias; from the Triton kernel also zeros for an offset."""
     if serves(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
@@ -160,8 +160,8 @@ def _backward(
         return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), zeros
     if native.serves(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
-    # In operators that have derivatives of their own, for gradients of gradients; they need no recorded graph, which
-    # there is none of inside an operator.
+    # These operators are differentiable, for gradients of gradients, and need no recorded graph, since nothing is
+    # recorded inside a custom operator.
     if act != "none":
         grad = _through_activation(grad, _plainly(x, weight, bias, eps, "none"), act)
     mean, var = coefficients[:2]
@@ -179,7 +179,7 @@ def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> T
 
 
 class _Normalize(torch.autograd.Function):
-    """Output and coefficients, outside of compiled regions; a gradient of zero for an offset, that optimisers see."""
+    """Output and coefficients outside compiled regions; an offset gets a zero gradient, which optimisers see."""
 
     @staticmethod
     def forward(
@@ -210,7 +210,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class _WithZeroGradient(torch.autograd.Function):
-    """In compiled regions: the rows, and a gradient of zero to what has no influence on them."""
+    """Identity on the rows that also gives ``idle``, which does not affect them, a zero gradient (compiled regions)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, idle: Tensor) -> Tensor:

@@ -10,14 +10,14 @@ from pyg_vig.nn.rematerialize import note_recipe
 
 
 class DropPath(nn.Module):
-    r"""Drops a residual branch for whole graphs, not single nodes, in training
+    r"""Drops a residual branch in training, for whole graphs rather than single nodes
     (`"Deep Networks with Stochastic Depth" <https://arxiv.org/abs/1603.09382>`_).
 
     Args:
-        p: probability that a graph loses the branch; what stays is scaled by :math:`1 / (1 - p)`.
+        p: probability of dropping the branch for a graph; branches that are kept are scaled by :math:`1 / (1 - p)`.
 
     Raises:
-        ValueError: if ``p`` lies outside ``[0, 1)``.
+        ValueError: if ``p`` is not in ``[0, 1)``.
 
     Example:
         >>> import torch
@@ -38,11 +38,11 @@ class DropPath(nn.Module):
 
     @property
     def drops(self) -> bool:
-        """Whether it drops anything, right now."""
+        """Whether the module currently drops branches."""
         return self.training and self.p > 0
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Scale every graph's rows by 0 or ``1 / (1 - p)``."""
+        """Multiply the rows of every graph by 0 or ``1 / (1 - p)``."""
         if not self.drops:
             return x
         keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p

@@ -13,7 +13,7 @@ from pyg_vig.nn.residual import ResidualBranch
 
 
 class FFN(ResidualBranch):
-    r"""Feed-forward module with residual, on every node alone (ViG, equation 5):
+    r"""Feed-forward module with a residual connection, applied to every node on its own (ViG, equation 5):
 
     .. math::
         Y = \sigma(X W_1) W_2 + X
@@ -22,10 +22,10 @@ class FFN(ResidualBranch):
 
     Args:
         channels: width of the nodes.
-        hidden_channels: width between the products; four times ``channels`` by default.
-        act: activation, by PyTorch's name.
-        layer_scale: initial scale of the branch, learned per channel; ``None`` leaves it out.
-        drop_path: probability to drop the branch for a graph.
+        hidden_channels: width between the two products; ``4 * channels`` by default.
+        act: activation by name, as in PyTorch.
+        layer_scale: initial value of a learned per-channel scale of the branch; ``None`` for no scale.
+        drop_path: probability of dropping the branch for a graph.
 
     Shapes:
         - **x**: ``(N, channels)``; **output**: the same
@@ -55,7 +55,7 @@ class FFN(ResidualBranch):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Apply the module; without a layout all nodes are one graph."""
+        """Apply the module; without a layout, all nodes form one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
         return self._add_branch(x, self.fc1(x, self.act), layout)
 

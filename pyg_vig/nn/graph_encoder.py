@@ -1,4 +1,4 @@
-"""The blocks of the image networks on point clouds and generic graphs."""
+"""The blocks of the image networks applied to point clouds and generic graphs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ POOLS = ("mean", "max", "sum", None)
 class GraphEncoder(nn.Module):
     r"""A vision GNN without the vision: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
 
-    The graph is given (``encoder(x, edge_index)``), or built from the features that enter a block
-    (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. In evaluation, a
-    batch of graphs gives the same outputs as its graphs one by one.
+    The graph is either given (``encoder(x, edge_index)``) or built from the features that enter a block
+    (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. In evaluation mode,
+    a batch of graphs gives the same outputs as its graphs one by one.
 
     Args:
         in_channels: width of the input nodes.
@@ -32,40 +32,40 @@ class GraphEncoder(nn.Module):
         out_channels: width of the output.
         depth: number of blocks.
         conv: see :func:`~pyg_vig.nn.conv_resolver`.
-        graph: how to build the graph where no ``edge_index`` is given: ``"knn"``, a module
-            ``(x, layout) -> adjacency`` or a factory of one; ``"given"`` to insist on an ``edge_index``.
-        k: neighbours of every node, for ``"knn"``, itself among them.
-        dilation: take every ``dilation``-th of the nearest, for ``"knn"`` (in each graph as far as it holds enough
-            nodes).
-        dilated: raise the dilation by one every four blocks, as ViG does.
-        cosine: compare directions, as ViG does, instead of Euclidean distances, for ``"knn"``.
-        epsilon: probability, in training, of random neighbours among the nearest, for ``"knn"``.
+        graph: how to build the graph if no ``edge_index`` is given: ``"knn"``, a module
+            ``(x, layout) -> adjacency`` or a factory for one; ``"given"`` to require an ``edge_index``.
+        k: number of neighbours per node, including the node itself, for ``"knn"``.
+        dilation: take every ``dilation``-th of the nearest neighbours, for ``"knn"`` (lowered in graphs that have too
+            few nodes).
+        dilated: increase the dilation by one every four blocks, as ViG does.
+        cosine: use cosine similarity, as ViG does, instead of Euclidean distance, for ``"knn"``.
+        epsilon: probability, in training, of choosing neighbours at random among the nearest, for ``"knn"``.
         graph_kwargs: further arguments of the graph builder's constructor, such as ``{"loop": False}``.
-        rebuild_every: number of blocks that share a graph.
-        heads: groups of the update of our convs.
-        pool: ``"mean"``, ``"max"`` or ``"sum"`` for one row per graph (zeros for a graph without nodes, before the
-            last layer), ``None`` for one row per node.
+        rebuild_every: number of consecutive blocks that share a graph.
+        heads: groups of the update layer, for this package's convs.
+        pool: ``"mean"``, ``"max"`` or ``"sum"`` for one row per graph (a graph without nodes pools to zeros), ``None``
+            for one row per node.
         jumping: ``None``, or how the outputs of all blocks are combined: ``"cat"``, ``"max"`` or ``"lstm"`` (see
             :class:`~torch_geometric.nn.models.JumpingKnowledge`).
         act: activation.
         norm: norm of the first layer and of the convs, ``"batch"``, ``"layer"`` or ``None``. (Inside the blocks, the
             linear layers of ``fc`` and ``ffn`` have batch norm in any case.)
         drop_rate: dropout before the last layer.
-        drop_path_rate: probability to drop a branch of the last block for a graph; it rises linearly with depth.
+        drop_path_rate: probability of dropping a branch of the last block for a graph; rises linearly with depth.
         edge_dim: width of the edge features, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
         **block: further arguments of :class:`~pyg_vig.nn.ViGBlock`, such as ``ffn=False`` or ``fc=False``; not
-            ``position`` and ``reduction``, which are for the patches of images.
+            ``position`` and ``reduction``, which are for image patches only.
 
     Shapes:
-        - **x**: node features ``(N, in_channels)``, graph by graph
-        - **edge_index**: ``(2, E)`` int64, or a sparse ``adj_t`` ``(N, N)`` with a row for every destination
+        - **x**: node features ``(N, in_channels)``, one graph after the other
+        - **edge_index**: ``(2, E)`` int64, or a sparse ``adj_t`` ``(N, N)`` with one row per destination
         - **edge_attr**: ``(E, edge_dim)``, or ``(E,)`` for width 1
-        - **batch**: graph of every node ``(N,)``, sorted
+        - **batch**: graph index of every node ``(N,)``, sorted
         - **output**: ``(B, out_channels)`` with ``pool``, else ``(N, out_channels)``
 
     Raises:
-        ValueError: for options or input that do not fit together, and if ``k`` exceeds the nodes of a graph.
+        ValueError: for options or inputs that do not fit together, and if ``k`` exceeds the nodes of a graph.
 
     Example:
         >>> import torch
@@ -135,7 +135,7 @@ class GraphEncoder(nn.Module):
         self.head = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(width, out_channels))
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         for module in self.modules():
             reset = getattr(module, "reset_parameters", None)
             if module is not self and callable(reset):
@@ -153,11 +153,11 @@ class GraphEncoder(nn.Module):
 
         Args:
             x: node features.
-            edge_index: edges of all graphs; where given, no graph is built.
+            edge_index: edges of all graphs; if given, no graph is built.
             edge_attr: features of the edges.
-            batch: graph of every node (PyG's batch vector).
-            batch_size: number of graphs; needed where the last ones have no nodes. Without ``batch``: this many graphs
-                of equal size.
+            batch: graph index of every node (PyG's batch vector).
+            batch_size: number of graphs; required if the last graphs have no nodes. Without ``batch``, the nodes form
+                this many graphs of equal size.
         """
         self._check(x, edge_index, edge_attr, batch)
         layout = _layout(x, batch, batch_size)
@@ -176,8 +176,8 @@ class GraphEncoder(nn.Module):
         return x if self.jump is None else self.jump(outputs)
 
     def _with_edges(self, layout: Layout, edge_index: Tensor, edge_attr: Tensor | None) -> Layout:
-        """Sorted once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
-        and hooks follow the order given) needs the edges as they are.
+        """Sort the edges once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
+        and hooks follow the given order) needs them as they are.
         """
         explained = any(messages_are_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
         if torch.compiler.is_compiling() or explained:

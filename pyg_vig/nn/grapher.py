@@ -19,7 +19,7 @@ from pyg_vig.nn.residual import ResidualBranch
 
 
 class Grapher(ResidualBranch):
-    r"""Graph convolution with residual (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_, equation 4):
+    r"""Graph convolution with a residual connection (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_, equation 4):
 
     .. math::
         Y = \operatorname{conv}(X W_{\text{in}}) \, W_{\text{out}} + X
@@ -30,25 +30,25 @@ class Grapher(ResidualBranch):
 
     Args:
         channels: width of the nodes.
-        conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to twice as many.
-        graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory of
-            one. The class :class:`~pyg_vig.graph.KNNGraph` is ``"knn"``.
-        k: neighbours of every node, for ``"knn"``.
-        dilation: take every ``dilation``-th of the nearest, for ``"knn"``.
-        cosine: compare directions instead of Euclidean distances, for ``"knn"``.
-        epsilon: probability, in training, of random neighbours among the nearest, for ``"knn"``.
-        position: module ``layout -> bias`` for the distances, for ``"knn"``.
-        reduction: size of the pooling windows.
-        heads: groups of the conv's update.
+        conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to ``expansion`` times as many.
+        graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory for
+            one. The class :class:`~pyg_vig.graph.KNNGraph` is equivalent to ``"knn"``.
+        k: number of neighbours per node, for ``"knn"``.
+        dilation: take every ``dilation``-th of the nearest neighbours, for ``"knn"``.
+        cosine: use cosine similarity instead of Euclidean distance, for ``"knn"``.
+        epsilon: probability, in training, of choosing neighbours at random among the nearest, for ``"knn"``.
+        position: module ``layout -> bias`` whose output is added to the squared distances, for ``"knn"``.
+        reduction: side of the pooling windows.
+        heads: groups of the conv's update layer.
         norm: norm of the conv.
         act: activation of the conv.
         bias: bias of the conv.
-        fc: whether there are linear layers around the conv; without them it maps ``channels`` to ``channels``.
-        expansion: width of the conv's output in multiples of ``channels``, with ``fc``.
-        position_kernel: side of the kernel of a conditional position encoding in front (0: none); needs nodes on grids.
-        layer_scale: initial scale of the branch, learned per channel; ``None`` leaves it out.
-        drop_path: probability to drop the branch for a graph.
-        edge_dim: width of the edge features that layouts will bring, for convs that take them.
+        fc: whether to put linear layers around the conv; without them it maps ``channels`` to ``channels``.
+        expansion: width of the conv's output as a multiple of ``channels``, with ``fc``.
+        position_kernel: kernel size of a preceding conditional position encoding (0: none), for nodes on a grid only.
+        layer_scale: initial value of a learned per-channel scale of the branch; ``None`` for no scale.
+        drop_path: probability of dropping the branch for a graph.
+        edge_dim: width of the edge features in the layouts, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
         graph_kwargs: further arguments of the graph builder's constructor, such as ``{"step": 4}`` for ``"svga"``.
 
@@ -111,7 +111,7 @@ class Grapher(ResidualBranch):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Apply the module; without a layout all nodes are one graph."""
+        """Apply the module; without a layout, all nodes form one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
         shortcut = x
         if self.encode_position is not None:
@@ -128,7 +128,7 @@ class Grapher(ResidualBranch):
         return self.fc2
 
     def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
-        """The nodes themselves, or the pair of pooled nodes and nodes, with the layouts."""
+        """Return the nodes, or the pair of pooled nodes and nodes, with the layouts in the same form."""
         if self.reduction == 1:
             return x, layout
         pooled_layout = layout.pooled(self.reduction)
@@ -142,10 +142,10 @@ class ViGBlock(nn.Module):
 
     Args:
         channels: width of the nodes.
-        ffn: whether there is an FFN.
-        act: activation of both parts.
-        layer_scale: initial scale of each branch, learned per channel; ``None`` leaves it out.
-        drop_path: probability to drop each branch for a graph.
+        ffn: whether to append the FFN.
+        act: activation of both modules.
+        layer_scale: initial value of a learned per-channel scale of each branch; ``None`` for no scale.
+        drop_path: probability of dropping each branch for a graph.
         **grapher: arguments of :class:`Grapher`.
 
     Shapes:
@@ -173,7 +173,7 @@ class ViGBlock(nn.Module):
         self.ffn = FFN(channels, act=act, layer_scale=layer_scale, drop_path=drop_path) if ffn else None
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Apply the block; without a layout all nodes are one graph."""
+        """Apply the block; without a layout, all nodes form one graph."""
         layout = layout or Layout.from_equal(1, x.size(0))
         x = self.grapher(x, layout)
         return x if self.ffn is None else self.ffn(x, layout)

@@ -1,4 +1,4 @@
-"""Modules for nodes that lie on grids: convolutions between the graph layers."""
+"""Modules for nodes on a grid: convolutions between the graph layers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pyg_vig.nn.residual import ResidualBranch
 
 
 class ConvNorm(nn.Module):
-    """A convolution and its batch norm, on maps; folded on the way in evaluation.
+    """A 2D convolution followed by batch norm, which is folded into the weights on the fly in evaluation mode.
 
-    An activation that follows can be handed to the call, which saves passes over the maps. :attr:`conv` may be
-    replaced, by an adapter for instance, and is called then.
+    The call also takes the subsequent activation, which saves passes over the feature maps. :attr:`conv` may be
+    replaced, for instance by an adapter, which is then called.
 
     Args:
-        in_channels: channels of the input map.
-        out_channels: channels of the output map.
-        kernel_size: side of the kernel, odd; the padding keeps the size.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: side of the kernel, odd; the padding preserves the size at stride 1.
         stride: stride of the kernel.
-        groups: groups of channels.
+        groups: number of channel groups.
 
     Raises:
-        ValueError: for an even kernel.
+        ValueError: for an even kernel size.
 
     Example:
         >>> import torch
@@ -50,7 +50,7 @@ class ConvNorm(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
-        """Apply both, and the activation."""
+        """Apply convolution, norm and activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
         if is_replaced(conv, nn.Conv2d) or is_watched(conv) or is_watched(norm):
             return act(norm(conv(x)))
@@ -65,7 +65,7 @@ class ConvNorm(nn.Module):
 
     @torch.no_grad()
     def fold_norm(self) -> None:
-        """Replace the batch norm, for good, by what it does to the weights."""
+        """Fold the batch norm permanently into the convolution."""
         if is_foldable(self.norm) and not is_replaced(self.conv, nn.Conv2d):
             fold_into(self.conv, self.norm)
             self.norm = nn.Identity()
@@ -75,8 +75,8 @@ class Downsample(nn.Module):
     """Halves the grid between stages: a 3x3 convolution of stride 2 with batch norm.
 
     Args:
-        in_channels: width of the nodes before.
-        out_channels: width of the nodes after.
+        in_channels: width of the input nodes.
+        out_channels: width of the output nodes.
 
     Example:
         >>> import torch
@@ -92,12 +92,12 @@ class Downsample(nn.Module):
         self.conv_norm = ConvNorm(in_channels, out_channels, stride=2)
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Nodes of a grid to nodes of the halved grid."""
+        """Map the nodes of a grid to the nodes of a grid of half the size."""
         return to_nodes(self.conv_norm(to_map(x, layout)))
 
 
 class ConditionalPosition(nn.Module):
-    r"""Conditional position encoding, a depthwise convolution with residual
+    r"""Conditional position encoding, a depthwise convolution with a residual connection
     (`"Conditional Positional Encodings for Vision Transformers" <https://arxiv.org/abs/2102.10882>`_).
 
     Args:
@@ -108,7 +108,7 @@ class ConditionalPosition(nn.Module):
         - **x**: ``(N, channels)`` on a grid; **output**: the same
 
     Raises:
-        ValueError: for an even kernel, and (on call) for nodes that lie on no grid.
+        ValueError: for an even kernel size, and (on call) for nodes that are not on a grid.
 
     Example:
         >>> import torch
@@ -124,21 +124,21 @@ class ConditionalPosition(nn.Module):
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Add to every node what the convolution sees around it."""
+        """Add the output of the convolution to every node."""
         around, _ = to_nodes(self.conv(to_map(x, layout)))
         return x + around
 
 
 class InvertedResidual(ResidualBranch):
-    r"""Inverted residual block with layer scale (`"MobileNetV2" <https://arxiv.org/abs/1801.04381>`_, as MobileViG
-    has it): linear, depthwise 3x3, linear, with batch norm after each.
+    r"""Inverted residual block with layer scale (`"MobileNetV2" <https://arxiv.org/abs/1801.04381>`_, as in
+    MobileViG): linear, depthwise 3x3, linear, each followed by batch norm.
 
     Args:
         channels: width of the nodes.
-        expansion: width between the linear layers in multiples of ``channels``.
+        expansion: width between the linear layers as a multiple of ``channels``.
         act: activation after the first two layers.
-        layer_scale: initial scale of the branch, learned per channel.
-        drop_path: probability to drop the branch for an image.
+        layer_scale: initial value of the learned per-channel scale of the branch.
+        drop_path: probability of dropping the branch for an image.
 
     Shapes:
         - **x**: ``(N, channels)`` on a grid; **output**: the same

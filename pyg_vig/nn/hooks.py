@@ -1,4 +1,4 @@
-"""Whether a module has hooks or is another than it was: then it must be called, and nothing computed in its place."""
+"""Whether a module has hooks or has been replaced: then it must be called, and no fused path may take its place."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch_geometric.nn import MessagePassing
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether hooks of its own see, or change, what enters or leaves ``module``.
+    """Whether ``module`` has forward or backward hooks of its own.
 
-    Hooks on all modules of the process do not count: PyTorch's counters of operations set them to know where they are.
+    Global module hooks do not count: PyTorch's FLOP counter, for one, uses them to track which module is running.
 
     Example:
         >>> from torch import nn
@@ -25,7 +25,7 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def is_replaced(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether ``module`` does something else than the ``kind`` of layer that stood in its place, as an adapter does.
+    """Whether ``module`` lacks the ``forward`` method of ``kind``, its original class, for instance due to an adapter.
 
     Example:
         >>> from torch import nn
@@ -37,7 +37,7 @@ def is_replaced(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def propagation_is_watched(conv: MessagePassing) -> bool:
-    """Whether a hook of PyG's is called where ``propagate`` is, or the fused path inside of it."""
+    """Whether the conv has PyG hooks on ``propagate`` or on ``message_and_aggregate``."""
     return bool(
         conv._propagate_forward_pre_hooks
         or conv._propagate_forward_hooks
@@ -47,7 +47,7 @@ def propagation_is_watched(conv: MessagePassing) -> bool:
 
 
 def messages_are_watched(conv: MessagePassing) -> bool:
-    """Whether an explainer or a hook of PyG's needs the conv's rows per edge, which a fused path does not make."""
+    """Whether an explainer or a PyG hook needs the conv's messages per edge, which a fused path does not compute."""
     return bool(
         conv.explain
         or conv._message_forward_pre_hooks

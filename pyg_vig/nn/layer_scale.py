@@ -1,4 +1,4 @@
-"""A learned scale per channel for residual branches."""
+"""A learned per-channel scale for residual branches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerScale(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Scale by the initial value again."""
+        """Reset the scale to its initial value."""
         nn.init.constant_(self.weight, self.init)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Linear layers on node matrices: in groups, and with the normalisation that follows them."""
+"""Linear layers on node features: grouped, and combined with the subsequent normalisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyg_vig.nn.rematerialize import add_residual
 
 
 def check_widths(in_channels: Any, out_channels: Any) -> None:
-    """Raise a ValueError if one of the widths is no positive whole number."""
+    """Raise a ValueError unless both widths are positive integers."""
     if not all(isinstance(width, Integral) and int(width) > 0 for width in (in_channels, out_channels)):
         raise ValueError(
             "in_channels and out_channels must be positive numbers (none is lazy, or a pair: both sides of a bipartite "
@@ -26,7 +26,7 @@ def check_widths(in_channels: Any, out_channels: Any) -> None:
 
 
 class GroupedLinear(nn.Linear):
-    r"""A linear layer in ``groups`` independent groups of channels: a 1x1 convolution with groups, on node rows.
+    r"""A linear layer with ``groups`` independent channel groups, which is a grouped 1x1 convolution on node rows.
 
     The "multi-head update" of ViG is this layer with four groups.
 
@@ -42,7 +42,7 @@ class GroupedLinear(nn.Linear):
         - **weight**: ``(out_channels, in_channels / groups)``
 
     Raises:
-        ValueError: for a width that is no positive number, or if ``groups`` does not divide both.
+        ValueError: if a width is not a positive integer, or ``groups`` does not divide both.
 
     Example:
         >>> import torch
@@ -58,7 +58,7 @@ class GroupedLinear(nn.Linear):
                 f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
-        self.in_features = in_channels  # what comes in, and what tools take it for; the weight is of one group's width
+        self.in_features = in_channels  # full width, as tools expect; the weight has the width of one group
         self.groups = groups
 
     def extra_repr(self) -> str:
@@ -72,10 +72,10 @@ class GroupedLinear(nn.Linear):
 class LinearNorm(nn.Module):
     """A (grouped) linear layer and its normalisation: the 1x1 convolution and batch norm of the published code.
 
-    In evaluation a batch norm is folded into the weights on the way, which saves a pass over the rows, unless hooks on
-    :attr:`linear` or :attr:`norm` are to see what passes. An activation that follows, and what is added after it, can
-    be handed to the call, which saves others where no gradients are recorded. :attr:`linear` may be replaced, by an
-    adapter for instance, and is called then.
+    In evaluation mode, a batch norm is folded into the weights on the fly, which saves a pass over the rows, unless
+    :attr:`linear` or :attr:`norm` has hooks. The call also takes the subsequent activation and a shortcut to add after
+    it, which saves further passes if no gradients are recorded. :attr:`linear` may be replaced, for instance by an
+    adapter, which is then called.
 
     Args:
         in_channels: width of the input rows.
@@ -99,13 +99,13 @@ class LinearNorm(nn.Module):
         self.norm = norm_resolver(norm, out_channels)
 
     def forward(self, x: Tensor, act: nn.Module | None = None, shortcut: Tensor | None = None) -> Tensor:
-        """Apply both and the activation, and add the shortcut."""
+        """Apply linear layer, norm and activation, and add the shortcut."""
         return self._apply_to(x, act, shortcut)
 
     def _apply_to(
         self, x: Tensor | tuple[Tensor, Tensor], act: nn.Module | None = None, shortcut: Tensor | None = None
     ) -> Tensor:
-        """Of rows, or of a pair of them whose channels alternate."""
+        """The forward pass for one input matrix, or for two whose channels are interleaved."""
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
         if is_replaced(linear, GroupedLinear) or is_watched(linear) or is_watched(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
@@ -123,21 +123,21 @@ class LinearNorm(nn.Module):
         return out if shortcut is None else add_residual(shortcut, out)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         self.linear.reset_parameters()
         if isinstance(self.norm, nn.modules.batchnorm._BatchNorm | nn.LayerNorm):
             self.norm.reset_parameters()
 
     @torch.no_grad()
     def fold_norm(self) -> None:
-        """Replace the batch norm, for good, by what it does to the weights."""
+        """Fold the batch norm permanently into the linear layer."""
         if is_foldable(self.norm) and not is_replaced(self.linear, GroupedLinear):
             fold_into(self.linear, self.norm)
             self.norm = nn.Identity()
 
     @torch.no_grad()
     def fold_scale(self, scale: Tensor) -> bool:
-        """Scale the outputs, for good, by scaling the weights; ``False`` where that cannot be."""
+        """Fold a scale of the outputs permanently into the weights; returns ``False`` if this is impossible."""
         self.fold_norm()
         if not isinstance(self.norm, nn.Identity) or is_replaced(self.linear, GroupedLinear):
             return False
@@ -149,14 +149,14 @@ class LinearNorm(nn.Module):
 
 
 class NodeUpdate(LinearNorm):
-    """What a conv does to every node at its end: linear in groups, norm, activation.
+    """The learned part of a conv, applied row by row: grouped linear layer, norm, activation.
 
     Args:
         in_channels: width of the input rows.
         out_channels: width of the output rows.
         groups: see :class:`GroupedLinear`.
         norm: ``"batch"``, ``"layer"`` or ``None``.
-        act: activation, by PyTorch's name, or ``None``.
+        act: activation by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     Example:
@@ -180,23 +180,23 @@ class NodeUpdate(LinearNorm):
         self.act = activation_resolver(act)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Apply all three."""
+        """Apply linear layer, norm and activation."""
         return super().forward(x, self.act)
 
 
 def is_intact(update: nn.Module) -> bool:
-    """Whether ``update`` is a :class:`NodeUpdate` whose linear layer nobody has replaced."""
+    """Whether ``update`` is a :class:`NodeUpdate` whose linear layer has not been replaced."""
     return isinstance(update, NodeUpdate) and not is_replaced(update.linear, GroupedLinear)
 
 
 class PairUpdate(NodeUpdate):
-    r"""A :class:`NodeUpdate` of two node matrices of one width, :math:`\sigma(W [x \Vert y])`, as ViG lays them out.
+    r"""A :class:`NodeUpdate` of two concatenated inputs of equal width, :math:`\sigma(W [x \Vert y])`, as in ViG.
 
-    The weight is that of the published code, whose input channels alternate: :math:`x_0, y_0, x_1, y_1, \ldots`, so
-    that every group sees its share of both.
+    The weight is that of the published code, whose input channels are interleaved, :math:`x_0, y_0, x_1, y_1, \ldots`,
+    so that every group sees its share of both.
 
     Args:
-        channels: width of each of the two.
+        channels: width of each of the two inputs.
         out_channels: width of the output rows.
         **options: as in :class:`NodeUpdate`.
     """
@@ -205,5 +205,5 @@ class PairUpdate(NodeUpdate):
         super().__init__(2 * channels, out_channels, **options)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
-        """Join the two and apply linear layer, norm and activation."""
+        """Interleave the two inputs and apply linear layer, norm and activation."""
         return self._apply_to((x, y), self.act)

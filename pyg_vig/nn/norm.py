@@ -1,4 +1,4 @@
-"""Normalisation by name, and batch norm as the fused paths need it: folded into weights, or frozen."""
+"""Normalisation layers by name, and batch norm as the fused paths need it: folded into weights, or frozen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.Lay
 
 
 def norm_resolver(name: str | None, channels: int) -> nn.Module:
-    """The normalisation of that name for node matrices: ``"batch"``, ``"layer"``, or ``None`` / ``"none"``.
+    """Return a normalisation layer for node features by name: ``"batch"``, ``"layer"``, or ``None`` / ``"none"``.
 
     Raises:
-        ValueError: for an unknown name (``"instance"`` among them: a conv sees edges, not images).
+        ValueError: for an unknown name (including ``"instance"``: a conv sees edges, not images).
 
     Example:
         >>> from pyg_vig.nn import norm_resolver
@@ -30,39 +30,39 @@ def norm_resolver(name: str | None, channels: int) -> nn.Module:
 
 
 class BatchNorm(Protocol):
-    """What the fused paths read of a batch norm, whichever class it has."""
+    """Attributes of a batch norm, of any class, that the fused paths read."""
 
     eps: float
     momentum: float | None
     weight: Tensor | None
     bias: Tensor
     track_running_stats: bool
-    running_mean: Tensor  # none where it tracks no statistics, like the next two
+    running_mean: Tensor  # this and the next two are None if no statistics are tracked
     running_var: Tensor
     num_batches_tracked: Tensor
 
 
-_LARGE_OUTPUT = 1 << 25  # entries; then a pass over them takes a GPU longer than starting some small kernels
+_LARGE_OUTPUT = 1 << 25  # entries; beyond, a pass over them takes a GPU longer than launching a few small kernels
 
 
 def is_foldable(norm: nn.Module) -> TypeGuard[BatchNorm]:
-    """Whether ``norm`` is, right now, an affine map with constant coefficients."""
+    """Whether ``norm`` is a batch norm that is currently an affine map with constant coefficients."""
     return isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training and norm.running_mean is not None
 
 
 def normalises_batch(norm: nn.Module) -> TypeGuard[BatchNorm]:
-    """Whether ``norm`` is a batch norm that takes, right now, its statistics from the rows it is given."""
+    """Whether ``norm`` is a batch norm that currently uses the statistics of its input rows."""
     return isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) and not is_foldable(norm)
 
 
 def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
-    """Let all batch norms in ``model`` normalise with their running statistics, and leave these as they are.
+    """Make all batch norms in ``model`` use their running statistics without updating them.
 
-    Holds until the next ``model.train()``, which a module may override to freeze them again.
+    This lasts until the next ``model.train()``, which a module may override to freeze them again.
 
     Args:
         model: the network, or a part of it.
-        affine: freeze scale and shift as well.
+        affine: also freeze scale and shift.
 
     Example:
         >>> from torch import nn
@@ -80,24 +80,24 @@ def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
 
 
 def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer or convolution followed by the batch norm, as one layer."""
+    """Return weight and bias of a linear layer or convolution with the subsequent batch norm folded into them."""
     scale, shift = folded(norm, bias)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
 
 
 def fold_into(layer: nn.Linear | nn.Conv2d, norm: BatchNorm) -> None:
-    """Give a layer, for good, the weight and bias that it has together with the batch norm."""
+    """Fold the batch norm permanently into the weight and bias of ``layer``."""
     remove_parametrizations(layer)
     weight, bias = fold(layer.weight, layer.bias, norm)
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
 
 
 def remove_parametrizations(layer: nn.Module) -> None:
-    """Replace what computes parameters (weight norm, pruning), for good, by the parameters that it makes right now."""
+    """Replace parametrisations (weight norm, pruning) permanently by parameters with their current values."""
     if parametrize.is_parametrized(layer):
         made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
         del layer.parametrizations
-        layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other, which thus stays
+        layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other class: keep it
         for name, value in made.items():
             setattr(layer, name, nn.Parameter(value))
     for name in ("weight", "bias"):
@@ -106,16 +106,15 @@ def remove_parametrizations(layer: nn.Module) -> None:
 
 
 def folded(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Scale of the outputs, and shift with the bias in it, of a layer followed by the batch norm."""
+    """Return scale and shift of the batch norm after a layer, with the layer's bias folded into the shift."""
     scale, shift = affine_of(norm, norm.running_mean, norm.running_var)
     return scale, shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
 def folding_pays(x: Tensor, out_channels: int) -> bool:
-    """Whether a layer of ``x`` takes less time with its batch norm folded into the weights in every call.
+    """Whether folding the batch norm into the weights on every call is faster than normalising the output.
 
-    On a GPU that is half a dozen small kernels, and normalising the output is one. Compilers fuse that one with what
-    follows.
+    On a GPU, folding launches half a dozen small kernels and normalising one, which compilers fuse with what follows.
     """
     if x.device.type != "cuda":
         return True
@@ -123,19 +122,19 @@ def folding_pays(x: Tensor, out_channels: int) -> bool:
 
 
 def tracks_statistics(norm: BatchNorm) -> bool:
-    """Whether ``norm`` moves running statistics in training."""
+    """Whether ``norm`` updates running statistics in training."""
     return norm.track_running_stats and norm.running_mean is not None
 
 
 @torch.no_grad()
 def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
-    """Move the running statistics as the layer itself does after a batch.
+    """Update the running statistics as the layer itself does after a batch.
 
     Args:
         norm: the batch norm.
         mean: mean of the rows ``(C,)``.
-        var: their biased variance ``(C,)``.
-        count: their number; where there are none, nothing is learnt.
+        var: biased variance of the rows ``(C,)``.
+        count: number of rows; if this is a tensor of zero, running mean and variance stay unchanged.
     """
     if not tracks_statistics(norm):
         return
@@ -152,7 +151,7 @@ def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: T
 
 
 def affine_of(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift of batch norm with these statistics."""
+    """Return scale and shift of the batch norm for the given statistics."""
     scale = torch.rsqrt(var + norm.eps)
     if norm.weight is None:
         return scale, -mean * scale

@@ -1,4 +1,4 @@
-"""The product of every linear layer in plain PyTorch, for all devices and types."""
+"""The matrix product of the linear layers in plain PyTorch, for all devices and dtypes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from pyg_vig.kernels import is_untransformed
 from pyg_vig.nn.rematerialize import save_recipe
 
-_MOST_GROUPS, _WIDEST = 8, 1280  # groups and outputs of weights that pay as one block-diagonal matrix on GPUs
+_MOST_GROUPS, _WIDEST = 8, 1280  # most groups and outputs for which a block-diagonal matrix is faster on GPUs
 
 
 def plain_product(
     rows: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None, groups: int, scale: Tensor | None
 ) -> Tensor:
-    """:func:`pyg_vig.nn.product.product` of these rows, before the activation.
+    """Compute :func:`pyg_vig.nn.product.product` without activation and shortcut.
 
     Args:
-        rows: one matrix of rows, or two whose channels alternate.
+        rows: one input matrix, or two whose channels are interleaved.
         weight: ``(out_channels, in_channels / groups)``.
         bias: ``(out_channels,)``.
-        groups: number of independent groups of channels.
-        scale: factor of every output.
+        groups: number of independent channel groups.
+        scale: factor of every output channel.
 
     Example:
         >>> import torch
@@ -36,7 +36,7 @@ def plain_product(
         weight = weight * scale.unsqueeze(1)
     if len(rows) * groups > 1 and _pays_as_block_diagonal(rows[0], weight, groups):
         if torch.is_autocast_enabled(weight.device.type):
-            weight = weight.to(rows[0].dtype)  # while it is small
+            weight = weight.to(rows[0].dtype)  # before it is expanded to full matrices
         first, *others = _BlockDiagonals.apply(weight, groups, len(rows)).unbind()
         out = _multiply_plainly(rows[0], first, bias)
         for part, block in zip(rows[1:], others, strict=True):
@@ -56,10 +56,10 @@ def _multiply_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _pays_as_block_diagonal(x: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether one product with zeros between the groups takes less time than rows laid out by group.
+    """Whether one product with zeros between the groups is faster than rearranging the rows by group.
 
-    On a GPU's matrix units the zeros cost less than the copies do; so it is up to about these widths on an H200. (Where
-    operators are watched, the published operations are to be seen.)
+    On a GPU's matrix units the zeros cost less than the copies, up to about these widths on an H200. (A dispatch mode,
+    such as a FLOP counter, gets to see the published operations.)
     """
     if x.device.type != "cuda" or groups > _MOST_GROUPS or weight.size(0) > _WIDEST or x.dim() != 2:
         return False
@@ -68,7 +68,7 @@ def _pays_as_block_diagonal(x: Tensor, weight: Tensor, groups: int) -> bool:
 
 
 class _BlockDiagonals(torch.autograd.Function):
-    """Weights ``(out, parts * in / G)`` of groups as full matrices ``(parts, out, in)`` with zeros between groups."""
+    """Expand grouped weights ``(out, parts * in / G)`` to matrices ``(parts, out, in)`` with zeros between groups."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, groups: int, parts: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The product of every linear layer, and convolutions, with what stands around them."""
+"""Fused matrix products of the linear layers, and convolutions fused with their activation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.plain_product import plain_product
 from pyg_vig.nn.rematerialize import save_recipe
 
-IDENTITY = nn.Identity()  # one for all layers without an activation
+IDENTITY = nn.Identity()  # shared by all layers without an activation
 
 
 def product(
@@ -26,21 +26,21 @@ def product(
     scale: Tensor | None = None,
     shortcut: Tensor | None = None,
 ) -> Tensor:
-    r"""Rows times weights and what stands around it, :math:`\sigma(s \odot X W^\top + b) + R`.
+    r"""Linear layer with scale, bias, activation and shortcut, :math:`\sigma(s \odot X W^\top + b) + R`.
 
-    In float32 on a CPU it is one kernel in C (:mod:`pyg_vig.native`), which takes less time than PyTorch's libraries do
-    for the bare product; where gradients are recorded, activation and shortcut follow it. All other cases (devices,
-    types, exported files, function transforms, modes that watch operators) are plain PyTorch.
+    In float32 on a CPU this is a single C kernel (:mod:`pyg_vig.native`), which takes less time than PyTorch does for
+    the bare product; if gradients are recorded, activation and shortcut are applied after it. All other cases (devices,
+    dtypes, exported files, function transforms, dispatch modes) use plain PyTorch operations.
 
     Args:
-        x: rows ``(N, in_channels)``, or a pair of them whose channels alternate, :math:`x_0, y_0, x_1, y_1, \ldots`, as
-            if they had been interleaved.
-        weight: ``(out_channels, in_channels / groups)``; a pair counts with the channels of both.
+        x: input rows ``(N, in_channels)``, or a pair of matrices of equal shape, whose channels are treated as
+            interleaved: :math:`x_0, y_0, x_1, y_1, \ldots`
+        weight: ``(out_channels, in_channels / groups)``; for a pair, ``in_channels`` counts the channels of both.
         bias: ``(out_channels,)``.
-        act: activation that follows.
-        groups: number of independent groups of channels.
-        scale: factor of every output, ``(out_channels,)``; a batch norm leaves one.
-        shortcut: rows added at the end, ``(N, out_channels)``, or what broadcasts to them.
+        act: activation.
+        groups: number of independent channel groups.
+        scale: factor of every output channel, ``(out_channels,)``, as a folded batch norm yields it.
+        shortcut: added after the activation, ``(N, out_channels)`` or broadcastable to that shape.
 
     Example:
         >>> import torch
@@ -64,7 +64,7 @@ def product(
 
 
 def _record(rows: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-    """The product with what gradients need, where rows that can be made again are not kept for them."""
+    """The product with gradients recorded; rows that can be recomputed are not stored for the backward pass."""
     out = _Product.apply(*(*rows, None)[:2], weight, bias, groups)
     for number, part in enumerate(rows):
         save_recipe(part, out, "tensors", number)
@@ -85,14 +85,14 @@ def _multiply(
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, act: nn.Module | None = None) -> Tensor:
-    """A convolution with the settings of ``conv`` but other weights, and the activation, in place where that can be.
+    """Apply a convolution with the settings of ``conv`` but other weights, then the activation, in place if possible.
 
     Args:
-        x: maps ``(B, C, H, W)``.
-        conv: the layer whose stride, padding and groups hold.
-        weight: as that of ``conv``.
+        x: feature maps ``(B, C, H, W)``.
+        conv: layer that defines stride, padding and groups.
+        weight: of the same shape as ``conv.weight``.
         bias: ``(out_channels,)``.
-        act: activation that follows.
+        act: activation.
 
     Example:
         >>> import torch
@@ -123,7 +123,7 @@ def _records(*parts: Tensor | None) -> bool:
 
 
 def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> bool:
-    """Whether the kernel in C multiplies these, right now: float32 on a CPU, and nobody needs to look inside."""
+    """Whether the C kernel can compute this product right now: float32 on a CPU, and nothing intercepts operators."""
     if any(part.dim() != 2 for part in rows):
         return False
     channels = rows[0].size(1)
@@ -132,9 +132,10 @@ def has_kernel(rows: tuple[Tensor, ...], weight: Tensor, groups: int = 1) -> boo
 
 
 def is_served(*tensors: Tensor) -> bool:
-    """Whether kernels in C take these, the last of which is a weight: plain tensors of float32 on a CPU.
+    """Whether the C kernels accept these tensors, the last of which is a weight: plain float32 tensors on a CPU.
 
-    Inside a compiled region they take them as operators; not where anything else transforms or watches what happens.
+    Inside a compiled region, the kernels are called as custom operators. They are not used if anything else transforms
+    or intercepts operators.
     """
     if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors) or torch.is_autocast_enabled("cpu"):
         return False
@@ -160,7 +161,7 @@ def _product(
 def _activate(x: Tensor, act: str) -> Tensor:
     if native.serves(x) and _is_dense(x):
         return native.activate_(x.clone(), act)
-    return x.clone() if act == "none" else activate(x, act)  # an operator returns none of its inputs
+    return x.clone() if act == "none" else activate(x, act)  # a custom operator must not return its input
 
 
 _product_operator, _activate_operator = operator(_product, "product"), operator(_activate, "activate")  # for compilers
@@ -177,7 +178,7 @@ def _(x: Tensor, act: str) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """The product that gradients pass. Its backward, made of differentiable products, has one of its own."""
+    """The product with a backward pass. That consists of differentiable products, so it can be differentiated again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
@@ -191,7 +192,7 @@ class _Product(torch.autograd.Function):
         rows = (x,) if y is None else (x, y)
         grad_weight = _weight_gradient(grad, rows, groups) if wanted[2] else None
         of_rows = weight.view(groups, weight.size(0) // groups, -1, len(rows)).unbind(3)  # (G, out / G, in / G)
-        del x, y, rows  # made again for the weight, perhaps: they need not wait for what follows
+        del x, y, rows  # perhaps recomputed for the weight gradient: free them before the next products
         grad_x, grad_y = (
             product(grad, part.mT.flatten(0, 1), groups=groups) if needed else None
             for part, needed in zip((*of_rows, None)[:2], wanted, strict=False)
@@ -200,7 +201,7 @@ class _Product(torch.autograd.Function):
 
 
 def _weight_gradient(grad: Tensor, rows: tuple[Tensor, ...], groups: int) -> Tensor:
-    """Of every group the product of gradient and rows; the columns of a pair alternate."""
+    """Weight gradient: per group, output gradient times input rows; the columns of a pair are interleaved."""
     grads = grad.unflatten(1, (groups, -1)).permute(1, 2, 0)  # (G, out / G, N)
     parts = [torch.bmm(grads, part.unflatten(1, (groups, -1)).transpose(0, 1)) for part in rows]
     return torch.stack(parts, dim=-1).flatten(2).flatten(0, 1) if len(parts) == 2 else parts[0].flatten(0, 1)

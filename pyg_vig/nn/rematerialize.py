@@ -1,13 +1,13 @@
-"""Matrices that the backward pass recomputes, since what they are made of is stored anyway.
+"""Recompute matrices in the backward pass instead of storing them, from others that are stored anyway.
 
-For the gradient of a weight, autograd keeps the input of every product. Mostly that is what a batch norm and an
-activation make of a matrix which the norm keeps too, in one pass. So the code that makes such a matrix notes how
-(:func:`note_recipe`), and the code that computes with it lets autograd keep the note in its place
-(:func:`save_recipe`).
+For the weight gradient, autograd stores the input of every product. Mostly that is the output of a batch norm and an
+activation, which can be recomputed in one pass from the norm's input, and that is stored too. So code that produces
+such a matrix registers a recipe for it (:func:`note_recipe`), and code that consumes the matrix lets autograd store the
+recipe in its place (:func:`save_recipe`).
 
-The note goes through PyTorch's hooks for saved tensors, so that all else is PyTorch's own: the edges of the graph,
-gradients of gradients, ``retain_graph``. Where hooks are at work already (gradient checkpointing, offloading), these
-decide what is kept, and where a compiler is, the compiler does.
+Recipes go through PyTorch's hooks for saved tensors, so the autograd graph, higher-order gradients and ``retain_graph``
+work as usual. If other such hooks are active (gradient checkpointing, offloading), they decide what is stored; inside a
+compiled region, the compiler does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 
 class _Recipe:
-    """How a matrix is made again: of others, each by its own recipe or, without one, kept."""
+    """How to recompute a matrix from others, each of which has a recipe itself or is stored."""
 
     def __init__(self, make: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> None:
         self.make = make
@@ -34,7 +34,7 @@ class _Recipe:
 
 
 class _Kept:
-    """A matrix itself; changed in place since, it is an error, as for all that autograd keeps."""
+    """A stored matrix. As with all tensors saved by autograd, it is an error to use it after an in-place change."""
 
     def __init__(self, x: Tensor) -> None:
         self.x, self.version = x.detach(), x._version
@@ -48,17 +48,17 @@ class _Kept:
         return self.x
 
 
-# By matrix, whose end ends the note. (No attributes of tensors, which torch.save would write.)
+# Weakly keyed by matrix: the recipe is freed with it. (torch.save would write an attribute of the tensor to the file.)
 _RECIPES: MutableMapping[Tensor, tuple[_Recipe, int]] = WeakIdKeyDictionary()
 
 
 def note_recipe(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """Note that ``make`` makes ``out`` of ``parts``, to the bit, if gradients will pass it.
+    """Register that ``make(*parts)`` recomputes ``out`` bit for bit, if ``out`` requires gradients.
 
     Args:
-        out: the matrix, which is returned.
-        make: function of the parts; with ``out`` all strides come again. It runs without gradients.
-        parts: what stays in memory instead, unless it is made again itself.
+        out: the matrix; it is returned.
+        make: function of the parts, which must reproduce the strides of ``out`` too. It runs without gradients.
+        parts: tensors that are stored instead, unless they are recomputed themselves.
 
     Example:
         >>> import torch
@@ -76,9 +76,10 @@ def note_recipe(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Ten
 
 
 def add_residual(shortcut: Tensor, branch: Tensor) -> Tensor:
-    """The sum at the end of a residual branch, made again where the shortcut is kept and the branch remade.
+    """Sum at the end of a residual branch, to be recomputed if the branch has a recipe and the shortcut has none.
 
-    So every second sum of a chain is: were all of them, each would be made of all before.
+    In a chain of blocks, this applies to every second sum: if it applied to all, each would be recomputed from all the
+    earlier ones.
     """
     out = shortcut + branch
     if torch.compiler.is_compiling() or _recipe_of(shortcut) is not None or _recipe_of(branch) is None:
@@ -87,22 +88,22 @@ def add_residual(shortcut: Tensor, branch: Tensor) -> Tensor:
 
 
 def save_recipe(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
-    """Let the autograd node of ``out`` keep how ``x``, or what it is a view of, is made, if that was noted.
+    """Let the autograd node of ``out`` store the recipe of ``x``, or of the tensor that ``x`` views, if there is one.
 
     Args:
-        x: input of the function that made ``out``.
-        out: its output, which is returned.
-        name: the node's name for ``x``, as in ``out.grad_fn._saved_self``; ``"tensors"`` for what a
+        x: input of the function that computed ``out``.
+        out: output of that function; it is returned.
+        name: the node's name for ``x``, as in ``out.grad_fn._saved_self``; ``"tensors"`` for the tensors that a
             :class:`torch.autograd.Function` saves.
-        number: which of these ``x`` is.
+        number: index of ``x`` among these.
     """
     recipe = None if torch.compiler.is_compiling() else _recipe_of(x)
-    if recipe is None or x.dtype != out.dtype:  # cast, under autocast
+    if recipe is None or x.dtype != out.dtype:  # autocast has cast x
         return out
     saved: Any = getattr(out.grad_fn, f"_raw_saved_{name}", None)
     saved = saved[number] if isinstance(saved, tuple) else saved
     if saved is not None:
-        with suppress(RuntimeError):  # others have hooks on it, or this input is not needed
+        with suppress(RuntimeError):  # there are other hooks, or the node does not need x
             saved.register_hooks(lambda _: recipe, _make)
     return out
 
@@ -110,7 +111,7 @@ def save_recipe(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
 def _recipe_of(x: Tensor) -> _Recipe | None:
     base = x if x._base is None else x._base
     noted = _RECIPES.get(base)
-    if noted is None or noted[1] != base._version:  # changed in place, it is not what was noted
+    if noted is None or noted[1] != base._version:  # changed in place: the recipe is invalid
         return None
     return noted[0] if base is x else _Recipe(partial(_view, x.size(), x.stride(), int(x.storage_offset())), (base,))
 

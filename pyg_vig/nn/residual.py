@@ -1,4 +1,4 @@
-"""The end of a residual branch: layer, layer scale, stochastic depth, and the sum with the shortcut."""
+"""The end of a residual branch: last layer, layer scale, stochastic depth, and the sum with the shortcut."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pyg_vig.nn.rematerialize import add_residual
 
 
 class ResidualBranch(nn.Module):
-    """A module whose branch ends in a layer, its scale and stochastic depth, and is added to the input."""
+    """Base class of modules that add to their input a branch ending in a layer, layer scale and stochastic depth."""
 
     layer_scale: nn.Module
     drop_path: DropPath
 
     @property
     def _last_layer(self) -> nn.Module:
-        """What stands before the layer scale."""
+        """The layer before the layer scale."""
         raise NotImplementedError
 
     def fold_layer_scale(self) -> None:
-        """Replace the layer scale, for good and where it can be, by what it does to the weights of the last layer."""
+        """Fold the layer scale permanently into the weights of the last layer, if possible."""
         layer, scale = self._last_layer, self.layer_scale
         if isinstance(layer, LinearNorm) and isinstance(scale, LayerScale) and layer.fold_scale(scale.weight):
             self.layer_scale = nn.Identity()
 
     def _add_branch(self, shortcut: Tensor, x: Tensor, layout: Layout) -> Tensor:
-        """The shortcut plus the last layer of ``x``; in one pass where nothing stands between the two."""
+        """Apply the last layer to ``x`` and add the shortcut, in one pass if nothing comes in between."""
         layer, layer_scale, drop_path = self._last_layer, self.layer_scale, self.drop_path
         watched = is_watched(layer) or is_watched(layer_scale) or is_watched(drop_path)
         bare = isinstance(layer_scale, nn.Identity) and not drop_path.drops

@@ -1,4 +1,4 @@
-"""From images and points to PyG graphs, and back."""
+"""Transforms from images and point clouds to PyG graphs, and back to images."""
 
 from pyg_vig.transforms.image_dataset import ImageGraphDataset, to_image_dataset
 from pyg_vig.transforms.image_to_graph import ImageToGraph

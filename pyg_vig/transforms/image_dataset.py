@@ -1,4 +1,4 @@
-"""Image datasets as PyG datasets, cached on disk, and back."""
+"""Convert image datasets to PyG datasets, cached on disk, and back."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class ImageGraphDataset(InMemoryDataset):
-    """Any image dataset as a PyG dataset: every image is made a graph once, and the graphs are kept in one file.
+    """Any image dataset as a PyG dataset: images are converted to graphs once, and the graphs are cached in a file.
 
-    The file's name contains a digest of the transform (its ``repr``), all images and their labels, so any change makes
-    a new file. Computing it reads all images once. It is written under a temporary name first: a run
-    that is stopped leaves nothing half done. For images that change at every access (augmentation), or graphs that do
-    not fit into memory, let the image dataset make the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))``
+    The file name contains a digest of the transform (its ``repr``), all images and their labels, so any change leads to
+    a new file. Computing the digest reads all images once. The file is written under a temporary name first, so an
+    interrupted run leaves no incomplete file. For images that change on every access (augmentation), or graphs that do
+    not fit into memory, let the image dataset create the graphs itself: ``CIFAR10(root, transform=ImageToGraph(4))``
     yields pairs ``(Data, label)``.
 
     Args:
-        root: folder of the file.
-        images: anything with ``len`` and pairs ``(image, label)`` by index, such as torchvision's datasets.
-        to_graph: makes a graph of ``Data(image=..., y=...)``, for instance :class:`ImageToGraph`,
+        root: folder of the cache file.
+        images: anything with ``len`` whose items are pairs ``(image, label)``, such as torchvision's datasets.
+        to_graph: converts ``Data(image=..., y=...)`` to a graph, for instance :class:`ImageToGraph`,
             :class:`ToSuperpixels`, or a :class:`~torch_geometric.transforms.Compose` that starts with one of them.
-        transform: applied to a graph at every access.
-        num_workers: processes that make the graphs; 0 for this one.
+        transform: applied to a graph on every access.
+        num_workers: number of processes that create the graphs; 0 for the current process only.
         log: whether to show a progress bar.
 
     Raises:
-        ValueError: if there are no images, or ``to_graph`` has no ``repr`` of its own (a function has none).
+        ValueError: if there are no images, or the ``repr`` of ``to_graph`` is a mere address (as of functions).
 
     Example:
         >>> import tempfile, torch
@@ -93,11 +93,11 @@ class ImageDataset(Dataset[tuple[Tensor, Any]]):
 
 
 def to_image_dataset(graphs: Sequence[Data]) -> ImageDataset:
-    """The images of a dataset of graphs, as torchvision's datasets give them: pairs ``(image, label)``.
+    """Convert a dataset of graphs back to images: pairs ``(image, label)``, as in torchvision's datasets.
 
     Args:
-        graphs: dataset or list of what :class:`ImageToGraph` or :class:`ToSuperpixels` (with the segmentation kept)
-            made; see :func:`to_image`.
+        graphs: dataset or list of graphs made by :class:`ImageToGraph` or :class:`ToSuperpixels` (with
+            ``keep_segmentation=True``); see :func:`to_image`.
 
     Example:
         >>> import torch
@@ -142,12 +142,12 @@ def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
 
 
 def _content(part: Tensor) -> bytes:
-    """By way of bytes, as numpy knows no bfloat16."""
+    """Bytes of a tensor. It is viewed as bytes first, since numpy has no bfloat16."""
     return part.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _settings(transform: Any) -> str:
-    """What a transform says of itself; of PyG's, which by default say their class only, what they hold."""
+    """The ``repr`` of a transform; for PyG transforms whose ``repr`` shows only the class, class and attributes."""
     if isinstance(transform, Compose):
         return f"Compose({', '.join(map(_settings, transform.transforms))})"
     if isinstance(transform, BaseTransform) and type(transform).__repr__ is BaseTransform.__repr__:

@@ -1,4 +1,4 @@
-"""An image as a graph of its patches."""
+"""Convert an image to a graph of its patches."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ class ImageToGraph(BaseTransform):
     r"""Cuts an image into patches and links them: an image, or a pair ``(image, label)``, becomes a
     :class:`~torch_geometric.data.Data` with
 
-    - **x**: the pixels of every patch, ``(H_p W_p, C p_h p_w)``, channel by channel and row by row: as the weight
-      of a convolution flattens, so that with patches as kernel and stride it equals a linear layer on ``x``
+    - **x**: the pixels of every patch, ``(H_p W_p, C p_h p_w)``, channel by channel and row by row, like a flattened
+      convolution weight: a convolution whose kernel and stride are the patch size equals a linear layer on ``x``
     - **pos**: centres of the patches in pixels, ``(x, y)`` with x to the right and y downwards; the centre of the first
       pixel is ``(0.5, 0.5)``
     - **grid**: ``[[H_p, W_p]]``, which PyG batches to ``(B, 2)``
     - **edge_index**: ``(2, E)``, sorted by destination
-    - **y**: the label, with a leading axis of one
+    - **y**: the label, with a leading dimension of 1
 
-    Patches are in row-major order. A ``Data`` is taken too: its ``image``, or else its ``x`` of shape ``(C, H, W)``, is
-    replaced by the above, all else stays. (PyG's ``Compose`` takes pairs apart, so give it ``Data(image=..., y=...)``.)
+    Patches are in row-major order. A ``Data`` is accepted too: its ``image``, or else its ``x`` of shape ``(C, H, W)``,
+    is replaced by the above; other attributes are kept. (PyG's ``Compose`` applies a transform to each element of a
+    pair, so give it ``Data(image=..., y=...)``.)
 
     Args:
         patch_size: side of the square patches in pixels, or ``(height, width)``.
         graph: ``"knn"``, ``"grid"`` (8 neighbours), any other name or builder that
-            :func:`~pyg_vig.graph.graph_resolver` knows, or ``None`` for no edges.
-        k: neighbours of every patch, itself among them, for ``"knn"``.
-        compare: what makes patches near to each other, for ``"knn"``: ``"pixels"`` (``x``) or ``"pos"``.
-        cosine: compare directions instead of Euclidean distances, for ``"knn"``.
+            :func:`~pyg_vig.graph.graph_resolver` accepts, or ``None`` for no edges.
+        k: number of neighbours per patch, including the patch itself, for ``"knn"``.
+        compare: features to find nearest neighbours by, for ``"knn"``: ``"pixels"`` (``x``) or ``"pos"``.
+        cosine: use cosine similarity instead of Euclidean distance, for ``"knn"``.
         pad: repeat the last pixels to the right and below, up to whole patches, instead of raising an error.
 
     Raises:
-        ValueError: if the image does not divide into patches, has fewer than ``k`` of them, or is no image.
+        ValueError: if the image does not divide into patches, has fewer than ``k`` patches, or is not an image.
 
     Example:
         >>> import torch
@@ -79,7 +80,7 @@ class ImageToGraph(BaseTransform):
         return f"{type(self).__name__}({options}, cosine={self.cosine}, pad={self.pad})"
 
     def forward(self, data: Any) -> Data:
-        """Make the graph."""
+        """Convert an image, or a sample that contains one, to a graph."""
         image, graph = read_sample(data)
         image = self._whole_patches(image)
         (height, width), channels = self.patch_size, image.size(0)
@@ -90,7 +91,7 @@ class ImageToGraph(BaseTransform):
         graph.grid = torch.tensor([[rows, columns]])
         if self.builder is not None:
             adjacency = self.builder(graph[_COMPARED[self.compare]], Layout.from_grid(1, rows, columns))
-            # A plain tensor: every transform of PyG's takes it, and torch.load(weights_only=True) reads it.
+            # A plain tensor, because every PyG transform takes it and torch.load(weights_only=True) reads it.
             graph.edge_index = plain_edge_index(adjacency)
         return graph
 

@@ -1,4 +1,4 @@
-"""Images in all common formats as one tensor format, and from graphs back to images."""
+"""Convert images in all common formats to one tensor format, and graphs back to images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyg_vig.transforms.photo import sixteen_bits
 
 
 def read_sample(source: Any) -> tuple[Tensor, Data]:
-    """The pixels of a sample, ``(C, H, W)`` in floating point, and all else it has.
+    """Return the pixels of a sample, ``(C, H, W)`` in floating point, and a ``Data`` with its other attributes.
 
     Args:
         source: an image (see :func:`read_image`), a pair ``(image, label)``, or a PyG ``Data`` whose ``image``, or else
@@ -38,10 +38,10 @@ def read_sample(source: Any) -> tuple[Tensor, Data]:
 
 
 def read_label(label: Any) -> Tensor:
-    """A label with a leading axis of one, so that batching stacks: a number ``(1,)``, a vector ``(1, K)``.
+    """Return a label with a leading dimension of 1 to batch along: ``(1,)`` for a number, ``(1, K)`` for a vector.
 
     Raises:
-        ValueError: for a label that is no number or array of numbers.
+        ValueError: for a label that is not a number or an array of numbers.
     """
     try:
         return torch.as_tensor(label).unsqueeze(0)
@@ -50,19 +50,19 @@ def read_label(label: Any) -> Tensor:
 
 
 def read_image(image: Any) -> Tensor:
-    """An image as a tensor ``(C, H, W)``; integers are scaled to ``[0, 1]`` by the range of their type.
+    """Return an image as a tensor ``(C, H, W)``; integers are scaled to ``[0, 1]`` by the range of their dtype.
 
     Args:
         image: tensor ``(C, H, W)``, ``(1, C, H, W)`` or ``(H, W)``, numpy array ``(H, W, C)`` or ``(H, W)``, or PIL
-            image (palettes become RGB; modes ``I`` hold 16 bits).
+            image (palette images are converted to RGB; those of mode ``I`` have 16 bits).
 
     Raises:
-        ValueError: for another shape, or an image without pixels.
+        ValueError: for any other shape, or an image without pixels.
     """
     if isinstance(image, Tensor):
         pixels = image.squeeze(0) if image.dim() == 4 and image.size(0) == 1 else image
     else:
-        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are numbers of colours
+        if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are palette indices
             image = image.convert("RGB")
         deep = sixteen_bits(image)
         array = np.asarray(image) if deep is None else deep
@@ -80,10 +80,10 @@ def read_image(image: Any) -> Tensor:
 
 
 def to_image(data: Data) -> Tensor:
-    """The image of a graph: the patches of :class:`ImageToGraph` put together, or superpixels in their mean colours.
+    """Return the image of a graph: patches of :class:`ImageToGraph` reassembled, or superpixels in their mean colours.
 
     Args:
-        data: what :class:`ImageToGraph` made (of an image that it did not pad: exactly that image), or
+        data: graph made by :class:`ImageToGraph` (without padding, the image is restored exactly), or by
             :class:`ToSuperpixels` with ``keep_segmentation=True``.
 
     Returns:
@@ -110,7 +110,7 @@ def to_image(data: Data) -> Tensor:
 
 
 def mean_colors(data: Data) -> Tensor:
-    """The mean colours of superpixels, ``(N, C)``: in their ``x``, centroid and size follow."""
+    """Return the mean colours of superpixels, ``(N, C)``: the columns of ``x`` before centroid and size."""
     return data.x[:, : data.x.size(1) - 3]
 
 

@@ -1,4 +1,4 @@
-"""Image files as everything here takes them: upright, in colour."""
+"""Open image files upright and in colour, the form that the package expects."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def open_photo(file: str | os.PathLike[str]) -> Image:
-    """Open an image file as PIL's RGB, turned as the camera was held; 16 bits become 8.
+    """Open an image file as a PIL image in RGB, upright by its EXIF orientation; 16 bits are reduced to 8.
 
     Args:
-        file: in any format that Pillow reads.
+        file: image file in any format that Pillow reads.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image, a damaged one, or too large for Pillow to open it without asking.
+        ValueError: if the file is not an image, is damaged, or exceeds Pillow's limit on the number of pixels.
 
     Example:
         >>> import tempfile
@@ -40,41 +40,41 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{file} is too large ({error}): make it smaller first") from error
     except (OSError, SyntaxError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of Pillow's decoders
+        if isinstance(error, OSError) and error.errno is not None:  # from the file system, not from Pillow's decoders
             raise
         raise ValueError(f"{file} is damaged: {error}") from error
 
 
 def as_photo(image: Image) -> Image:
-    """The same of an image that is open already."""
+    """Convert an opened image as :func:`open_photo` does."""
     return in_color(upright(image))
 
 
 def upright(image: Image) -> Image:
-    """An image turned as the camera was held, which its EXIF data tell."""
+    """Turn an image upright by its EXIF orientation."""
     from PIL import ExifTags, ImageOps
 
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image  # which copies in any case
+    return ImageOps.exif_transpose(image) if turned else image  # exif_transpose always copies
 
 
 def in_color(image: Image) -> Image:
-    """An image as PIL's RGB; 16 bits become 8.
+    """Convert an image to PIL's RGB; 16 bits are reduced to 8.
 
     Raises:
-        ValueError: for pixels in floating point, of which nothing tells what is white.
+        ValueError: for floating-point pixels, whose value for white is unknown.
     """
     from PIL import Image
 
     if image.mode == "F":
         raise ValueError("an image of floating point (mode F) does not tell what is white: convert it to 8 or 16 bits")
 
-    pixels = sixteen_bits(image)  # of which Pillow would cut off all above 255
+    pixels = sixteen_bits(image)  # Pillow would clip them at 255
     return (image if pixels is None else Image.fromarray((pixels >> 8).astype(np.uint8))).convert("RGB")
 
 
 def sixteen_bits(image: Any) -> np.ndarray | None:
-    """The pixels of a PIL image of 16 bits, ``(H, W)`` uint16, in any of its modes; ``None`` for all else."""
+    """Return the pixels of a 16-bit PIL image of any mode as ``(H, W)`` uint16; ``None`` for anything else."""
     if not str(getattr(image, "mode", "")).startswith("I"):
         return None
     return np.asarray(image).clip(0, 0xFFFF).astype(np.uint16)

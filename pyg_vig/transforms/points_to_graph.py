@@ -1,4 +1,4 @@
-"""A point cloud as a graph of neighbouring points."""
+"""Convert a point cloud to a graph of neighbouring points."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class PointsToGraph(BaseTransform):
     r"""Links every point to its neighbours: points ``(N, D)`` (tensor or array), a pair ``(points, label)``, or a
     :class:`~torch_geometric.data.Data` with ``pos``, become a ``Data`` with
 
-    - **x**: ``pos``, beside it the ``normal`` (or ``norm``) of every point where the data has one, and the ``x`` that
-      the data has already, ``(N, D)``, ``(N, 2 D)`` or more
+    - **x**: ``pos``, concatenated with the ``normal`` (or ``norm``) of every point and the existing ``x``, if the data
+      has these, ``(N, D)``, ``(N, 2 D)`` or wider
     - **pos**: the points
     - **edge_index**: ``(2, E)``, source row first, sorted by destination, nearest neighbour first
-    - **edge_attr**: offset from the destination to the source, and its length, ``(E, D + 1)``, if asked for
-    - **y**: the label, with a leading axis of one
+    - **edge_attr**: offset from the destination to the source, and its length, ``(E, D + 1)``, if requested
+    - **y**: the label, with a leading dimension of 1
 
-    All else that the data has stays. A ``Batch`` gets no edges between its clouds.
+    Other attributes of the data are kept. A ``Batch`` gets no edges between its clouds.
 
     Args:
-        k: neighbours of every point; with ``radius`` the most it can have.
-        radius: link only what is at most this far away, in the unit of ``pos``.
-        loop: a point is its own first neighbour (one of the ``k``).
-        edge_attr: give every edge its offset and length.
+        k: number of neighbours per point; with ``radius``, their maximum number.
+        radius: maximum distance of neighbours, in the unit of ``pos``.
+        loop: make every point its own first neighbour (one of the ``k``).
+        edge_attr: whether to store offset and length of every edge.
 
     Raises:
-        ValueError: if the input is no point cloud, or (without ``radius``) holds fewer than ``k`` neighbours.
+        ValueError: if the input is not a point cloud, or (without ``radius``) has too few points for ``k`` neighbours.
 
     Example:
         >>> import torch
@@ -59,8 +59,8 @@ class PointsToGraph(BaseTransform):
         return f"{type(self).__name__}(k={self.k}, radius={self.radius}, loop={self.loop}, edge_attr={self.edge_attr})"
 
     def forward(self, data: Any) -> Data:
-        """Make the graph."""
-        if isinstance(data, Batch) and hasattr(data, "_slice_dict"):  # where every cloud's attributes begin
+        """Link the points of one cloud, or of every cloud in a batch."""
+        if isinstance(data, Batch) and hasattr(data, "_slice_dict"):  # it stores where the clouds' attributes begin
             return Batch.from_data_list([self.forward(cloud) for cloud in data.to_data_list()])
         graph = _read_points(data)
         graph.x = _features(graph)
@@ -71,7 +71,7 @@ class PointsToGraph(BaseTransform):
         first = [0, *accumulate(sizes)]
         clouds = graph.pos.split(sizes)
         graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, first, strict=False)], dim=1)
-        graph.edge_attr = None  # of other edges, if there are any
+        graph.edge_attr = None  # any existing one belongs to other edges
         if self.edge_attr:
             source, target = graph.edge_index
             way = graph.pos[source] - graph.pos[target]
@@ -92,7 +92,7 @@ class PointsToGraph(BaseTransform):
 
 
 def _features(graph: Data) -> Tensor:
-    """Of every point, its place and what else the data tells of it."""
+    """Position of every point, concatenated with its normal and its other features."""
     normal = "norm" if graph.get("normal") is None else "normal"
     parts = [graph.pos]
     for name in (normal, "x"):

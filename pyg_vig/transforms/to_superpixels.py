@@ -1,4 +1,4 @@
-"""An image as a graph of its superpixels."""
+"""Convert an image to a graph of its superpixels."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from pyg_vig.transforms.images import read_sample
 
 
 class ToSuperpixels(BaseTransform):
-    r"""Groups the pixels by SLIC (`"SLIC Superpixels" <https://doi.org/10.1109/TPAMI.2012.120>`_) and links what
-    touches: an image, or a pair ``(image, label)``, becomes a :class:`~torch_geometric.data.Data` with
+    r"""Groups the pixels by SLIC (`"SLIC Superpixels" <https://doi.org/10.1109/TPAMI.2012.120>`_) and links adjacent
+    superpixels: an image, or a pair ``(image, label)``, becomes a :class:`~torch_geometric.data.Data` with
 
-    - **x**: mean colour (C columns), centroid as share of the width and of the height (2), and size as share of the
-      image (1), of every superpixel, ``(N, C + 3)``
+    - **x**: mean colour (C columns), centroid relative to width and height (2), and area relative to the image (1) of
+      every superpixel, ``(N, C + 3)``
     - **pos**: centroids in pixels, ``(x, y)`` with x to the right and y downwards; the centre of the first pixel is
       ``(0.5, 0.5)``
-    - **edge_index**: both directions between superpixels that share a side of a pixel, ``(2, E)``, sorted by
-      destination
-    - **y**: the label, with a leading axis of one
-    - **segmentation**: the superpixel of every pixel, ``(1, H, W)``, if asked for
+    - **edge_index**: both directions between superpixels with horizontally or vertically adjacent pixels, ``(2, E)``,
+      sorted by destination
+    - **y**: the label, with a leading dimension of 1
+    - **segmentation**: index of the superpixel of every pixel, ``(1, H, W)``, if requested
 
-    A ``Data`` is taken too: its ``image``, or else its ``x`` of shape ``(C, H, W)``, is replaced by the above, all else
-    stays. (PyG's ``Compose`` takes pairs apart, so give it ``Data(image=..., y=...)``.)
+    A ``Data`` is accepted too: its ``image``, or else its ``x`` of shape ``(C, H, W)``, is replaced by the above; other
+    attributes are kept. (PyG's ``Compose`` applies a transform to each element of a pair, so give it
+    ``Data(image=..., y=...)``.)
 
-    Needs scikit-image (``pip install 'pyg-vig[images]'``).
+    Requires scikit-image (``pip install 'pyg-vig[images]'``).
 
     Args:
-        n_segments: number of superpixels to aim at; SLIC may find fewer or more.
-        compactness: weight of nearness in the image against nearness in colour. The same value suits RGB (compared
-            in Lab space, 0 to 100) and images of other channels (compared from 0 to 1, with a hundredth of it).
-        keep_segmentation: keep the superpixel of every pixel.
+        n_segments: target number of superpixels; SLIC may find fewer or more.
+        compactness: weight of spatial distance against colour distance. The same value suits RGB (compared in Lab
+            space, 0 to 100) and images with other channels (compared from 0 to 1, with a hundredth of the value).
+        keep_segmentation: whether to store the segmentation.
         **slic_kwargs: further arguments of :func:`skimage.segmentation.slic`.
 
     Raises:
-        ValueError: if the input is no image, or scikit-image is missing.
+        ValueError: if the input is not an image, or scikit-image is missing.
 
     Example:
         >>> import torch
@@ -71,7 +72,7 @@ class ToSuperpixels(BaseTransform):
         return f"{type(self).__name__}(n_segments={self.n_segments}, compactness={self.compactness}{rest})"
 
     def forward(self, data: Any) -> Data:
-        """Make the graph."""
+        """Convert an image, or a sample that contains one, to a graph."""
         image, graph = read_sample(data)
         dtype = image.dtype
         image = image.to(torch.promote_types(dtype, torch.float32))  # sums over pixels overflow float16
@@ -91,19 +92,19 @@ class ToSuperpixels(BaseTransform):
         return graph
 
     def _segment(self, image: Tensor) -> Tensor:
-        """The superpixel of every pixel, ``(H, W)``, numbered without gaps."""
+        """Index of the superpixel of every pixel, ``(H, W)``, numbered without gaps."""
         try:
             from skimage.segmentation import slic
         except ImportError as error:
             raise ValueError("ToSuperpixels needs scikit-image: pip install 'pyg-vig[images]'") from error
-        compactness = self.compactness if len(image) == 3 else self.compactness / 100  # Lab reaches to 100
+        compactness = self.compactness if len(image) == 3 else self.compactness / 100  # Lab values go up to 100
         options = {"n_segments": self.n_segments, "compactness": compactness, "start_label": 0} | self.slic_kwargs
         labels = slic(image.detach().cpu().permute(1, 2, 0).double().numpy(), channel_axis=-1, **options)
         return torch.from_numpy(labels).unique(return_inverse=True)[1].to(image.device)
 
 
 def _touching(segmentation: Tensor) -> Tensor:
-    """Pairs of superpixels that share a side of a pixel, in both directions, sorted by destination."""
+    """Pairs of adjacent superpixels in both directions, sorted by destination."""
     beside = torch.stack([segmentation[:, :-1].flatten(), segmentation[:, 1:].flatten()])
     below = torch.stack([segmentation[:-1].flatten(), segmentation[1:].flatten()])
     pairs = torch.cat([beside, below], dim=1)

@@ -1,4 +1,4 @@
-"""Cross-attention from a node to its neighbours, with weights that do not compete."""
+"""Cross-attention from a node to its neighbours, with weights that are independent of each other by default."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, sourc
 from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
 
-_EPS = 1e-6  # under the root of the squared norms: a zero vector has cosine 0, and a finite gradient
-_INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of cosine and beta
+_EPS = 1e-6  # added to squared norms: a zero vector then has cosine 0 and a finite gradient
+_INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # functions of cosine and beta
     "exponential": lambda cosine, beta: torch.exp(beta * (cosine - 1)),
     "sigmoid": lambda cosine, beta: torch.sigmoid(beta * cosine),
     "cosine": lambda cosine, beta: beta * cosine,
@@ -33,34 +33,33 @@ class CrossAttentionConv(NeighborConv):
         x_i' = \sigma\left( W \left[ x_i \,\Vert\, \sum_{j \in \mathcal{N}(i)} \alpha_{ij} W_v x_j \right] \right),
         \qquad \alpha_{ij} = \exp\left( \beta \left( \cos(W_q x_i, W_k x_j) - 1 \right) \right)
 
-    The query comes from the node, keys and values from its neighbours. With the exponential affinity the weight of a
-    neighbour is at most 1 and does not depend on the others, so a neighbour that does not matter can be switched off
-    without another being switched on. The paper leaves open the form of the temperature :math:`\beta`, the width of the
-    projections and the number of heads; this is our reading (a constant factor in front of :math:`\alpha` is absorbed
-    by :math:`W_v`). A node without neighbours has a sum of zero.
+    The query comes from the node, keys and values from its neighbours. With the exponential affinity, the weight of a
+    neighbour is at most 1 and independent of the others, so an irrelevant neighbour can be suppressed without raising
+    the weight of another. The paper does not specify the form of the temperature :math:`\beta`, the width of the
+    projections and the number of heads; this is our interpretation (a constant factor of :math:`\alpha` is absorbed by
+    :math:`W_v`). For a node without neighbours the sum is zero.
 
     As in :class:`MaxRelativeConv`, each of the ``update_heads`` groups of the update sees its share of both halves.
-    Cosines, weights and sum are computed in float32 under autocast, and are finite for any finite
-    projections.
+    Under autocast, cosines, weights and sum are computed in float32; they are finite for any finite projections.
 
     Args:
         in_channels: width of the input nodes, and of queries, keys and values.
         out_channels: width of the output nodes.
-        heads: attention heads, each with its own cosine and its own :math:`\beta`, positive and 1 at the start.
-        affinity: ``"exponential"``; for comparison ``"softmax"`` over the neighbours' :math:`\beta \cos`, ``"sigmoid"``
-            of it, or ``"cosine"`` (the very :math:`\beta \cos`, of either sign).
-        normalize: ``"sum"`` over the neighbours, or their ``"mean"``, for graphs whose degree changes with the size of
-            the image.
+        heads: number of attention heads, each with its own cosine and its own :math:`\beta`, positive and initially 1.
+        affinity: ``"exponential"``; for comparison ``"softmax"`` (of :math:`\beta \cos` over the neighbours),
+            ``"sigmoid"`` (of :math:`\beta \cos`) or ``"cosine"`` (:math:`\beta \cos` itself, of either sign).
+        normalize: ``"sum"`` over the neighbours, or their ``"mean"``, for graphs whose degree depends on the image
+            size.
         update_heads: groups of the update :math:`W`; the published ViG networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the update.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the four linear layers have biases.
 
     Shapes:
         - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``
         - **edge_index**: ``(2, |E|)``, ``EdgeIndex``, sparse ``adj_t`` or :class:`~pyg_vig.graph.NeighborTable`
-        - **output**: ``(|V|, out_channels)`` or ``(|V_t|, out_channels)``; with ``return_attention_weights=True`` the
-          pair of that and ``(edge_index, alpha)``, ``alpha`` being ``(|E|, heads)``
+        - **output**: ``(|V|, out_channels)`` or ``(|V_t|, out_channels)``; with ``return_attention_weights=True`` a
+          pair of this and ``(edge_index, alpha)``, where ``alpha`` has shape ``(|E|, heads)``
 
     Raises:
         ValueError: for an unknown ``affinity`` or ``normalize``, or if ``heads`` does not divide ``in_channels`` or
@@ -103,7 +102,7 @@ class CrossAttentionConv(NeighborConv):
         self.nn = PairUpdate(in_channels, out_channels, groups=update_heads, norm=norm, act=act, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         for layer in (self.query, self.key, self.value, self.nn):
             layer.reset_parameters()
         nn.init.zeros_(self.log_beta)
@@ -123,18 +122,18 @@ class CrossAttentionConv(NeighborConv):
     def edge_update(
         self, query_i: Tensor, key_j: Tensor, index: Tensor, ptr: Tensor | None, dim_size: int | None
     ) -> Tensor:
-        """The weight of every edge, by head: ``(|E|, heads)``."""
+        """Weight of every edge and head, ``(|E|, heads)``."""
         cosine, beta = (query_i * key_j).sum(-1), self.log_beta.exp()
         if self.affinity == "softmax":
             return softmax(beta * cosine, index, ptr, dim_size)
         return _INDEPENDENT[self.affinity](cosine, beta)
 
     def message(self, value_j: Tensor, alpha: Tensor) -> Tensor:
-        """The weighted neighbour, by head."""
+        """Values of the neighbours, weighted per head."""
         return alpha.unsqueeze(-1) * value_j
 
     def message_and_aggregate(self, edge_index: Adjacency, value: Tensor, alpha: Tensor) -> Tensor:
-        """The same sum with no row per edge."""
+        """Compute the same sum without materialising a row per edge."""
         total = neighbor_sum(value, edge_index, alpha)
         return total / in_degree(edge_index).clamp(min=1).view(-1, 1, 1) if self.aggr == "mean" else total
 
@@ -146,12 +145,12 @@ class CrossAttentionConv(NeighborConv):
     def _attend(
         self, edge_index: Adjacency, query: Tensor, key: Tensor, value: Tensor, *, weights: bool
     ) -> tuple[Tensor, Any]:
-        """Weighted sum over the neighbours ``(|V_t|, heads, C / heads)``; weights, or ``None`` where not asked for."""
+        """Return the weighted sum over the neighbours ``(|V_t|, heads, C / heads)``, and the weights, or ``None``."""
         shape = (self.heads, self.in_channels // self.heads)
         query, key, value = (at_least_float32(rows).unflatten(1, shape) for rows in (query, key, value))
         query, key = _unit(query), _unit(key)
         if not self._is_fused(edge_index):
-            edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # of which PyG fuses nothing
+            edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # which PyG does not fuse
             alpha = self.edge_updater(edges, query=query, key=key, size=size)
             return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
         summed = needs_plain_operations(query) and self.affinity != "softmax" and not weights
@@ -161,7 +160,7 @@ class CrossAttentionConv(NeighborConv):
         return self.message_and_aggregate(edge_index, value, alpha), alpha
 
     def _is_fused(self, edge_index: Adjacency) -> bool:
-        """Whether nobody asks to see messages and the graph is in an order that needs none."""
+        """Whether no hook or explainer needs the messages, and the edges are grouped by destination."""
         watched = messages_are_watched(self) or propagation_is_watched(self)
         return self.fuse and not watched and is_grouped(edge_index)
 
@@ -174,12 +173,12 @@ class CrossAttentionConv(NeighborConv):
         return softmax(beta * cosine, ptr=to_csr(edge_index)[0])
 
     def _attend_in_cliques(self, graph: CrissCross, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Small dense products of the members of every clique with each other: for accelerators and compilers."""
+        """Attend by small dense products among the members of every clique, for accelerators and compilers."""
         total, beta = torch.zeros_like(value), self.log_beta.exp()
         for axis, (outer, clique, inner) in enumerate(graph.axes):
             q, k, v = (rows.view(outer, clique, inner * self.heads, -1).transpose(1, 2) for rows in (query, key, value))
             alpha = _INDEPENDENT[self.affinity](q @ k.mT, beta.repeat(inner).view(-1, 1, 1))
-            if axis == 1 or not graph.loop:  # a node is its own neighbour once at most
+            if axis == 1 or not graph.loop:  # a node is its own neighbour at most once
                 alpha = alpha.masked_fill(torch.eye(clique, dtype=torch.bool, device=alpha.device), 0)
             total = total + (alpha @ v).transpose(1, 2).reshape(value.shape)
         return total / max(graph.k, 1) if self.aggr == "mean" else total
@@ -195,7 +194,7 @@ def _check(in_channels: int, heads: int, affinity: str, normalize: str) -> None:
 
 
 def _bounded(x: Tensor) -> Tensor:
-    """Clamp the entries, so that neither their squares nor products with weights overflow when they are added up."""
+    """Clamp the entries so that neither their squares nor their products with weights overflow when summed."""
     limit = math.sqrt(torch.finfo(torch.promote_types(x.dtype, torch.float32)).max / max(x.size(-1), 1)) / 2
     limit = min(limit, torch.finfo(x.dtype).max)
     return x.clamp(-limit, limit)

@@ -1,4 +1,4 @@
-"""Edge convolution at the price of max-relative."""
+"""Edge convolution at the cost of a max-relative one."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class EdgeConv(NeighborConv):
     .. math::
         x_i' = \max_{j \in \mathcal{N}(i)} \sigma\left( W \left[ x_i \,\Vert\, x_j - x_i \right] \right)
 
-    with ``norm`` before the activation. A node without neighbours becomes zero.
+    with ``norm`` before the activation. The output of a node without neighbours is zero.
 
     The fused path needs two products per node instead of one per edge:
     :math:`W [x_i \Vert x_j - x_i] = a_i + b_j`, and the maximum of a quasi-convex :math:`\sigma` over the neighbours is
-    taken at :math:`\max_j b_j` or :math:`\min_j b_j`. Batch norm's statistics over all edges follow from sums over
-    nodes. All of it is exact. Activations not known to be quasi-convex, and norms other than batch norm, take the
-    definition.
+    attained at :math:`\max_j b_j` or :math:`\min_j b_j`. The batch norm statistics over all edges follow from sums over
+    nodes. The result is exact. Activations not known to be quasi-convex, and norms other than batch norm, fall back to
+    the definition.
 
     Args:
         in_channels: width of the input nodes.
         out_channels: width of the output nodes.
         heads: groups of the linear layer; the published networks use 4 (heads 0 and 1 then see :math:`x_i` only).
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     Shapes:
@@ -74,20 +74,20 @@ class EdgeConv(NeighborConv):
         self.fuse = self._knows_parts()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         self.nn.reset_parameters()
 
     def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
-        """Transform every edge and keep the largest."""
+        """Transform all edges and take the maximum over the neighbours of every node."""
         x = source_and_destination(x)
         return self.aggregate_neighbors(edge_index, x)
 
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        """The transformed edge."""
+        """Transformed features of every edge."""
         return self.nn(torch.cat([x_i, x_j - x_i], dim=-1))
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """The same maximum from its two ends, with no row per edge."""
+        """Compute the same maximum from the largest and smallest ``b``, without materialising a row per edge."""
         fixed, a, b = self._parts(x)
         width = b.size(1)
         ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
@@ -99,7 +99,7 @@ class EdgeConv(NeighborConv):
         return zero_isolated(torch.cat([fixed, torch.maximum(highest, lowest)], dim=1), edge_index)
 
     def _knows_parts(self) -> bool:
-        """Whether the maximum sits at one of the two ends, and the norm can be taken over the edges without them."""
+        """Whether the maximum is at one of the two extremes of ``b``, and the norm needs no row per edge."""
         if not is_intact(self.nn):
             return False
         norms = nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity
@@ -111,7 +111,7 @@ class EdgeConv(NeighborConv):
         return not any(is_watched(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
 
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Output channels before the activation: those of ``x_i`` alone, and the others as ``a_i + b_j``."""
+        """Return the pre-activations: channels that depend on ``x_i`` only, then ``a_i`` and ``b_j`` of the others."""
         linear = self.nn.linear
         weight: Tensor = linear.weight
         bias: Tensor | None = linear.bias
@@ -131,7 +131,7 @@ class EdgeConv(NeighborConv):
 def _training_affine(
     norm: BatchNorm, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
 ) -> list[tuple[Tensor, Tensor]]:
-    """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the others."""
+    """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the other channels."""
     degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
     wide = as_float64(b)
     moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)

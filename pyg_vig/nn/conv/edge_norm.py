@@ -1,4 +1,4 @@
-"""Batch norm over edges, without a row for each of them."""
+"""Batch norm over edges, without a row per edge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyg_vig.nn.norm import BatchNorm, affine_of, move_running_statistics
 
 
 def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of the rows where row ``i`` occurs ``count[i]`` times.
+    """Mean and (biased) variance of the rows if row ``i`` occurs ``count[i]`` times.
 
     Args:
         x: rows, ``(N, C)``.
@@ -30,14 +30,14 @@ def edge_statistics(
     r"""Mean and (biased) variance of :math:`z_{ij} = a_i + b_j` over all edges, from node-wise sums alone.
 
     With both parts centred, :math:`\operatorname{Var} z = (\sum_i d_i a_i^2 + \sum_j d'_j b_j^2 + 2 \sum_i a_i s_i)/E`
-    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`. Neighbours are alike, so that these terms are large and their
-    sum is small: they are taken in float64.
+    where :math:`s_i = \sum_{j \in \mathcal{N}(i)} b_j`. Neighbours are similar, so these terms are large but their sum
+    is small: they are computed in float64.
 
     Args:
         a: destination part ``(N_dst, C)``.
-        b: source part ``(N_src, C)``, see :func:`~pyg_vig.graph.precision.exact`.
+        b: source part ``(N_src, C)``, from :func:`~pyg_vig.graph.precision.as_float64`.
         b_sum: sum of ``b`` over the neighbours of every destination ``(N_dst, C)``.
-        in_degree: neighbours of every destination ``(N_dst,)``.
+        in_degree: number of neighbours of every destination ``(N_dst,)``.
         out_degree: how often every source is a neighbour ``(N_src,)``.
     """
     total, kind = in_degree.sum().clamp(min=1), at_least_float32(a).dtype
@@ -49,9 +49,9 @@ def edge_statistics(
 
 
 def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
+    """Return scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
 
-    Moves the running statistics as the layer itself would. A ``SyncBatchNorm`` sees the rows of all processes.
+    The running statistics are updated as by the layer itself. A ``SyncBatchNorm`` combines the rows of all processes.
     """
     if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
         mean, var, count = _over_processes(norm.process_group, mean, var, count)
@@ -60,7 +60,7 @@ def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -
 
 
 def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Scale and shift the rows, in their own type."""
+    """Scale and shift the rows, keeping their dtype."""
     return torch.addcmul(shift, x, scale).to(x.dtype)
 
 

@@ -22,10 +22,10 @@ class GINConv(NeighborConv):
         out_channels: width of the output nodes.
         heads: groups of the update; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
-    :math:`\epsilon` is learned and starts at 0.
+    :math:`\epsilon` is learned and initialised to 0.
 
     Shapes:
         - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``
@@ -61,7 +61,7 @@ class GINConv(NeighborConv):
         self.nn = NodeUpdate(in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         nn.init.zeros_(self.eps)
         self.nn.reset_parameters()
 
@@ -72,9 +72,9 @@ class GINConv(NeighborConv):
         return self.nn(torch.addcmul(total, 1 + self.eps, x[1]))
 
     def message(self, x_j: Tensor) -> Tensor:
-        """The neighbour itself."""
+        """Features of the neighbour, unchanged."""
         return x_j
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """The same sum with no row per edge."""
+        """Compute the same sum without materialising a row per edge."""
         return neighbor_sum(x[0], edge_index)

@@ -11,7 +11,7 @@ from pyg_vig.nn.linear import PairUpdate, check_widths
 
 
 class _MaxOfDifferences(NeighborConv):
-    """What the two convs share. (PyG compiles ``propagate`` per class, and explains no child of a compiled one.)"""
+    """Shared by the two convs. (PyG compiles ``propagate`` per class, and explains no subclass of a compiled class.)"""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class _MaxOfDifferences(NeighborConv):
         self.nn = PairUpdate(in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         self.nn.reset_parameters()
 
     def forward(self, x: NodeFeatures, edge_index: Adjacency) -> Tensor:
@@ -48,15 +48,15 @@ class MaxRelativeConv(_MaxOfDifferences):
         x_i' = \sigma\left( W \left[ x_i \,\Vert\, \max_{j \in \mathcal{N}(i)} (x_j - x_i) \right] \right)
 
     The two halves are interleaved channel by channel, so that each of the ``heads`` groups of :math:`W` sees its share
-    of both (the paper's multi-head update). A node without neighbours has a maximum of zero. Since
-    :math:`\max_j (x_j - x_i) = (\max_j x_j) - x_i` holds bit for bit, the fused path has no row per edge.
+    of both (the paper's multi-head update). For a node without neighbours the maximum is zero. Since
+    :math:`\max_j (x_j - x_i) = (\max_j x_j) - x_i` holds bit for bit, the fused path needs no row per edge.
 
     Args:
         in_channels: width of the input nodes.
         out_channels: width of the output nodes.
         heads: groups of the update; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
 
     Shapes:
@@ -77,11 +77,11 @@ class MaxRelativeConv(_MaxOfDifferences):
     """
 
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        """The difference of every neighbour to the node."""
+        """Difference of neighbour and node."""
         return x_j - x_i
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """The same maximum with no row per edge."""
+        """Compute the same maximum without materialising a row per edge."""
         return _largest_difference(edge_index, x)
 
 
@@ -91,8 +91,8 @@ class ReverseMaxRelativeConv(_MaxOfDifferences):
     .. math::
         x_i' = \sigma\left( W \left[ x_i \,\Vert\, \max_{j \in \mathcal{N}(i)} (x_i - x_j) \right] \right)
 
-    All else is as in :class:`MaxRelativeConv`. The published code starts its maximum from zero; so does this layer
-    where every node is its own neighbour.
+    Everything else is as in :class:`MaxRelativeConv`. The published code initialises its maximum to zero; this layer
+    gives the same result if every node is its own neighbour.
 
     Example:
         >>> import torch
@@ -103,11 +103,11 @@ class ReverseMaxRelativeConv(_MaxOfDifferences):
     """
 
     def message(self, x_i: Tensor, x_j: Tensor) -> Tensor:
-        """The difference of the node to every neighbour."""
+        """Difference of node and neighbour."""
         return x_i - x_j
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """The same maximum with no row per edge."""
+        """Compute the same maximum without materialising a row per edge."""
         return _largest_difference(edge_index, (-x[0], -x[1]))
 
 

@@ -1,4 +1,4 @@
-"""What the convs of pyg_vig share: PyG's call, and a fused path for sorted graphs."""
+"""Base class of pyg_vig's convs: PyG's interface, with a fused path for sorted graphs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
 
 class NeighborConv(MessagePassing):
-    """A :class:`~torch_geometric.nn.MessagePassing` that also takes neighbour tables.
+    """A :class:`~torch_geometric.nn.MessagePassing` layer that also takes neighbour tables.
 
     ``message`` and ``aggregate`` are the definition: PyG runs them on a plain ``edge_index``, in explainers, and
-    wherever :attr:`fuse` is set to ``False``. ``message_and_aggregate`` computes the same with no row per edge; it
-    serves a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t`` (whose
-    values are ignored). Where hooks are to see what it would leave out, or a part of the conv was replaced by one that
-    it knows nothing of, the definition runs on these as well.
+    whenever :attr:`fuse` is set to ``False``. ``message_and_aggregate`` computes the same without a row per edge; it is
+    used on a :class:`~pyg_vig.graph.NeighborTable`, an ``EdgeIndex`` sorted by destination, or a sparse ``adj_t``
+    (whose values are ignored). If hooks need the messages, or a part of the conv was replaced by one that the fused
+    path does not support, the definition runs on these as well.
 
     Example:
         >>> import torch
@@ -43,10 +43,10 @@ class NeighborConv(MessagePassing):
     SUPPORTS_FUSED_EDGE_INDEX = True
 
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """Aggregate the messages of every node's neighbours: the fused path on a table, PyG's ``propagate`` else."""
+        """Aggregate the messages of every node's neighbours: fused on a table, by PyG's ``propagate`` otherwise."""
         edge_index = fit(edge_index, x)
         if messages_are_watched(self) or (self.fuse and not self._fuses_exactly()):
-            edge_index = plain_edge_index(edge_index)  # of which PyG fuses nothing
+            edge_index = plain_edge_index(edge_index)  # which PyG does not fuse
         elif isinstance(edge_index, NeighborTable):
             if self.fuse and not propagation_is_watched(self):
                 return self.message_and_aggregate(edge_index, x)
@@ -54,7 +54,7 @@ class NeighborConv(MessagePassing):
         return self.propagate(edge_index, x=x)
 
     def _fuses_exactly(self) -> bool:
-        """Whether the fused path computes, right now, what the definition does, and no hook would miss it.
+        """Whether the fused path currently computes the same as the definition, and bypasses no hook.
 
         Parts of a conv may be replaced at any time: by another norm, an adapter, a quantised layer.
         """
@@ -62,10 +62,10 @@ class NeighborConv(MessagePassing):
 
 
 def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
-    """The graph between these rows, in a form that reductions need not convert, each anew.
+    """Return the graph between these rows in a form that the reductions need not convert on every call.
 
-    Nodes that the edges do not name, after the last that they do, are isolated. Sparse products would read out of
-    bounds where an edge names a row that does not exist; PyG's own paths raise an error there.
+    Rows beyond the last node in the edges are isolated nodes. For an ``EdgeIndex`` on a CPU, indices out of range raise
+    a ValueError, since sparse products would read out of bounds; PyG's own paths raise an error there.
     """
     if isinstance(edge_index, NeighborTable):
         if edge_index.num_src != x[0].size(0):
@@ -79,7 +79,7 @@ def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
 
 
 def _as_int64(edge_index: EdgeIndex) -> EdgeIndex:
-    """By hand: in a data-parallel module ``edge_index.long()`` is no ``EdgeIndex`` any more."""
+    """Convert by hand: in a data-parallel module, ``edge_index.long()`` is no longer an ``EdgeIndex``."""
     edges = edge_index.as_tensor().long()
     return EdgeIndex(edges, sort_order=edge_index.sort_order, sparse_size=edge_index.sparse_size())
 
@@ -100,10 +100,10 @@ def _fit_sorted(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
 
 
 def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:
-    """The pair ``(x_src, x_dst)``; the same matrix twice where one is given.
+    """Return the pair ``(x_src, x_dst)``; a single matrix is used as both.
 
     Raises:
-        ValueError: for a pair without features of the destination nodes.
+        ValueError: for a pair without destination features.
     """
     if isinstance(x, tuple) and x[1] is None:
         raise ValueError("this conv compares both ends of an edge: pass (x_src, x_dst), not (x_src, None)")

@@ -1,4 +1,4 @@
-"""From a name, a class or a factory to a graph convolution that is known to fit."""
+"""Build a graph convolution from a name, a class or a factory, and check that it fits."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ CONVS: dict[str, type[NeighborConv]] = {
     "gin": GINConv,
     "cross_attention": CrossAttentionConv,
 }
-_OURS = tuple(CONVS.values())  # and classes derived from them: the norm and the activation are their own
+_OURS = tuple(CONVS.values())  # and their subclasses: they apply norm and activation themselves
 _ALIASES = {"mr": "max_relative"}
 
 
 class ExternalConv(nn.Module):
-    """Wraps a PyG conv (or your own): passes it an ``edge_index``, and applies norm and activation after it.
+    """Wraps a PyG conv (or your own): passes it an ``edge_index``, then applies norm and activation.
 
     Args:
-        conv: any module with ``conv(x, edge_index)``; a :class:`NeighborConv` sees neighbour tables as well. Edge
-            features reach it as its ``edge_attr`` or ``edge_weight``.
-        channels: width of its output.
-        norm: norm after it, ``"batch"``, ``"layer"`` or ``None``.
+        conv: any module callable as ``conv(x, edge_index)``; a :class:`NeighborConv` also gets neighbour tables. Edge
+            features are passed as its ``edge_attr`` or ``edge_weight``.
+        channels: width of the conv's output.
+        norm: norm after the conv, ``"batch"``, ``"layer"`` or ``None``.
         act: activation after the norm.
 
     Example:
@@ -66,7 +66,7 @@ class ExternalConv(nn.Module):
         self.act = activation_resolver(act)
 
     def forward(self, x: NodeFeatures, edge_index: Adjacency, edge_attr: Tensor | None = None) -> Tensor:
-        """Run the conv, then norm and activation."""
+        """Apply the conv, the norm and the activation."""
         edges = {} if edge_attr is None else _edge_argument(self.conv, edge_attr)
         return self.act(self.norm(self.conv(x, _graph_for(self.conv, edge_index), **edges)))
 
@@ -84,26 +84,28 @@ def conv_resolver(
     edge_dim: int | None = None,
     conv_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """Build a graph convolution ``conv(x, edge_index)`` from a name, class or factory, and try it once.
+    """Build a graph convolution ``conv(x, edge_index)`` from a name, class or factory, and run it once as a check.
 
     Args:
-        query: one of ours by name (``"max_relative"`` or ``"mr"``, ``"edge"``, ``"sage"``, ``"gin"``,
-            ``"cross_attention"``), a PyG conv by class name (``"GATv2Conv"``), a class, or a factory
-            ``(in_channels, out_channels) -> module``.
+        query: one of this package's convs by name (``"max_relative"`` or ``"mr"``, ``"reverse_max_relative"``,
+            ``"edge"``, ``"sage"``, ``"gin"``, ``"cross_attention"``), a PyG conv by class name (``"GATv2Conv"``), a
+            class, or a factory ``(in_channels, out_channels) -> module``.
         in_channels: width of the input nodes.
         out_channels: width of the output nodes.
         bipartite: whether the conv will be called with a pair ``(x_src, x_dst)`` (pooled neighbours).
-        heads: groups of the update of our convs. Not passed to other convs: set their heads in a factory.
-        norm: norm of our convs; appended to others. (One of ours that a factory makes keeps what it was made with.)
-        act: activation of our convs; appended to others, likewise.
-        bias: bias of our convs.
-        edge_dim: width of the edge features that the conv will be given; handed on to convs built with it.
-        conv_kwargs: further arguments of the conv's constructor, by its own names (``{"heads": 2}`` gives
+        heads: groups of the update layer of this package's convs. Not passed to other convs: set their heads in a
+            factory.
+        norm: norm of this package's convs; appended to others. (If a factory returns one of this package's convs, that
+            keeps its own.)
+        act: activation, treated like the norm.
+        bias: whether this package's convs have biases.
+        edge_dim: width of the edge features that the conv will get; passed to constructors that take it.
+        conv_kwargs: further arguments of the conv's constructor, under its own names (``{"heads": 2}`` gives
             ``"cross_attention"`` two attention heads).
 
     Raises:
-        ValueError: for an unknown name, edge features for a conv that takes none, or a conv that does not map
-            ``(N, in_channels)`` and an ``edge_index`` to ``(N, out_channels)``; the message says what it did instead.
+        ValueError: for an unknown name, edge features with a conv that takes none, or a conv that does not map
+            ``(N, in_channels)`` and an ``edge_index`` to ``(N, out_channels)``; the message says what happened instead.
 
     Example:
         >>> from pyg_vig.nn import conv_resolver
@@ -119,7 +121,7 @@ def conv_resolver(
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
     except Exception as error:
-        reason = re.sub(r"^_\w+\.__init__\(\) ", "", _said(error))  # a base class that no user knows
+        reason = re.sub(r"^_\w+\.__init__\(\) ", "", _said(error))  # a private base class, unknown to users
         raise ValueError(
             f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY}"
         ) from error
@@ -154,7 +156,9 @@ def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
 
 
 def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
-    """PyG's convs gain nothing from an ``EdgeIndex``, and some fail on it in training (SuperGATConv, for one)."""
+    """Return a plain tensor for PyG's convs: they gain nothing from an ``EdgeIndex``, and some fail on it in training
+    (SuperGATConv, for one).
+    """
     if isinstance(conv, NeighborConv):
         return adjacency
     edge_index = as_edge_index(adjacency)
@@ -162,10 +166,10 @@ def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
 
 
 def _leave_out_self_loops(conv: nn.Module) -> None:
-    """PyG's attention convs link node i to source i, which among pooled sources is another, of another image even."""
+    """Disable self-loops: PyG's attention convs link node i to source i, which is another node among pooled sources."""
     for module in conv.modules():
         if getattr(module, "add_self_loops", False):
-            setattr(module, "add_self_loops", False)  # noqa: B010 (of classes that no checker knows here)
+            setattr(module, "add_self_loops", False)  # noqa: B010 (type checkers do not know the attribute)
 
 
 def _said(error: Exception) -> str:
@@ -180,7 +184,7 @@ def _arguments(build: Callable[..., object]) -> set[str]:
 
 
 def _edge_names(conv: nn.Module) -> list[str]:
-    """The arguments of the conv's call that take edge features."""
+    """Arguments of the conv's ``forward`` that take edge features."""
     return [name for name in ("edge_attr", "edge_weight") if name in inspect.signature(conv.forward).parameters]
 
 
@@ -197,8 +201,8 @@ def _edge_argument(conv: nn.Module, edge_attr: Tensor) -> dict[str, Tensor]:
 def _try(
     name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool, edge_dim: int | None
 ) -> None:
-    """Run a copy of the conv once on a tiny graph: the conv, whatever it caches or counts, and the random state stay as
-    they are. (A lazy conv, whose widths its first call tells, takes them and the parameters drawn from the copy.)
+    """Run a copy of the conv once on a tiny graph, so that the conv, its caches and counters, and the random state stay
+    unchanged. (A lazy conv, whose widths are set by its first call, gets the initialised parameters of the copy.)
     """
     table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2]]), num_src=3 if bipartite else 4)
     x = torch.linspace(-1, 1, 4 * in_channels).view(4, in_channels)

@@ -21,7 +21,7 @@ class SAGEConv(NeighborConv):
     .. math::
         x_i' = \sigma\left( W_2 \left[ x_i \,\Vert\, \max_{j \in \mathcal{N}(i)} \sigma(W_1 x_j) \right] \right)
 
-    with ``norm`` before each activation. A node without neighbours has a maximum of zero. The published code applies
+    with ``norm`` before each activation. For a node without neighbours the maximum is zero. The published code applies
     :math:`W_1` to every edge. The fused path applies it to every node; batch norm over the edges is then batch norm
     over the nodes, weighted by how often each is a neighbour.
 
@@ -30,7 +30,7 @@ class SAGEConv(NeighborConv):
         out_channels: width of the output nodes.
         heads: groups of both linear layers; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after each linear layer.
-        act: activation :math:`\sigma`, by PyTorch's name, or ``None``.
+        act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layers have biases.
 
     Shapes:
@@ -67,7 +67,7 @@ class SAGEConv(NeighborConv):
         self.nn2 = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Reset all learnable parameters."""
         self.nn1.reset_parameters()
         self.nn2.reset_parameters()
 
@@ -78,11 +78,11 @@ class SAGEConv(NeighborConv):
         return self.nn2(torch.cat([x[1], largest], dim=-1))
 
     def message(self, x_j: Tensor) -> Tensor:
-        """The transformed neighbour."""
+        """Transformed features of the neighbour."""
         return self.nn1(x_j)
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
-        """The same maximum, every node transformed once."""
+        """Compute the same maximum, transforming every node only once."""
         return neighbor_max(self._transform(x[0], edge_index), edge_index)
 
     def _fuses_exactly(self) -> bool:
