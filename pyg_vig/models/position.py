@@ -104,7 +104,7 @@ def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
 
 
 def _sine_cosine(channels: int, size: int) -> np.ndarray:
-    """Return a table ``(size * size, channels)``: sines and cosines of the column index, then those of the row index."""
+    """Return a table ``(size * size, channels)``: sines and cosines of the column, then those of the row."""
     frequencies = 1 / 10000 ** (np.arange(channels // 4, dtype=np.float64) / (channels / 4))
     angles = np.arange(size, dtype=np.float64)[:, None] * frequencies
     place = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (size, channels / 2)

@@ -1,4 +1,4 @@
-"""Everything that can be chosen for a training run: plain data, one field an option of ``pyg-vig train``."""
+"""Options of a training run as plain data; each field is an option of ``pyg-vig train``."""
 
 from __future__ import annotations
 
@@ -165,5 +165,5 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
 
     @property
     def stem(self) -> str:
-        """Name of the run where none is given: data and model."""
+        """Default name of the run: data and model."""
         return f"{self.data.partition(':')[0]}-{self.model}"
