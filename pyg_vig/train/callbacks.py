@@ -63,7 +63,7 @@ class MetricsFile(Callback):
 
 
 class StepLog(Callback):
-    """Logs loss, learning rate, images per second (of all processes) and peak memory (of the first GPU, or process).
+    """Logs loss, learning rate, images per second (all processes) and peak memory in GB (first GPU, or process).
 
     Args:
         every: steps between log entries.
