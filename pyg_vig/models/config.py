@@ -93,7 +93,7 @@ class ModelConfig:
         require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
         each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
         require(each, "k", self.k, "a whole number, or one for every block")
-        for entry in fields(self):  # JSON has no tuples
+        for entry in fields(self):  # JSON turns tuples into lists
             if isinstance(getattr(self, entry.name), list):
                 object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
 

@@ -114,7 +114,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the name prefixes of wrappers, whatever the order in which they are nested."""
+    """Strip the name prefixes of wrappers, in whatever order they are nested."""
     while found := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
         state = {key.removeprefix(found[0]): value for key, value in state.items()}
     return state

@@ -102,7 +102,7 @@ def _hybrid_name(key: str, model: VisionGNN, mobile: bool) -> str:
 
 
 def _mobilevig_place(model: VisionGNN, stage: int, block: str | None) -> str:
-    """MobileViG keeps the last stage's graph blocks in one list, and everything before them in another."""
+    """Return the key prefix: MobileViG keeps the last stage's graph blocks in one list, all else in another."""
     if stage == len(model.stages) - 1 and block is not None:
         return f"backbone.{block}."
     return f"local_backbone.{_backbone_number(model, stage, None if block is None else int(block))}."

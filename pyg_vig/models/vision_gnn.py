@@ -219,7 +219,7 @@ class VisionGNN(nn.Module):
         return {"stem": r"^(?:stem|position)", "blocks": r"^stages\.(\d+)" if coarse else per_block}
 
     def no_weight_decay(self) -> set[str]:
-        """Return the parameters excluded from weight decay: none, as the published recipe decays position terms too."""
+        """Return the names of parameters without weight decay: none, as the published recipe decays positions too."""
         return set()
 
     def fuse(self) -> VisionGNN:

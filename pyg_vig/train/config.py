@@ -134,7 +134,7 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
     The fields are those of :class:`ImageOptions`, :class:`LearningOptions` and :class:`MachineOptions`.
 
     Raises:
-        ValueError: for a value of the wrong type or one that makes no sense, or a logger whose package is missing.
+        ValueError: if a value has the wrong type or is invalid, or the package of a logger is missing.
 
     Example:
         >>> from pyg_vig.train import RunConfig

@@ -106,7 +106,7 @@ class SeededDataset(Dataset[Any]):
         return self.__getitems__([key])[-1]
 
     def _readable(self, draw: int, index: int) -> Iterator[Any]:
-        """Yield the image; if it is unreadable, yield the failures up to and including the next readable image."""
+        """Yield the image, or if it is unreadable, placeholders followed by the next readable image."""
         tries = min(_TRIES, len(self))
         for offset in range(tries):
             item = self._changed(draw, (index + offset) % len(self))
