@@ -1,4 +1,4 @@
-"""Measure time and memory of networks, and profile them; used by ``pyg-vig bench`` and ``benchmarks/``."""
+"""Measure the speed and memory of networks, and profile them; used by ``pyg-vig bench`` and ``benchmarks/``."""
 
 from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.memory import measure_memory, peak_beyond

@@ -1,4 +1,4 @@
-"""What is measured: one network, one kind of input."""
+"""A benchmark case: a network and its input."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pyg_vig.models import get_config
 
 @dataclass(frozen=True)
 class Case:
-    """A network under one load.
+    """A network together with its input and its execution settings.
 
     Args:
         model: one of ``pyg_vig.list_models()``.
-        conv: its graph convolution; by default the published one.
-        batch: images at a time.
+        conv: graph convolution; by default the published one.
+        batch: batch size.
         size: side of the images in pixels.
-        dtype: name of a torch dtype; training runs under autocast where it is not float32.
+        dtype: name of a torch dtype; training uses autocast if it is not float32.
         device: ``"cpu"`` or ``"cuda"``.
-        threads: CPU threads.
+        threads: number of CPU threads.
 
     Example:
         >>> from pyg_vig.benchmark import Case
@@ -39,16 +39,16 @@ class Case:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The dtype of that name."""
+        """The torch dtype named by ``dtype``."""
         return getattr(torch, self.dtype)
 
     @property
     def label(self) -> str:
-        """The network with its conv, where that is not the published one."""
+        """The name of the network, followed by its conv if that is not the published one."""
         return self.model if self.conv in (None, get_config(self.model).conv) else f"{self.model}, {self.conv}"
 
     def describe(self) -> dict[str, str | int]:
-        """What a row of results says of its case."""
+        """Return the fields that describe the case in a row of results."""
         return {
             "model": self.label,
             "batch": self.batch,
@@ -59,10 +59,10 @@ class Case:
         }
 
     def start(self) -> None:
-        """Prepare this process: threads and random numbers."""
+        """Set the number of threads and the random seed of this process."""
         torch.set_num_threads(self.threads)
         torch.manual_seed(0)
 
     def images(self, batch: int | None = None) -> Tensor:
-        """Random images on the device, in float32."""
+        """Create random float32 images on the device."""
         return torch.randn(batch or self.batch, 3, self.size, self.size, device=self.device)

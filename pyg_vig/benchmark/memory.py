@@ -1,4 +1,4 @@
-"""Peak memory of a forward pass or training step beyond the loaded model, each subject in a process of its own."""
+"""Peak memory of a forward pass or training step beyond the loaded model, measured in a fresh process each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _REPEATS = 3
 
 
 def measure_memory(case: Case, mode: str, subject: str, build: Build = build) -> Row:
-    """Peak beyond the loaded model in MiB: resident memory on a CPU, allocated memory on a GPU.
+    """Measure the peak memory beyond the loaded model in MiB: resident memory on a CPU, allocated memory on a GPU.
 
     Args:
-        case: network and load.
+        case: network and input.
         mode: ``"inference"`` or ``"training"``.
-        subject: ``"eager"``, ``"fused"``, ``"compiled"``, or another that ``build`` accepts.
-        build: module-level function that builds the subject.
+        subject: ``"eager"``, ``"fused"``, ``"compiled"``, or another name that ``build`` accepts.
+        build: module-level function that builds the network.
 
     Example:
         >>> from pyg_vig.benchmark import Case, measure_memory
@@ -46,17 +46,17 @@ def _measure(case: Case, mode: str, subject: str, build: Build) -> float:
         call(network, mode, case.images(batch), case.torch_dtype)()
 
     def peak() -> float:
-        network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
+        network.zero_grad(set_to_none=True)  # gradients count as memory of the step, not of the model
         return peak_beyond(lambda: run(case.batch), case.device) / MIB
 
-    # Loads kernels and thread pools (batch norm in training needs two images), and compiles for the very batch size.
+    # Warm up kernels and thread pools (batch norm in training needs two images), or compile for the exact batch size.
     run(case.batch if subject == COMPILED else 2)
-    # Pages of the libraries that the kernel took back come in again during a run and count: a median leaves them out.
+    # Library pages evicted by the kernel may be loaded again and count as growth; the median excludes such runs.
     return median(peak() for _ in range(_REPEATS))
 
 
 def peak_beyond(run: Callable[[], object], device: str = "cpu") -> float:
-    """Peak bytes that ``run`` allocates beyond what the process held before.
+    """Measure the peak memory in bytes of ``run`` beyond what the process held before.
 
     Example:
         >>> import torch
@@ -78,9 +78,9 @@ def peak_beyond(run: Callable[[], object], device: str = "cpu") -> float:
 
 
 def _resident(field: str) -> int:
-    """Resident memory now (``VmRSS``) or at its peak (``VmHWM``), in bytes.
+    """Return the current (``VmRSS``) or peak (``VmHWM``) resident memory in bytes.
 
-    Not ``resource.getrusage``: its ``ru_maxrss`` is inherited, so a child starts at the peak of its parent.
+    ``resource.getrusage`` is unsuitable: a child process inherits ``ru_maxrss``, and so starts at its parent's peak.
     """
     status = Path("/proc/self/status").read_text()
     found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
@@ -90,12 +90,12 @@ def _resident(field: str) -> int:
 
 
 def _reset_peak() -> None:
-    """Let ``VmHWM`` start anew from here, below what loading the model took for a moment."""
+    """Reset ``VmHWM`` to the current resident memory, as loading the model may have had a higher peak."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def _trim() -> None:
-    """Give free memory back to the kernel, so that what the run takes is seen to grow."""
+    """Return free memory to the kernel; otherwise a run could reuse it without any measurable growth."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""The subjects of a comparison: a network in all its forms, and its bare products."""
+"""The subjects of a comparison: a network (eager, fused, compiled), and its bare matrix products."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pyg_vig.models.record import graphers_of
 EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
 MODES = ("inference", "training")
 
-Build = Callable[[Case, str, bool], nn.Module]  # case, subject, whether it is to be trained
+Build = Callable[[Case, str, bool], nn.Module]  # case, subject, whether for training
 
 
 def build(case: Case, subject: str, training: bool = False) -> nn.Module:
-    """One subject, on its device, in its mode; random weights, the same for all subjects.
+    """Build a subject on its device and in its mode, with the same random weights for all subjects.
 
-    For inference the network is in the case's dtype; training keeps its weights in float32.
+    For inference, the network has the dtype of the case; for training, its weights stay in float32.
 
     Raises:
-        ValueError: for an unknown subject, or training of a fused network.
+        ValueError: if the subject is unknown, or a fused network is to be trained.
     """
     if subject not in (EAGER, FUSED, COMPILED):
         raise ValueError(f"a network is measured as {EAGER}, {FUSED} or {COMPILED}, not as {subject!r}")
@@ -41,48 +41,48 @@ def build(case: Case, subject: str, training: bool = False) -> nn.Module:
 
 
 def prepare(network: nn.Module, case: Case, training: bool) -> nn.Module:
-    """Bring a network to the case's device and dtype, and into its mode."""
+    """Move a network to the device of the case (for inference, also to its dtype) and set its mode."""
     network = network.to(case.device)
     return network.train() if training else network.eval().to(case.torch_dtype)
 
 
 def comparison(case: Case, mode: str, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
-    """One call of every network in a mode of :data:`MODES`, and last the bare products of ours."""
+    """Return a call for each named network in one of :data:`MODES`, and last the bare matrix products of ours."""
     images, training = case.images(), mode == "training"
     calls = {name: call(build(case, name, training), mode, images, case.torch_dtype) for name in names}
     ours = build(case, EAGER if training else FUSED, training)
     if training:
         run = call(ours, mode, images, case.torch_dtype)
-    else:  # not in inference mode, where recorders see layers instead of their products
+    else:  # inference mode would dispatch whole layers, hiding their products
         run = partial(torch.no_grad()(ours), images.to(case.torch_dtype))
     builders = [builder for builder, _ in graphers(ours)]
     return {**calls, PRODUCTS: record_products(run, ours.parameters(), builders)}
 
 
 def call(network: nn.Module, mode: str, images: Tensor, dtype: torch.dtype) -> Subject:
-    """A forward pass without gradients, or a training step (forward, cross-entropy, backward)."""
+    """Return a call for a forward pass without gradients or a training step (forward, cross-entropy, backward)."""
     if mode == "inference":
         return partial(infer, network, images.to(dtype))
-    labels = torch.randint(10, (len(images),), device=images.device)  # every network has so many classes
+    labels = torch.randint(10, (len(images),), device=images.device)  # every network has at least 10 classes
     return partial(training_step, network, images, labels, dtype)
 
 
 @torch.inference_mode()
 def infer(network: nn.Module, images: Tensor) -> Tensor:
-    """One forward pass."""
+    """Run a forward pass."""
     return network(images)
 
 
 def training_step(network: nn.Module, images: Tensor, labels: Tensor, dtype: torch.dtype) -> None:
-    """New gradients of the cross-entropy; no optimizer, whose time does not depend on the network's code."""
+    """Compute the gradients of the cross-entropy; no optimizer step, as its time does not depend on our code."""
     network.zero_grad(set_to_none=True)
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         scores = network(images)
-        outputs = scores if isinstance(scores, tuple) else (scores,)  # networks for distillation have two classifiers
+        outputs = scores if isinstance(scores, tuple) else (scores,)  # distilled networks have two classifiers
         loss = torch.stack([F.cross_entropy(output.float(), labels) for output in outputs]).sum()
     loss.backward()
 
 
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Graph builder and conv of every block."""
+    """Yield the graph builder and the conv of every block."""
     return ((grapher.graph, grapher.conv) for grapher in graphers_of(network).values())

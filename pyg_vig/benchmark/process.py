@@ -1,4 +1,4 @@
-"""Every measurement in a process of its own, under a known memory allocator."""
+"""Run measurements in fresh processes with known memory allocator settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# glibc gives every large temporary back to the kernel and pays for it again, page by page, in the next layer. Networks
-# that make many large temporaries gain a lot when it does not, so each comparison is made both ways.
+# By default, glibc returns every large temporary buffer to the kernel, and the next layer pays for new pages. Networks
+# with many large temporaries gain a lot from the tuned settings, so each comparison is made with both.
 MALLOC: dict[str, dict[str, str]] = {
     "default": {},
     "tuned": {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)},
@@ -21,13 +21,13 @@ MALLOC: dict[str, dict[str, str]] = {
 
 
 def in_fresh_process(function: Callable[P, R], malloc: str, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a module-level function in a new interpreter, whose allocator reads ``MALLOC[malloc]`` at its start.
+    """Call a module-level function in a new interpreter whose allocator uses the settings ``MALLOC[malloc]``.
 
     Args:
-        function: what to call.
+        function: function to call.
         malloc: ``"default"`` or ``"tuned"``.
-        *args: its arguments.
-        **kwargs: its keyword arguments.
+        *args: positional arguments of the function.
+        **kwargs: keyword arguments of the function.
 
     Example:
         >>> import os
@@ -41,7 +41,7 @@ def in_fresh_process(function: Callable[P, R], malloc: str, *args: P.args, **kwa
 
 @contextmanager
 def _malloc_environment(variables: dict[str, str]) -> Iterator[None]:
-    """Exactly these settings of glibc's malloc, none of the caller's."""
+    """Set exactly these malloc variables of glibc inside the context, without those of the caller."""
     before = {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")}
     for key in before:
         del os.environ[key]

@@ -1,6 +1,7 @@
 """The bare matrix products of a network: its linear layers and convolutions with nothing between them.
 
-They are PyTorch's own, one call a layer: what the layers would cost if all else were free. That is the mark.
+They run as PyTorch operators, one call per layer, and so give the time of the network if all else were free: the
+reference for its speed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PRODUCTS = {
 
 
 class Products:
-    """Products recorded from a run; calling the object runs them again, one after the other.
+    """Matrix products recorded from a run; calling the object runs them again, one after the other.
 
     Example:
         >>> from pyg_vig.benchmark import Products
@@ -36,7 +37,7 @@ class Products:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Sequence[Any], dict[str, Any]]] = []
-        self.flops = 0  # two for a multiply-add
+        self.flops = 0  # 2 per multiply-add
 
     @torch.inference_mode()
     def __call__(self) -> None:
@@ -47,12 +48,12 @@ class Products:
 def record_products(
     run: Callable[[], object], weights: Iterable[Tensor] = (), skip: Iterable[nn.Module] = ()
 ) -> Products:
-    """The products of one run.
+    """Record the matrix products of a run.
 
     Args:
-        run: what to run; it may include a backward pass.
-        weights: the parameters, so that they can be told from activations.
-        skip: modules whose products are not counted (the graph builders').
+        run: function to run; it may include a backward pass.
+        weights: the parameters, to distinguish them from activations.
+        skip: modules whose products are not recorded (graph builders).
 
     Example:
         >>> import torch
@@ -97,10 +98,10 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _stand_in(self, x: Tensor) -> Tensor:
-        """Random numbers of the same shape and memory layout.
+        """Return a random tensor with the same shape, strides and dtype.
 
-        Activations of one shape share a buffer, as in a network where each is used soon after it was made. Weights are
-        small and many: every one has its own, since a network reads them all from memory.
+        Activations of the same shape share a buffer, as in a network, which reads them soon after writing them. Every
+        weight has its own buffer, as a network reads all of them from memory.
         """
         storage = x.untyped_storage().data_ptr()
         key = (x.shape, x.stride(), x.dtype, storage if storage in self.weights else None)

@@ -1,4 +1,4 @@
-"""Profile of a forward pass: graph, aggregation, linear, rest."""
+"""Profile of a forward pass by category: graph, aggregation, linear, rest."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ Parts = Callable[[nn.Module], Iterable[tuple[nn.Module, nn.Module]]]  # graph bu
 def measure_profile(
     case: Case, subject: str = FUSED, rounds: int = 8, *, build: Build = build, parts: Parts = graphers
 ) -> Row:
-    """Milliseconds of a batch by category, the profiler's own overhead included.
+    """Measure the milliseconds per batch by category, including the overhead of the profiler.
 
     Args:
-        case: network and load.
-        subject: ``"eager"``, ``"fused"``, or another that ``build`` accepts. (A compiled network has no parts to tell.)
-        rounds: forward passes to take the mean of.
-        build: module-level function that builds the subject.
-        parts: module-level function that finds graph builder and conv of every block.
+        case: network and input.
+        subject: ``"eager"``, ``"fused"``, or another name that ``build`` accepts. (A compiled network has no
+            distinguishable parts.)
+        rounds: number of forward passes to average over.
+        build: module-level function that builds the network.
+        parts: module-level function that returns the graph builder and conv of every block.
 
     Example:
         >>> from pyg_vig.benchmark import Case, measure_profile
@@ -41,13 +42,13 @@ def measure_profile(
         >>> list(row["milliseconds"])
         ['graph', 'aggregation', 'linear', 'rest']
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler speaks of every start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler logs every start and stop
     totals = in_fresh_process(_measure, "default", case, subject, rounds, build, parts)
     return {**case.describe(), "subject": subject, "milliseconds": totals}
 
 
 def profile_table(rows: Sequence[Row]) -> str:
-    """Rows of :func:`measure_profile` as Markdown: milliseconds a batch, and shares of the categories."""
+    """Format rows of :func:`measure_profile` as Markdown: milliseconds per batch in total and by category."""
     keys, lines = ("model", "batch", "size", "dtype", "subject"), []
     for row in rows:
         total = sum(row["milliseconds"].values())
@@ -63,7 +64,7 @@ def _measure(case: Case, subject: str, rounds: int, build: Build, parts: Parts) 
     infer(network, images)
     with _ranges(parts(network)), profile(activities=_activities(case)) as profiler:
         for _ in range(rounds):
-            with record_function("forward"):  # its own share is Python between the operators
+            with record_function("forward"):  # its self time is Python between the operators
                 infer(network, images)
     clock = "self_cpu_time_total" if case.device == "cpu" else "self_device_time_total"
     totals = dict.fromkeys(CATEGORIES, 0.0)
@@ -77,7 +78,7 @@ def _activities(case: Case) -> list[ProfilerActivity]:
 
 
 def _category(event: Any) -> str:
-    """The innermost range that an operator ran in; products are told from the rest of a conv by their names."""
+    """Return the category of an operator by its innermost range; linear operators are recognised by their names."""
     linear = False
     while event is not None:
         if event.name == "part:graph":
@@ -91,7 +92,7 @@ def _category(event: Any) -> str:
 
 @contextmanager
 def _ranges(parts: Iterable[tuple[nn.Module, nn.Module]]) -> Iterator[None]:
-    """Name what runs inside the graph builders, the convs, and the convs' layers (linear, norm, activation)."""
+    """Mark the profiler ranges of graph builders, convs, and the layers in convs (linear, norm, activation)."""
     handles = []
     for builder, conv in parts:
         layers = [layer for name, layer in conv.named_children() if name.startswith("nn")]

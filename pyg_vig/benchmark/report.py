@@ -1,4 +1,4 @@
-"""What a run leaves behind: a JSON file that says where it comes from, and tables."""
+"""Reports of benchmark runs: JSON files with their provenance, and tables."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ import torch
 import pyg_vig
 from pyg_vig.atomic import write_atomically
 
-Row = dict[str, Any]  # a result: what was measured, and its figures
+Row = dict[str, Any]  # a result: its case and its measurements
 
 _ROOT = Path(pyg_vig.__file__).parents[1]
 _PACKAGES = ("torch", "torch_geometric", "numpy", "timm", "torch_cluster")
 
 
 def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Date, commit, machine and versions of a run.
+    """Return the date, commit, machine, package versions and settings of a run.
 
     Args:
-        settings: settings of the run, such as ``vars(options)``; paths, which are specific to this machine, are left
-            out.
+        settings: settings of the run, such as ``vars(options)``; paths are omitted, as they are machine-specific.
 
     Example:
         >>> from pyg_vig.benchmark import provenance
@@ -52,7 +51,7 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
-    """Write results as JSON, with lists of numbers on one line, atomically.
+    """Write results atomically as JSON, with lists of numbers on one line.
 
     Example:
         >>> from pathlib import Path
@@ -71,7 +70,7 @@ def write(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table, aligned to be read as text too; empty cells for ``None``.
+    """Format a Markdown table, aligned so that it is readable as plain text; ``None`` gives an empty cell.
 
     Example:
         >>> from pyg_vig.benchmark import table
@@ -96,7 +95,7 @@ def _text(value: Any) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the working tree, marked where the code differs from it; ``None`` for an installed package."""
+    """Return the commit of the working tree, marked if the code was modified; ``None`` for an installed package."""
     if not (_ROOT / ".git").exists():
         return None
     git = ["git", "-C", str(_ROOT)]
@@ -110,7 +109,7 @@ def _commit() -> str | None:
 
 
 def _cpu() -> str:
-    """The processor's name, and the vector instructions that PyTorch finds in it: names of servers' tell little."""
+    """Return the CPU model with the vector instructions that PyTorch uses, as server model names say little."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return f"{found[1] if found else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 

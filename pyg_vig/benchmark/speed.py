@@ -1,4 +1,4 @@
-"""Speed of whole networks, each case in a process of its own."""
+"""Speed of whole networks, each case measured in a fresh process."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def measure_speed(
     baseline: str = EAGER,
     build: Build = build,
 ) -> list[Row]:
-    """A row for every subject.
+    """Time all subjects of a case and return a row for each.
 
     Args:
-        case: network and load.
+        case: network and input.
         mode: ``"inference"`` or ``"training"``.
-        names: ``"eager"``, ``"fused"``, ``"compiled"``, or another that ``build`` accepts; the bare products always
-            come along.
-        rounds: how often each is timed.
-        malloc: setting of the allocator.
-        baseline: the subject that speedups refer to.
-        build: module-level function that builds the subjects.
+        names: ``"eager"``, ``"fused"``, ``"compiled"``, or other names that ``build`` accepts; the bare matrix
+            products are always included.
+        rounds: number of times each subject is timed.
+        malloc: allocator settings, ``"default"`` or ``"tuned"``.
+        baseline: subject that speedups are relative to.
+        build: module-level function that builds the networks.
 
     Example:
         >>> from pyg_vig.benchmark import Case, measure_speed
@@ -52,7 +52,7 @@ def _measure(case: Case, mode: str, names: Sequence[str], rounds: int, baseline:
 
 
 def speed_row(timings: Timings, name: str, case: Case, baseline: str) -> Row:
-    """What the timings say of one subject, beside the baseline and the bare products."""
+    """Summarise the timings of a subject, relative to the baseline and to the bare matrix products."""
     return {
         "subject": name,
         "seconds": [round(value, 6) for value in timings.seconds[name]],

@@ -1,4 +1,4 @@
-"""Timing that survives a noisy machine: every subject once per round, compared round by round."""
+"""Timing that is robust on a noisy machine: each round times every subject once, and ratios are taken per round."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Subject = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of every subject, one entry a round.
+    """Seconds of every subject, one value per round.
 
     Args:
-        seconds: the entries by subject.
+        seconds: the values by subject.
 
     Example:
         >>> from pyg_vig.benchmark import Timings
@@ -29,11 +29,11 @@ class Timings:
     seconds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Median of a subject's seconds."""
+        """Return the median time of a subject in seconds."""
         return median(self.seconds[name])
 
     def speedup(self, name: str, baseline: str) -> float | None:
-        """How many times as fast as the baseline: the median of the ratios within each round."""
+        """Return the median of the per-round speedups over the baseline; ``None`` if either was not timed."""
         if name not in self.seconds or baseline not in self.seconds:
             return None
         pairs = zip(self.seconds[baseline], self.seconds[name], strict=True)
@@ -43,12 +43,12 @@ class Timings:
 def interleave(subjects: Mapping[str, Subject], rounds: int, warmup: int = 1) -> Timings:
     """Time every subject once per round, so that a temporary disturbance of the machine affects all of them.
 
-    The order rotates, so that no subject always runs after the same other one and finds its cache.
+    The starting subject rotates from round to round, to even out position effects such as warm caches.
 
     Args:
-        subjects: what to run, by name.
-        rounds: how often to time each.
-        warmup: how often to run each before.
+        subjects: functions to time, by name.
+        rounds: number of times each subject is timed.
+        warmup: number of untimed runs of each subject beforehand.
 
     Example:
         >>> from pyg_vig.benchmark import interleave
@@ -62,7 +62,7 @@ def interleave(subjects: Mapping[str, Subject], rounds: int, warmup: int = 1) ->
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
-        gc.collect()  # now, so that it need not happen while one of them is timed
+        gc.collect()  # now rather than while a subject is timed
         for name in names[first:] + names[:first]:
             seconds[name].append(_time(subjects[name]))
     return Timings(seconds)

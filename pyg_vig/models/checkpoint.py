@@ -1,4 +1,4 @@
-"""Reading and writing weights: the official files, mmpretrain's, and our own."""
+"""Read checkpoints of the official code, mmpretrain and this package, and write our own."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _HEAD = ("head.classifier.", "head.distillation_classifier.")
 
 
 class LoadReport(NamedTuple):
-    """What :func:`load_checkpoint` found.
+    """Result of :func:`load_checkpoint`.
 
     Attributes:
         layout: format of the file: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``.
-        reset: keys of the network that kept their values, because the file's classifier is missing or has another
+        reset: keys of the network that were not loaded, because the classifier in the file is missing or has another
             size.
     """
 
@@ -47,20 +47,21 @@ def load_checkpoint(
 ) -> LoadReport:
     """Load weights into a network, without executing code from the file.
 
-    Reads official ViG and Pyramid ViG files (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
-    ``torch.compile`` and data parallelism), mmpretrain's, and ours (``.safetensors``). Nothing is changed unless
-    everything fits. Absolute positions of another image size are resized (bicubic).
+    Reads files of the official code (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
+    ``torch.compile`` and data parallelism), of mmpretrain, and ours (``.safetensors``). The network is left unchanged
+    unless all weights fit. Absolute positions for another image size are resized (bicubic).
 
     Args:
-        model: the network, built with the file's configuration, for images of any size.
+        model: the network, built with the configuration of the file; the image size may differ.
         path: the file, or the folder of a run.
-        use_ema: prefer the EMA copy of the weights, where the file has one.
-        reset_head: accept a classifier of another size, or none, on either side; the network keeps its own.
+        use_ema: prefer the EMA copy of the weights, if the file has one.
+        reset_head: if one side has no classifier, or one of another size, let the network keep its own instead of
+            raising an error.
 
     Raises:
-        ValueError: if keys are missing or unknown, or shapes differ (the message names them), or the file holds no
-            tensors.
-        FileNotFoundError: if there is no such file.
+        ValueError: if keys are missing or unknown, shapes differ (the message names them), or the file contains no
+            state dict.
+        FileNotFoundError: if the file does not exist.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -91,7 +92,7 @@ def load_checkpoint(
 
 
 def _resize_positions(model: VisionGNN, state: dict[str, Tensor]) -> None:
-    """Bring positions learned for images of another size to the network's, and drop fixed ones, which it computes."""
+    """Resize positions learned for another image size to the network's, and drop fixed ones, which it computes."""
     for name, module in model.named_modules():
         table = state.get(f"{name}.weight")
         if isinstance(module, AbsolutePosition) and table is not None and table.dim() == 4:
@@ -108,12 +109,11 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
     Args:
         model: a network from :func:`pyg_vig.create_model`, not fused; wrappers of ``torch.compile`` and data
             parallelism are removed.
-        path: where to; the folder must exist.
+        path: the file to write; its folder must exist.
 
     Raises:
-        ValueError: for a network whose weights no longer match its configuration (a fused one, for instance), or
-            options that a file cannot hold.
-        FileNotFoundError: if there is no such folder.
+        ValueError: if the network is fused, or its configuration cannot be serialised.
+        FileNotFoundError: if the folder does not exist.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -127,19 +127,19 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
-    """Rebuild a network from a file of :func:`save_checkpoint` alone.
+    """Rebuild a network from a file written by :func:`save_checkpoint`.
 
     Args:
-        path: the file, or a folder with one as ``model.safetensors``.
-        **overrides: fields of the configuration to replace, for instance a ``conv`` of your own, which a file can only
+        path: the file, or a folder that contains it as ``model.safetensors``.
+        **overrides: configuration fields to replace, for instance a custom ``conv``, of which the file stores only the
             name.
 
     Returns:
         The network, in evaluation mode.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file holds no configuration, or names a conv that is not in a library; for an unknown field.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file contains no configuration, a custom conv or graph is not passed, or a field is unknown.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -155,11 +155,11 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
 
 
 def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under their own names, unwrapped and without prefixes.
+    """Read the state dict of a checkpoint, without wrapping dictionaries and name prefixes.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is of another kind.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file contains no state dict.
     """
     path = weights_file(path)
     if path.suffix == ".safetensors":
@@ -176,11 +176,11 @@ def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[st
 
 def _unpickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script puts one there
+        with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of bytes that are no pickle, any kind
+    except Exception as error:  # bytes that are no pickle can raise anything
         raise ValueError(
             f"{path} is read neither as .safetensors (that takes the suffix) nor as what torch.save makes of tensors "
             f"alone: {type(error).__name__}: {error}"
@@ -188,7 +188,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _classes(state: dict[str, Tensor], name: str) -> int:
-    """Width of a classifier; 0 where there is none."""
+    """Return the width of a classifier; 0 if there is none."""
     weight = state.get(f"{name}weight")
     return 0 if weight is None else len(weight)
 
@@ -198,14 +198,14 @@ def _other_classifiers(state: dict[str, Tensor], own: dict[str, Tensor]) -> tupl
 
 
 def _distilled(state: dict[str, Tensor], own: dict[str, Tensor]) -> str:
-    """What to say of the second classifier, where one of the two has none."""
+    """Return the hint for the error message if only one side has a second classifier."""
     found, wanted = (bool(_classes(entries, _HEAD[1])) for entries in (state, own))
     both_classify = _classes(state, _HEAD[0]) and _classes(own, _HEAD[0])
     return f" and distilled={found}" if both_classify and found != wanted else ""
 
 
 def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: set[str]) -> None:
-    """Every key there, none unknown, all shapes equal. Fixed position tables may be left out: they are computed."""
+    """Check that all keys and shapes match. Fixed position tables may be missing, as the network computes them."""
     optional = {key for key in own if key.endswith((".position.table", "num_batches_tracked"))} | absent
     missing = [key for key in own if key not in state and key not in optional]
     unknown = [key for key in state if key not in own]

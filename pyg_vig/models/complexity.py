@@ -1,4 +1,4 @@
-"""How large a network is: parameters and multiply-adds."""
+"""Count the parameters and multiply-adds of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyg_vig.nn.conv.neighbor_conv import NeighborConv
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = True) -> int:
-    """Number of parameters.
+    """Count the parameters of a network, by default only the trainable ones.
 
     Example:
         >>> import pyg_vig
@@ -34,20 +34,20 @@ def count_macs(
     in_channels: int | None = None,
     definition: bool = False,
 ) -> int:
-    """Multiply-adds of one image in evaluation, which papers print as "FLOPs".
+    """Count the multiply-adds of a forward pass on one image in evaluation mode, which papers report as "FLOPs".
 
-    Convolutions and matrix products are counted (the k-NN distances among them), by
-    :mod:`torch.utils.flop_counter`; gathers, maxima, norms and activations are not.
+    :mod:`torch.utils.flop_counter` counts convolutions and matrix products, including the k-NN distances; gathers,
+    maxima, norms and activations are not counted.
 
     Args:
         model: the network, on any device.
         size: side of the image in pixels, or height and width.
-        in_channels: channels of the image; by default those of the network, or 3.
-        definition: let pyg_vig's convs work edge by edge, as they are defined and as papers count them, instead of
-            by their fused path.
+        in_channels: number of image channels; by default that of the network, or 3.
+        definition: compute pyg_vig's convs edge by edge, as they are defined and counted in papers, instead of with
+            their fused path.
 
     Raises:
-        ValueError: for a side below one pixel.
+        ValueError: if a side is below one pixel.
 
     Example:
         >>> import pyg_vig
@@ -69,7 +69,7 @@ def count_macs(
 
 @contextmanager
 def _by_definition(model: nn.Module | None) -> Iterator[None]:
-    """Switch off the fused path of all convs inside the context."""
+    """Disable the fused path of all convs inside the context."""
     convs = [] if model is None else [module for module in model.modules() if isinstance(module, NeighborConv)]
     fused = [conv.fuse for conv in convs]
     try:

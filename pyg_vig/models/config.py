@@ -1,4 +1,4 @@
-"""Configurations of networks, as plain data."""
+"""Network configurations as plain data."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from pyg_vig.nn.conv import ConvSpec
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Configuration fields that all networks share.
+    """Configuration fields shared by all networks.
 
     Args:
-        num_classes: width of the output; 0 leaves the classifier out.
-        in_channels: channels of the image.
-        image_size: side of the images in pixels for which position terms and dilations are laid out; other sizes work
-            too.
+        num_classes: width of the output; 0 omits the classifier.
+        in_channels: number of image channels.
+        image_size: image side in pixels for which position terms and dilations are computed; other sizes work too.
         conv: graph convolution, see :func:`~pyg_vig.nn.conv_resolver`.
-        conv_kwargs: further arguments of its constructor.
+        conv_kwargs: further arguments for its constructor.
         graph: graph builder, see :func:`~pyg_vig.graph.graph_resolver`.
-        graph_kwargs: further arguments of its constructor.
-        k: neighbours of every node in the k-NN graph; a sequence gives one value per block.
+        graph_kwargs: further arguments for its constructor.
+        k: number of neighbours of each node in the k-NN graph; a sequence gives one value per block.
         dilated: whether the dilation of the k-NN graph grows with depth.
-        epsilon: probability, in training, of random neighbours among the nearest ``k * dilation`` in the k-NN graph.
-        heads: groups of the conv's update.
-        act: activation everywhere, by PyTorch's name.
-        norm: norm of the graph convs (``"batch"``, ``"layer"``, ``None``); all else has batch norm.
-        bias: bias of the graph convs' linear layers.
-        grapher_fc: linear layers around every graph conv (the paper's Table 7).
-        ffn: an FFN in every block (the paper's Table 7).
-        position: whether there are position terms.
-        head_channels: width of the hidden layer of the head.
+        epsilon: probability, in training, of choosing neighbours at random among the nearest ``k * dilation`` in the
+            k-NN graph.
+        heads: number of groups in the update of the graph convs.
+        act: PyTorch name of the activation, used everywhere.
+        norm: norm of the graph convs (``"batch"``, ``"layer"``, ``None``); all other layers use batch norm.
+        bias: whether the linear layers of the graph convs have a bias.
+        grapher_fc: whether linear layers surround every graph conv (Table 7 of the paper).
+        ffn: whether every block has an FFN (Table 7 of the paper).
+        position: whether to add position terms.
+        head_channels: width of the head's hidden layer.
         drop_rate: dropout before the classifier.
-        drop_path_rate: stochastic depth of the last block; grows linearly from 0.
-        distilled: a second classifier for distillation; training returns both outputs, evaluation their mean.
+        drop_path_rate: stochastic depth rate of the last block; the rate grows linearly from 0 in the first.
+        distilled: whether to add a second classifier for distillation; the network then returns both outputs in
+            training mode, their mean in evaluation mode.
         classes: class names, if known from training.
-        crop: share of the shorter side that the centre crop keeps in evaluation.
+        crop: fraction of the shorter side that the centre crop keeps in evaluation.
 
     Attributes:
-        mean: per-channel mean that is subtracted from pixels in [0, 1], as for the published weights.
-        std: per-channel standard deviation that they are divided by.
+        mean: per-channel mean subtracted from pixels in [0, 1], as for the published weights.
+        std: per-channel standard deviation by which the result is divided.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -92,7 +93,7 @@ class ModelConfig:
         require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
         each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
         require(each, "k", self.k, "a whole number, or one for every block")
-        for entry in fields(self):  # JSON has lists only
+        for entry in fields(self):  # JSON turns tuples into lists
             if isinstance(getattr(self, entry.name), list):
                 object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
 
@@ -114,18 +115,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ViGConfig(ModelConfig):
-    """Isotropic ViG: one width, one resolution.
+    """Isotropic ViG: the same width and resolution in all blocks.
 
     Args:
         channels: width of the nodes.
         depth: number of blocks.
-        stem: ``"conv"`` (overlapping convolutions) or ``"patch"`` (one linear layer per patch, as in ViT; takes PyG
-            batches as well).
-        patch_size: side in pixels of what becomes a node; for ``"conv"`` a power of two.
-        edge_dim: width of the ``edge_attr`` of PyG graphs, for a conv that takes edge features; with the stem
-            ``"patch"`` and the graph ``"given"``. ``None``: they are ignored.
+        stem: ``"conv"`` (overlapping convolutions) or ``"patch"`` (a linear layer per patch, as in ViT; also accepts
+            PyG batches).
+        patch_size: side of a node in pixels; a power of two for ``"conv"``.
+        edge_dim: width of the ``edge_attr`` of PyG graphs, for a conv that takes edge features; requires the stem
+            ``"patch"`` and the graph ``"given"``. ``None`` ignores ``edge_attr``.
 
-    A single number ``k`` grows linearly to twice its value over the depth.
+    If ``k`` is a single number, the number of neighbours grows linearly to ``2 * k`` over the depth.
 
     Example:
         >>> from pyg_vig.models import ViGConfig
@@ -151,13 +152,13 @@ class ViGConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidViGConfig(ModelConfig):
-    """Pyramid ViG: stages of halved resolution, neighbours from pooled nodes in the early ones.
+    """Pyramid ViG: each stage halves the resolution; early stages take their neighbours from pooled nodes.
 
     Args:
-        channels: width of the nodes in every stage; each must be divisible by 4.
-        depths: number of blocks of every stage.
-        reductions: side of the pooling windows for the neighbours in every stage.
-        patch_size: side in pixels of a node of the first stage, a power of two; 2 suits images as small as CIFAR's.
+        channels: node width of each stage; each must be divisible by 4.
+        depths: number of blocks in each stage.
+        reductions: side of the windows that pool the neighbours in each stage.
+        patch_size: side in pixels of a node in the first stage, a power of two; 2 suits images as small as CIFAR's.
 
     Example:
         >>> from pyg_vig.models import PyramidViGConfig
@@ -182,14 +183,14 @@ class HybridConfig(ModelConfig):
     """Hybrids of convolutions and graphs: MobileViG, GreedyViG, AttentionViG.
 
     Args:
-        channels: width of the nodes in every stage.
-        depths: for every stage, the number of inverted residual blocks and of graph blocks after them.
-        steps: for every stage, the distance between linked patches, for the graphs ``"svga"`` and ``"dagc"``.
+        channels: node width of each stage.
+        depths: for each stage, the number of inverted residual blocks and of graph blocks that follow them.
+        steps: for each stage, the distance between connected patches in the graphs ``"svga"`` and ``"dagc"``.
         loop: whether ``"svga"`` makes every patch its own neighbour.
-        expansion: width of the graph convs' output in multiples of the stage's.
-        position_kernel: side of the kernel of the conditional position encoding before every graph conv; 0: none.
-        layer_scale: initial scale of the graph blocks' branches; ``None``: no scale. (Inverted residuals have 1e-5.)
-        patch_size: side in pixels of a node of the first stage, a power of two; 2 suits images as small as CIFAR's.
+        expansion: output width of the graph convs as a multiple of the stage width.
+        position_kernel: kernel size of the conditional position encoding before every graph conv; 0 disables it.
+        layer_scale: initial layer scale of the graph blocks; ``None`` disables it. (Inverted residuals use 1e-5.)
+        patch_size: side in pixels of a node in the first stage, a power of two; 2 suits images as small as CIFAR's.
 
     Example:
         >>> from pyg_vig.models import HybridConfig
@@ -211,7 +212,7 @@ class HybridConfig(ModelConfig):
     distilled: bool = True
     dilated: bool = False
 
-    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)  # ImageNet's own
+    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)  # ImageNet statistics
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
@@ -233,7 +234,7 @@ class HybridConfig(ModelConfig):
 
 
 def check_names(name: str, config: Any, options: Iterable[str]) -> None:
-    """Raise a ValueError if one of the options is no field of the configuration (or class of one) called ``name``."""
+    """Raise a ValueError that mentions ``name`` if an option is not a field of the configuration (or its class)."""
     valid = [entry.name for entry in fields(config)]
     unknown = [key for key in options if key not in valid]
     if unknown:
@@ -241,13 +242,13 @@ def check_names(name: str, config: Any, options: Iterable[str]) -> None:
 
 
 def _are_whole(values: Any, least: int | None = 1) -> bool:
-    """Whether it is a sequence of whole numbers, none below the least."""
+    """Whether ``values`` is a sequence of integers, none below ``least``."""
     numbers = isinstance(values, Sequence) and all(isinstance(value, Integral) for value in values)
     return numbers and (least is None or all(value >= least for value in values))
 
 
 def require(condition: bool, name: str, value: Any, rule: str) -> None:
-    """Refuse the value of an option that breaks a rule.
+    """Reject the value of an option that breaks a rule.
 
     Raises:
         ValueError: if the condition does not hold.

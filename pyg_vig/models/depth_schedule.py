@@ -1,4 +1,4 @@
-"""How neighbours, dilation and stochastic depth change over the blocks, rounded as the published code rounds them."""
+"""Per-block schedules of neighbour count, dilation and stochastic depth, with the rounding of the published code."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 
 
 def spread(first: float, last: float, count: int) -> list[float]:
-    """``count`` evenly spaced float32 numbers from ``first`` to ``last``."""
+    """Return ``count`` evenly spaced float32 numbers from ``first`` to ``last``."""
     return torch.linspace(first, last, count, dtype=torch.float32, device="cpu").tolist()
 
 
 def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[int]:
-    """Neighbours in every block: from ``k`` to ``growth * k``, rounded down, or as given.
+    """Return the number of neighbours of each block: linear from ``k`` to ``growth * k``, rounded down, or as given.
 
     Raises:
-        ValueError: for a sequence of another length, or a value below 1.
+        ValueError: if the sequence does not have one value per block, or a value is below 1.
 
     Example:
         >>> from pyg_vig.models.depth_schedule import neighbor_counts
@@ -32,6 +32,6 @@ def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[i
 
 
 def dilations(k: Sequence[int], num_nodes: int, dilated: bool) -> list[int]:
-    """Dilation of every block: one more every four blocks, as long as the smallest grid holds the neighbours."""
+    """Return the dilation of each block: it grows by 1 every four blocks, while the smallest grid has enough nodes."""
     largest = max(1, num_nodes // max(k))
     return [min(i // 4 + 1, largest) if dilated else 1 for i in range(len(k))]

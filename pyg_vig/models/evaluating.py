@@ -1,4 +1,4 @@
-"""A look at a network in evaluation mode, which leaves no trace in it."""
+"""Temporary switch to evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode inside the context; afterwards every part is as it was, frozen norms too.
+    """Put a network into evaluation mode inside the context, then restore the mode of each module (frozen norms too).
 
     Args:
         model: the network.

@@ -1,4 +1,4 @@
-"""From a name to a network."""
+"""Create networks by name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
     PyramidViGConfig: build_pyramid_vig,
     HybridConfig: build_hybrid,
 }
-CONFIGS: dict[str, type[ModelConfig]] = {kind.__name__: kind for kind in _BUILDERS}  # what a file can name
+CONFIGS: dict[str, type[ModelConfig]] = {kind.__name__: kind for kind in _BUILDERS}  # for checkpoints
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the networks, optionally those that match a shell pattern.
+    """Return the names of the networks, optionally only those that match a shell pattern.
 
     Example:
         >>> import pyg_vig
@@ -35,11 +35,11 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def get_config(name: str, **overrides: Any) -> ModelConfig:
-    """Configuration of a network, with fields replaced.
+    """Return the configuration of a network, with some fields replaced.
 
     Raises:
-        ValueError: for an unknown name or field (the message lists the valid ones), a value that makes no sense, or one
-            that would have no effect.
+        ValueError: if the name or a field is unknown (the message lists the valid ones), a value is invalid, or an
+            override would have no effect.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -62,7 +62,7 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
 
 
 def build_model(config: ModelConfig) -> VisionGNN:
-    """The network of a configuration.
+    """Build the network that a configuration describes.
 
     Example:
         >>> from pyg_vig.models import ViGConfig, build_model
@@ -80,12 +80,12 @@ def create_model(
     Args:
         name: one of :func:`list_models`.
         features_only: return the feature maps of the stages instead of scores.
-        out_indices: which stages (an integer n: the last n), with ``features_only``; all by default.
-        **overrides: any field of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
+        out_indices: stages to return with ``features_only`` (an integer n means the last n); all by default.
+        **overrides: any fields of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
             ``k``, ``depth`` or ``depths``, ``channels``, ... (see :mod:`pyg_vig.models.config`).
 
     Raises:
-        ValueError: for an unknown name or field, or a part that does not fit.
+        ValueError: if the name or a field is unknown, or a value does not fit the network.
 
     Example:
         >>> import pyg_vig, torch

@@ -1,4 +1,4 @@
-"""The package's one file format: a ``.safetensors`` file with the configuration of the network in it."""
+"""The file format of the package: a ``.safetensors`` file whose metadata holds the network's configuration."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from pyg_vig.atomic import write_atomically
 
-WEIGHTS = "model.safetensors"  # in the folder of a run, and of a network on the Hub
-CONFIG = "config.yaml"  # beside it in the folder of a run: the options
+WEIGHTS = "model.safetensors"  # file name in the folder of a run or of a network on the Hub
+CONFIG = "config.yaml"  # in the folder of a run, next to the weights: its options
 
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, Lightning
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # added by DistributedDataParallel, torch.compile, Lightning
 _BUILD_FIRST = "For files of other libraries: create_model(...), then load_checkpoint(model, path)"
 
 
 def weights_file(path: str | os.PathLike[str]) -> Path:
-    """The file with the weights: in the folder of a run or of a network on the Hub, or the file itself.
+    """Return the weights file: ``path`` itself, or the file in it if it is the folder of a run or a network on the Hub.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -41,11 +41,11 @@ def weights_file(path: str | os.PathLike[str]) -> Path:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The configuration in a checkpoint of this package, its ``class`` among the values.
+    """Read the configuration from a checkpoint of this package, including its ``class``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds no configuration.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file contains no configuration.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -72,10 +72,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, under their own names.
+    """Read the tensors of a ``.safetensors`` file, without the name prefixes of wrappers.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if the file has another format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -87,10 +87,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -> None:
-    """Write the weights of a network, and the dataclass that it was built from, atomically.
+    """Write the weights and the configuration (a dataclass) of a network atomically.
 
     Raises:
-        ValueError: for values of the configuration that a file cannot hold.
+        ValueError: if a configuration value cannot be serialised.
     """
     from safetensors.torch import save
 
@@ -107,14 +107,14 @@ def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside of what ``torch.compile`` and data parallelism put around it."""
+    """Return the network without the wrappers of ``torch.compile`` and data parallelism."""
     while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
         model = inner
     return model
 
 
 def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the names that they have without the wrappers of :func:`unwrapped`, in whatever order."""
+    """Strip the name prefixes of wrappers, in whatever order they are nested."""
     while found := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
         state = {key.removeprefix(found[0]): value for key, value in state.items()}
     return state

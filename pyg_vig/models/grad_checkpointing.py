@@ -1,4 +1,4 @@
-"""Gradient checkpointing for modules with batch norms."""
+"""Gradient checkpointing for modules that contain batch norms."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
-    """The module's output, whose activations are computed again in the backward pass instead of being kept.
+    """Apply the module, recomputing its activations in the backward pass instead of storing them.
 
-    The running statistics of batch norms move once, as without. (Compilers keep to that by themselves.)
+    Batch norms update their running statistics only once, as without checkpointing. (Under ``torch.compile``, this
+    needs no special treatment.)
 
     Example:
         >>> import torch
@@ -30,10 +31,10 @@ def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
 
 
 class _OnCopies:
-    """A context, which may be entered again, in which batch norms move copies of their running statistics.
+    """A re-enterable context in which batch norms update copies of their running statistics.
 
-    Copies rather than a momentum of zero, which would move the count of batches, and choose other kernels for norms
-    that take the mean over all batches; and rather than none at all, of which autograd would keep fewer tensors.
+    A momentum of zero would still count batches, and select other kernels for norms with a cumulative average;
+    without running statistics, autograd would save fewer tensors than in the forward pass.
     """
 
     def __init__(self, module: nn.Module) -> None:

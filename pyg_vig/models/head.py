@@ -1,4 +1,4 @@
-"""From pooled features to class scores."""
+"""Classification head, which turns pooled features into class scores."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pyg_vig.nn.linear import LinearNorm
 
 
 class Head(nn.Module):
-    """Hidden layer with batch norm and activation, dropout, classifier; a second classifier for distillation.
+    """Hidden layer with batch norm and activation, dropout and classifier, or two classifiers for distillation.
 
     Args:
         in_channels: width of the pooled features.
         hidden_channels: width of the hidden layer.
-        num_classes: width of the output; 0 returns the hidden layer.
+        num_classes: width of the output; with 0 the head returns the hidden features.
         act: activation.
         drop_rate: dropout before the classifier.
-        distilled: whether there is a second classifier. In training both outputs are returned, in evaluation their
-            mean.
+        distilled: whether to add a second classifier. The head then returns both outputs in training mode, their mean
+            in evaluation mode.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class Head(nn.Module):
         self.reset(num_classes)
 
     def reset(self, num_classes: int) -> None:
-        """Put in new, freshly drawn classifiers for ``num_classes`` classes."""
+        """Replace the classifiers by newly initialised ones for ``num_classes`` classes."""
         self.classifier = self._new_classifier(num_classes)
         self.distillation_classifier = self._new_classifier(num_classes) if self.distilled else None
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Pooled features ``(B, C)`` to scores ``(B, num_classes)``."""
+        """Compute scores ``(B, num_classes)`` from pooled features ``(B, C)``."""
         x = self.dropout(self.fc(x, self.act))
         if pre_logits:
             return x

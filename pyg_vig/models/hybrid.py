@@ -1,4 +1,4 @@
-"""Hybrids of convolutions and graphs: MobileViG, GreedyViG and AttentionViG share this skeleton."""
+"""Hybrids of convolutions and graphs: the structure shared by MobileViG, GreedyViG and AttentionViG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyg_vig.nn import Downsample, InvertedResidual, ViGBlock
 
 
 def build_hybrid(config: HybridConfig) -> VisionGNN:
-    """A pyramid of stages, each of inverted residuals and then graph blocks."""
+    """Build a pyramid whose stages consist of inverted residuals followed by graph blocks."""
     depth = sum(map(sum, config.depths))
     drop_path = spread(0, config.drop_path_rate, depth)
     k = neighbor_counts(config.k, depth, growth=1)

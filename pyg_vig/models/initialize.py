@@ -1,4 +1,4 @@
-"""The published initialisation."""
+"""Weight initialisation of the published code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyg_vig.nn.conv import ExternalConv
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights (fan-in) and zero biases for every linear layer and convolution.
+    """Initialise linear layers and convolutions with Kaiming-normal weights (fan-in) and zero biases.
 
     Convs of other libraries keep their own initialisation.
     """

@@ -1,4 +1,4 @@
-"""Names and shapes of the published checkpoints, seen from ours.
+"""Conversion of parameter names and shapes between the published checkpoints and ours.
 
 Sources: the official code of ViG (Efficient-AI-Backbones, vig_pytorch), MobileViG and GreedyViG, and mmpretrain 1.2.
 """
@@ -19,7 +19,7 @@ _CLASSIFIERS = tuple(
 
 
 def layout_of(state: dict[str, Tensor]) -> str:
-    """Which code wrote a state dict: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
+    """Return which code base a state dict comes from: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
     if any(key.startswith(("backbone.stem.", "backbone.blocks.", "backbone.stages.")) for key in state):
         return "mmpretrain"
     if any(key.startswith(("backbone.", "prediction.")) for key in state):
@@ -28,7 +28,7 @@ def layout_of(state: dict[str, Tensor]) -> str:
 
 
 def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
-    """The weights of any of these, under our names; unknown keys keep theirs."""
+    """Convert a state dict from any of these code bases to our names and shapes; unknown keys keep their names."""
     layout = layout_of(state)
     if layout == "mmpretrain":
         state = mmpretrain_to_official(state)
@@ -38,7 +38,7 @@ def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
 def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Rename and reshape an official state dict for ``model``; unknown keys keep their names."""
     own = model.state_dict()
-    renamed = {_official_name(key, model): key for key in (*_CLASSIFIERS, *own)}  # a network may have none
+    renamed = {_official_name(key, model): key for key in (*_CLASSIFIERS, *own)}  # the network may lack some
     converted = {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
     for key in _plain_pairs(model):
         if key in converted:  # [x | y] to x0, y0, x1, y1, ...
@@ -47,7 +47,7 @@ def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tenso
 
 
 def to_official(model: VisionGNN) -> dict[str, Tensor]:
-    """The network's state under the official names and shapes, for the official code to load."""
+    """Return the network's state dict with the official names and shapes, for use with the official code."""
     plain, state = _plain_pairs(model), {}
     for key, value in model.state_dict().items():
         name = _official_name(key, model)
@@ -64,13 +64,13 @@ def to_official(model: VisionGNN) -> dict[str, Tensor]:
 
 
 def mmpretrain_to_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename mmpretrain's keys to the official ones."""
+    """Rename the keys of an mmpretrain state dict to the official ones."""
     stage_sizes = _mmpretrain_stage_sizes(state)
     return {_mmpretrain_name(key, stage_sizes): value for key, value in state.items()}
 
 
 def _plain_pairs(model: VisionGNN) -> set[str]:
-    """Weights of the pairs (node, neighbours) that the official code joins as two blocks instead of interleaving."""
+    """Return the pair-update weights whose two inputs the official code concatenates instead of interleaving."""
     if not isinstance(model.config, HybridConfig):
         return set()
     return {f"{name}.linear.weight" for name, module in model.named_modules() if isinstance(module, PairUpdate)}
@@ -102,7 +102,7 @@ def _hybrid_name(key: str, model: VisionGNN, mobile: bool) -> str:
 
 
 def _mobilevig_place(model: VisionGNN, stage: int, block: str | None) -> str:
-    """One list for all before the last stage, with its Downsample, and one for the graph blocks."""
+    """Return the key prefix: MobileViG keeps the last stage's graph blocks in one list, all else in another."""
     if stage == len(model.stages) - 1 and block is not None:
         return f"backbone.{block}."
     return f"local_backbone.{_backbone_number(model, stage, None if block is None else int(block))}."
@@ -166,7 +166,7 @@ def _vig_name(key: str, model: VisionGNN) -> str:
 
 
 def _backbone_number(model: VisionGNN, stage: int, block: int | None) -> int:
-    """Index in the official ``backbone``, where a Downsample counts as an element."""
+    """Return the index in the official ``backbone``, in which a Downsample counts as an element."""
     before = sum(len(s.blocks) + int(s.downsample is not None) for s in model.stages[:stage])
     if block is None:
         return before
@@ -192,12 +192,12 @@ def _official_block_name(rest: str, model: VisionGNN) -> str:
 
 
 def _reshape(value: Tensor, own: Tensor | None) -> Tensor:
-    """1x1 convolutions are linear layers here, maps have their channels last, tables no batch dimension."""
+    """Adapt shapes: our 1x1 convolutions are linear layers, maps are channels-last, tables have no batch dimension."""
     if own is None or value.shape == own.shape:
         return value
     if value.dim() == 4 and own.dim() == 2 and value.shape[2:] == (1, 1):
         return value.flatten(1)
-    if value.dim() == 3 and own.dim() == 1:  # MobileViG's scales have the shape of a map
+    if value.dim() == 3 and own.dim() == 1:  # MobileViG's layer scales have shape (C, 1, 1)
         return value.flatten()
     if value.dim() == 4 and own.dim() == 4:
         return value.permute(0, 2, 3, 1).contiguous()
@@ -207,7 +207,7 @@ def _reshape(value: Tensor, own: Tensor | None) -> Tensor:
 
 
 def _mmpretrain_stage_sizes(state: dict[str, Tensor]) -> list[int]:
-    """Elements of every stage of a pyramid (a Downsample counts), in order."""
+    """Return the number of modules in each stage of a pyramid, including Downsamples."""
     found: dict[int, set[int]] = {}
     for key in state:
         if match := re.match(r"backbone\.stages\.(\d+)\.(\d+)\.", key):

@@ -1,4 +1,4 @@
-"""Position terms: one learned for every patch, one fixed for every pair of patches."""
+"""Position terms: a learned vector per patch, and a fixed value per pair of patches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pyg_vig.graph import Layout
 
 
 class AbsolutePosition(nn.Module):
-    """A learned vector for every patch, added after the stem.
+    """Learned position vectors, one per patch, added after the stem.
 
-    The published networks run at the size they were built for only; here the table is resized (bicubic) for others.
+    For images of another size, the table is resized (bicubic); the published code accepts only the size it was built
+    for.
 
     Args:
         channels: width of the nodes.
-        height: patches from top to bottom.
-        width: patches from left to right.
+        height: height of the grid in patches.
+        width: width of the grid in patches.
     """
 
     def __init__(self, channels: int, height: int, width: int) -> None:
@@ -28,7 +29,7 @@ class AbsolutePosition(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1, height, width, channels))
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Add the vectors to the nodes of one or several grids."""
+        """Add the vectors to nodes on one grid or on several."""
         if layout.grid is not None:
             table = self._at(layout.grid)
             return (x.view(layout.num_graphs, *table.shape[1:]) + table).view_as(x)
@@ -45,7 +46,7 @@ class AbsolutePosition(nn.Module):
 
 
 def resized_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position vectors ``(1, H, W, C)`` for another grid, by bicubic interpolation."""
+    """Resize position vectors ``(1, H, W, C)`` to another grid by bicubic interpolation."""
     if tuple(table.shape[1:3]) == grid:
         return table
     resized = F.interpolate(table.permute(0, 3, 1, 2), grid, mode="bicubic", align_corners=False)
@@ -53,21 +54,22 @@ def resized_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class RelativePosition(nn.Module):
-    r"""Pyramid ViG's fixed term in the distances between patches, a sine-cosine similarity of their places:
+    r"""Fixed term that Pyramid ViG adds to the distances between patches, from the similarity of their positions:
 
     .. math::
         B = - \frac{2}{C} \, P P^\top
 
-    for the 2-D sine-cosine table :math:`P`. With pooled neighbours its columns are resized (bicubic) to their number.
-    As published, this resizes the *flattened* list of patches, which is not the same as pooling the grid.
+    where :math:`P` is the 2-D sine-cosine position table. With pooled neighbours, the columns of :math:`B` are resized
+    (bicubic) to the number of pooled patches. As in the published code, this interpolates along the *flattened* list of
+    patches, which differs from pooling the grid.
 
     Args:
-        channels: width :math:`C` of the table; must be divisible by 4.
-        size: patches on a side of the (square) grid.
-        reduction: side of the pooling windows of the neighbours.
+        channels: width :math:`C` of the position table; must be divisible by 4.
+        size: side of the (square) grid in patches.
+        reduction: side of the windows that pool the neighbours.
 
     Shapes:
-        - **output**: ``(n_dst, n_src)``, to be added to squared distances
+        - **output**: ``(n_dst, n_src)``, to be added to the squared distances
     """
 
     table: Tensor
@@ -79,20 +81,20 @@ class RelativePosition(nn.Module):
         self._resized: tuple[object, Tensor] | None = None
 
     def forward(self, layout: Layout) -> Tensor:
-        """The term for nodes on ``layout``'s grid."""
+        """Return the term for nodes on the grid of ``layout``."""
         pooled = layout.pooled(self.reduction)
         shape = (layout.nodes_per_graph, pooled.nodes_per_graph)
         if tuple(self.table.shape) == shape:
             return self.table
-        if torch.compiler.is_compiling() or self.table.is_inference():  # these count no versions
+        if torch.compiler.is_compiling() or self.table.is_inference():  # no _version to check
             return _resize(self.table, shape)
         key = (shape, self.table.dtype, self.table.device, self.table.data_ptr(), self.table._version)
-        if self._resized is None or self._resized[0] != key:  # once a size, not once a batch
+        if self._resized is None or self._resized[0] != key:  # resize once per size, not per batch
             self._resized = (key, _resize(self.table, shape))
         return self._resized[1]
 
 
-@lru_cache(maxsize=8)  # blocks of one stage share it
+@lru_cache(maxsize=8)  # shared by the blocks of a stage
 def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
     if channels % 4:
         raise ValueError(f"sine-cosine positions need channels divisible by 4, got {channels}")
@@ -102,7 +104,7 @@ def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
 
 
 def _sine_cosine(channels: int, size: int) -> np.ndarray:
-    """Table ``(size * size, channels)``: sines, then cosines, of the column; then of the row."""
+    """Return a table ``(size * size, channels)``: sines and cosines of the column, then those of the row."""
     frequencies = 1 / 10000 ** (np.arange(channels // 4, dtype=np.float64) / (channels / 4))
     angles = np.arange(size, dtype=np.float64)[:, None] * frequencies
     place = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (size, channels / 2)

@@ -1,4 +1,4 @@
-"""Figures that papers print for their networks (ImageNet-1K, 224 pixels): theirs, not measured by us."""
+"""Figures reported in the papers (ImageNet-1K, 224 pixels), not measured by us."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """A line of a paper's table.
+    """A row of a table in a paper.
 
     Args:
         params_m: parameters in millions.
-        flops_g: "FLOPs" in billions, which are multiply-adds.
-        top1: accuracy in percent.
-        top5: top-5 accuracy in percent, where printed.
+        flops_g: "FLOPs" in billions, meaning multiply-adds.
+        top1: top-1 accuracy in percent.
+        top5: top-5 accuracy in percent, if reported.
     """
 
     params_m: float | None
@@ -39,14 +39,14 @@ PUBLISHED: dict[str, Published] = {
     "greedyvig_s": Published(12.0, 1.6, 81.1),
     "greedyvig_m": Published(21.9, 3.2, 82.9),
     "greedyvig_b": Published(30.9, 5.2, 83.9),
-    # AttentionViG (arXiv 2509.25570), distilled from RegNetY-16GF. The authors' sizes are not public: ours only come to
-    # the same FLOPs.
+    # AttentionViG (arXiv 2509.25570), distilled from RegNetY-16GF. The authors' sizes are not public: ours only match
+    # the FLOPs.
     "attention_vig_s": Published(None, 1.6, 81.3),
     "attention_vig_m": Published(None, 3.2, 83.1),
     "attention_vig_b": Published(None, 4.8, 83.9),
 }
 
-# The same paper's table 6: ViG-Ti with other graph convolutions.
+# "Vision GNN", table 6: ViG-Ti with other graph convolutions.
 PUBLISHED_CONVS: dict[str, Published] = {
     "edge": Published(7.2, 2.4, 74.3),
     "gin": Published(7.0, 1.3, 72.8),

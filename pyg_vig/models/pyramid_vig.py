@@ -12,7 +12,7 @@ from pyg_vig.nn import Downsample, ViGBlock
 
 
 def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
-    """A pyramid: every stage halves the grid of the one before."""
+    """Build a pyramid network, in which each stage halves the grid of the previous one."""
     depth, sizes = sum(config.depths), grid_sizes(config)
     k = neighbor_counts(config.k, depth, growth=1)
     dilation = dilations(k, sizes[-1] ** 2, config.dilated)
@@ -41,5 +41,5 @@ def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
 
 
 def grid_sizes(config: PyramidViGConfig | HybridConfig) -> list[int]:
-    """Patches on a side in every stage; each convolution of stride 2 rounds up."""
+    """Return the side of the grid in each stage, in patches; every convolution of stride 2 rounds up."""
     return [-(-config.image_size // (config.patch_size * 2**i)) for i in range(len(config.channels))]

@@ -1,4 +1,4 @@
-"""The graph of every block, and what its conv was called on, without a change to the network."""
+"""Record the graph and the conv arguments of every block without modifying the network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class RecordedGraphs(list[Tensor]):
     """``edge_index`` of every block, in the order of the forward pass.
 
     Attributes:
-        layouts: how the destination nodes of each graph group into images, ``(B, H, W)`` grids for instance.
-        source_layouts: the same for the source nodes; coarser than ``layouts`` where neighbours are pooled.
-        names: the module name of the Grapher behind each graph.
+        layouts: how the destination nodes of each graph are grouped into images, for instance as ``(B, H, W)`` grids.
+        source_layouts: the same for the source nodes; coarser than ``layouts`` if neighbours are pooled.
+        names: module name of the Grapher that each graph belongs to.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class RecordedGraphs(list[Tensor]):
         self.names: list[str] = []
 
     def clear(self) -> None:
-        """Forget all graphs, for the next forward pass."""
+        """Remove all graphs before the next forward pass."""
         super().clear()
         for entries in (self.layouts, self.source_layouts, self.names):
             entries.clear()
@@ -38,15 +38,15 @@ class RecordedGraphs(list[Tensor]):
 
 @contextmanager
 def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
-    """Record the ``edge_index`` of every block of every forward pass inside the context.
+    """Record the ``edge_index`` of every block in every forward pass inside the context.
 
-    A compiled network runs uncompiled there.
+    Compiled networks run eagerly inside the context.
 
     Args:
-        model: any module with :class:`~pyg_vig.nn.Grapher` modules inside.
+        model: any module that contains :class:`~pyg_vig.nn.Grapher` modules.
 
     Yields:
-        A list that grows by one ``edge_index`` ``(2, E)`` a block: source row first, nearest neighbour first.
+        A list to which every block appends its ``edge_index`` ``(2, E)``: source row first, nearest neighbour first.
 
     Raises:
         ValueError: if the model has no Grapher.
@@ -78,12 +78,12 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         recorded.source_layouts.append(source)
         recorded.names.append(current[-1])
 
-    builders = {id(module.graph): module.graph for module in graphers.values()}  # several blocks may share one
+    builders = {id(module.graph): module.graph for module in graphers.values()}  # blocks may share a builder
     handles = [builder.register_forward_hook(keep) for builder in builders.values()]
     for name, module in graphers.items():
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
-        with torch.compiler.set_stance("force_eager"):  # code compiled before calls no hook
+        with torch.compiler.set_stance("force_eager"):  # compiled code ignores new hooks
             yield recorded
     finally:
         for handle in handles:
@@ -91,26 +91,26 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
 
 
 def graphers_of(model: nn.Module) -> dict[str, Grapher]:
-    """The Grapher of every block, by its module name."""
+    """Return the Grapher of every block, keyed by module name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Grapher)}
 
 
 def convs_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The conv of every block, ours or PyG's own, by the name of its Grapher."""
+    """Return the conv of every block, ours or PyG's unwrapped, keyed by the module name of its Grapher."""
     convs = {name: grapher.conv for name, grapher in graphers_of(model).items()}
     return {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in convs.items()}
 
 
 class RecordedBlock(NamedTuple):
-    """The graph of a block, and what its conv was called on.
+    """The graph of a block and the arguments of its conv.
 
     Attributes:
         name: module name of the Grapher.
         edge_index: ``(2, E)``, source row first, nearest neighbour first.
-        layout: how the destination nodes group into images.
-        source_layout: the same for the source nodes; coarser where neighbours are pooled.
-        conv: ours, or PyG's own.
-        arguments: what the conv was called on: nodes, graph, and features of the edges if there are any.
+        layout: how the destination nodes are grouped into images.
+        source_layout: the same for the source nodes; coarser if neighbours are pooled.
+        conv: the conv, ours or PyG's.
+        arguments: arguments of the conv: nodes, graph, and edge features if there are any.
     """
 
     name: str
@@ -123,11 +123,11 @@ class RecordedBlock(NamedTuple):
 
 @contextmanager
 def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedBlock]]:
-    """Every block of a forward pass, in order; inside the context the network stays in evaluation mode.
+    """Record all blocks of a forward pass, in order; the network is in evaluation mode inside the context.
 
     Args:
-        model: any network with :class:`~pyg_vig.nn.Grapher` modules inside.
-        images: as the network takes them.
+        model: any network that contains :class:`~pyg_vig.nn.Grapher` modules.
+        images: input of the network.
 
     Raises:
         ValueError: if the model has no Grapher.
@@ -151,7 +151,7 @@ def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedB
 
 @contextmanager
 def _recorded_calls(model: nn.Module) -> Iterator[dict[str, tuple[nn.Module, tuple[Any, ...]]]]:
-    """Every conv and the arguments of its last call, by the name of its Grapher."""
+    """Record every conv and the arguments of its last call, keyed by the module name of its Grapher."""
     calls: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
     def keep(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Attention of chosen patches to all patches of the image, in every block."""
+"""Attention from selected patches to all patches of the image, in every block."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Point = tuple[float, float]
 
 @torch.no_grad()
 def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) -> list[Tensor]:
-    """Weight between chosen patches and every patch of the image, per Grapher (the figures of
+    """Compute the attention weights from selected patches to all patches, per Grapher (as in the figures of
     `"AttentionViG" <https://arxiv.org/abs/2509.25570>`_).
 
-    The weight is that of :class:`~pyg_vig.nn.CrossAttentionConv` if all patches were neighbours: the exponential
-    affinity of two patches is the same in any graph; softmax is taken over the whole map. It is the mean over heads.
+    The weights are those of :class:`~pyg_vig.nn.CrossAttentionConv` with all patches as neighbours, averaged over
+    heads. The exponential affinity of two patches does not depend on the graph; softmax is taken over the whole map.
 
     Args:
-        model: a network with ``conv="cross_attention"``; runs in evaluation mode.
-        image: ``(C, H, W)``, as the network takes it.
-        points: places of the chosen patches, as shares of height and width in [0, 1). In every block, the patch that
-            contains the place is used.
+        model: a network with ``conv="cross_attention"``; it is run in evaluation mode.
+        image: input image ``(C, H, W)``, preprocessed for the network.
+        points: points in the image, as fractions of its height and width in [0, 1). Each selects, in every block, the
+            patch that contains it.
 
     Returns:
-        A tensor ``(len(points), H_i, W_i)`` per Grapher with such a conv, in order; where neighbours are pooled, on the
-        grid of the pooled patches.
+        A tensor ``(len(points), H_i, W_i)`` per Grapher with a cross-attention conv, in order; if neighbours are
+        pooled, on the grid of pooled patches.
 
     Raises:
-        ValueError: for a network without cross-attention or nodes on no grid, or a point outside the image.
+        ValueError: if the network has no cross-attention, its nodes lie on no grid, or a point is outside the image.
 
     Example:
         >>> import pyg_vig, torch
@@ -54,7 +54,7 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
 
 
 def _weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
-    """The conv's weights of all sources for the chosen destinations, ``(P, H, W)``."""
+    """Return the attention weights ``(P, H, W)`` of all source nodes for the selected destination nodes."""
     source, destination = block.source_layout, block.layout
     nodes, queries = source_and_destination(block.arguments[0])
     source_grid = source.require_grid("there is no map of them")

@@ -1,4 +1,4 @@
-"""From images to nodes: convolutional stem and patch embedding."""
+"""Stems, which turn images into nodes: convolutional stem and patch embedding."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pyg_vig.nn.grid import ConvNorm
 
 
 class ConvStem(nn.Module):
-    """Overlapping convolutions that halve the map until ``stride``, then (with ``refine``) one that keeps it.
+    """Overlapping stride-2 convolutions, up to a total stride of ``stride``, then (with ``refine``) one of stride 1.
 
     Args:
         in_channels: channels of the image.
         channels: width of the nodes.
-        stride: pixels per node side, a power of two; the widths of the layers double up to ``channels``.
-        act: activation after every layer that halves the map.
-        refine: whether there is a last layer that keeps the map, without an activation.
+        stride: side of a node in pixels, a power of two; the layer widths double up to ``channels``.
+        act: activation after every stride-2 convolution.
+        refine: whether to append a convolution of stride 1 without activation.
 
     Raises:
-        ValueError: for a stride that is no power of two, or a width that it does not divide.
+        ValueError: if the stride is not a power of two, or ``channels`` is not divisible by half of it.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, act: str, *, refine: bool = True) -> None:
@@ -46,7 +46,7 @@ class ConvStem(nn.Module):
         self.in_channels = in_channels
 
     def forward(self, images: Tensor) -> tuple[Tensor, Layout]:
-        """Images ``(B, C, H, W)`` to nodes on a grid."""
+        """Turn images ``(B, C, H, W)`` into nodes on a grid."""
         _check_images(images, self.in_channels, "convolutional")
         x = channels_last(images)
         for conv, act in zip_longest(self.convs, self.acts):
@@ -55,13 +55,13 @@ class ConvStem(nn.Module):
 
 
 class PatchStem(nn.Module):
-    """One linear layer per patch: takes images, or PyG batches whose nodes are patches.
+    """A linear layer applied to every patch of images, or of PyG batches whose nodes are patches.
 
     Args:
         in_channels: channels of the image.
         channels: width of the nodes.
         patch_size: side of a patch in pixels.
-        edge_dim: width of the ``edge_attr`` that PyG graphs bring for their edges; ``None`` ignores them.
+        edge_dim: width of the ``edge_attr`` of the PyG graphs; ``None`` ignores ``edge_attr``.
 
     Shapes:
         - **input**: images ``(B, in_channels, H, W)`` with H and W multiples of ``patch_size``, or a PyG

@@ -1,4 +1,4 @@
-"""The published networks, as data (sizes of the official code; arXiv 2206.00272, tables 1 and 2)."""
+"""Configurations of the published networks (sizes from the official code; ViG: arXiv 2206.00272, tables 1 and 2)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, V
 
 
 def _mobilevig(channels: tuple[int, ...], depths: tuple[int, ...], head_channels: int) -> HybridConfig:
-    """Graph blocks in the last stage only, at every second patch."""
+    """Graph blocks only in the last stage, connecting every second patch."""
     pairs = [(depth, 0) for depth in depths[:-1]] + [(0, depths[-1])]
     conv = "reverse_max_relative"
     return HybridConfig(channels=channels, depths=pairs, steps=(2, 2, 2, 2), conv=conv, head_channels=head_channels)
 
 
 def _greedyvig(channels: tuple[int, ...], depths: tuple[tuple[int, int], ...], **options: Any) -> HybridConfig:
-    """Graph blocks in every stage, behind a conditional position encoding."""
+    """Graph blocks in every stage, each with a conditional position encoding before its graph conv."""
     shared: dict[str, Any] = {
         "steps": (8, 4, 2, 1),
         "expansion": 1,
@@ -27,13 +27,13 @@ def _greedyvig(channels: tuple[int, ...], depths: tuple[tuple[int, int], ...], *
 
 
 def _attention_vig(channels: tuple[int, ...], depths: tuple[tuple[int, int], ...]) -> HybridConfig:
-    """GreedyViG's skeleton on fixed SVGA graphs, with cross-attention alone between encoding and FFN."""
+    """GreedyViG's structure with fixed SVGA graphs and cross-attention, without linear layers around the conv."""
     options: dict[str, Any] = {"graph": "svga", "loop": False, "conv": "cross_attention", "grapher_fc": False}
     return _greedyvig(channels, depths, **options)
 
 
 VARIANTS: dict[str, ModelConfig] = {
-    "vig_nano": ViGConfig(  # ours, for images of 32 pixels such as the digits of the demo
+    "vig_nano": ViGConfig(  # ours, for 32-pixel images such as the digits of the demo
         channels=32, depth=6, image_size=32, patch_size=4, k=6, dilated=False, head_channels=256, num_classes=10
     ),
     "vig_ti": ViGConfig(channels=192, depth=12),
@@ -51,7 +51,7 @@ VARIANTS: dict[str, ModelConfig] = {
     "greedyvig_s": _greedyvig((48, 96, 192, 384), ((2, 2), (2, 2), (6, 2), (2, 2))),
     "greedyvig_m": _greedyvig((56, 112, 224, 448), ((3, 3), (3, 3), (9, 3), (3, 3))),
     "greedyvig_b": _greedyvig((64, 128, 256, 512), ((4, 4), (4, 4), (12, 4), (3, 3))),
-    # AttentionViG (arXiv 2509.25570): its sizes are not public to us. These are ours, chosen for its FLOPs.
+    # AttentionViG (arXiv 2509.25570): the authors' sizes are not public; ours are chosen to match the FLOPs.
     "attention_vig_s": _attention_vig((48, 96, 192, 384), ((2, 2), (2, 2), (5, 2), (2, 2))),
     "attention_vig_m": _attention_vig((56, 112, 224, 448), ((3, 3), (3, 3), (8, 3), (3, 3))),
     "attention_vig_b": _attention_vig((56, 112, 224, 448), ((5, 5), (5, 5), (14, 5), (3, 3))),

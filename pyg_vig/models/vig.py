@@ -12,11 +12,11 @@ from pyg_vig.models.stem import ConvStem, PatchStem
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
 from pyg_vig.nn import ViGBlock
 
-_MAPS = 4  # the blocks are grouped in so many stages, whose ends are the feature maps for dense tasks
+_MAPS = 4  # number of stages, whose outputs are the feature maps for dense tasks
 
 
 def build_vig(config: ViGConfig) -> VisionGNN:
-    """An isotropic network: all blocks of one width on one grid."""
+    """Build an isotropic network, whose blocks all have the same width and grid."""
     size = -(-config.image_size // config.patch_size)
     k = neighbor_counts(config.k, config.depth, growth=2)
     dilation = dilations(k, size**2, config.dilated)
@@ -36,7 +36,7 @@ def build_vig(config: ViGConfig) -> VisionGNN:
 
 
 def block_options(config: ModelConfig) -> dict[str, Any]:
-    """What a configuration says of every block alike."""
+    """Return the options that are the same for all blocks."""
     return {
         "conv": config.conv,
         "conv_kwargs": dict(config.conv_kwargs),

@@ -1,4 +1,4 @@
-"""The skeleton that all networks share: stem, stages of blocks, head; with timm's methods."""
+"""The structure shared by all networks: stem, stages of blocks and head, with timm's methods."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pyg_vig.models.initialize import initialize
 
 
 class Stage(nn.Module):
-    """Blocks of one width and resolution, after an optional downsampling.
+    """Blocks of the same width and resolution, preceded by an optional downsampling.
 
     Args:
         blocks: modules ``(x, layout) -> x``.
         channels: width of the nodes.
-        stride: pixels per node side.
-        downsample: module ``(x, layout) -> (x, layout)`` before the blocks.
+        stride: side of a node in pixels.
+        downsample: module ``(x, layout) -> (x, layout)`` applied before the blocks.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Stage(nn.Module):
         self.grad_checkpointing: bool = False
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Run the stage."""
+        """Apply the downsampling, if any, and the blocks."""
         if self.downsample is not None:
             x, layout = self.downsample(x, layout)
         for block in self.blocks:
@@ -51,16 +51,16 @@ class Stage(nn.Module):
 
 
 class VisionGNN(nn.Module):
-    """A vision GNN out of its parts. Build one with :func:`pyg_vig.create_model`.
+    """A vision GNN assembled from its parts. Build one with :func:`pyg_vig.create_model`.
 
     Args:
-        config: what the network was built from.
+        config: configuration of the network.
         stem: module ``images -> (x, layout)``.
         stages: the stages, in order.
-        position: module ``(x, layout) -> x`` after the stem.
+        position: module ``(x, layout) -> x`` applied after the stem.
 
     Shapes:
-        - **images**: ``(B, in_channels, H, W)``, or a PyG ``Data`` / ``Batch`` of patches where the stem takes one
+        - **images**: ``(B, in_channels, H, W)``, or a PyG ``Data`` / ``Batch`` of patches if the stem accepts one
         - **output**: scores ``(B, num_classes)``
 
     Example:
@@ -93,36 +93,36 @@ class VisionGNN(nn.Module):
 
     @property
     def blocks(self) -> Iterator[nn.Module]:
-        """All blocks, in order."""
+        """All blocks of all stages, in order."""
         return (block for stage in self.stages for block in stage.blocks)
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
-        """Channels, stride and module name of the output of every stage (timm's format)."""
+        """Channels, stride and module name of each stage's output (timm's format)."""
         return [
             {"num_chs": stage.channels, "reduction": stage.stride, "module": f"stages.{i}"}
             for i, stage in enumerate(self.stages)
         ]
 
     def forward(self, images: Tensor | Data) -> Tensor | tuple[Tensor, Tensor]:
-        """Scores of every image."""
+        """Compute the class scores of every image."""
         x, layout = self.encode(images)
         return self.head(layout.pool(x))
 
     def encode(self, images: Tensor | Data) -> tuple[Tensor, Layout]:
-        """Nodes after the last stage, with their layout."""
+        """Return the nodes after the last stage and their layout."""
         x, layout = self._embed(images)
         for stage in self.stages:
             x, layout = stage(x, layout)
         return x, layout
 
     def forward_features(self, images: Tensor | Data) -> Tensor:
-        """Feature map ``(B, C, H, W)`` after the last stage; for a PyG batch the node matrix ``(N, C)``."""
+        """Return the last feature map ``(B, C, H, W)``, or for a PyG batch the node matrix ``(N, C)``."""
         x, layout = self.encode(images)
         return to_map(x, layout) if layout.grid is not None else x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Scores from a feature map ``(B, C, H, W)``; with ``pre_logits`` the hidden layer of the head."""
+        """Compute scores, or with ``pre_logits`` the head's hidden features, from a feature map ``(B, C, H, W)``."""
         x, layout = to_nodes(features)
         return self.head(layout.pool(x), pre_logits)
 
@@ -135,22 +135,22 @@ class VisionGNN(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The feature map after the last stage, and those after chosen ones (timm's method).
+        """Return the feature map after the last stage and those after selected stages (timm's method).
 
         Args:
-            images: as in the network's call.
-            indices: stages whose maps are wanted; negative ones count from the end, and a number stands for so many
-                last ones. All by default.
-            norm: changes nothing, for no norm follows the stages.
-            stop_early: leave out the stages after the last chosen one.
+            images: input as for :meth:`forward`.
+            indices: stages whose maps to return; negative indices count from the end, an integer n means the last n
+                stages. All by default.
+            norm: has no effect, as no norm follows the stages.
+            stop_early: skip the stages after the last selected one.
             output_fmt: ``"NCHW"``.
-            intermediates_only: return the list alone.
+            intermediates_only: return only the list.
 
         Returns:
-            A map ``(B, C, H, W)``, and a list of maps ``(B, C_i, H_i, W_i)``.
+            The last map ``(B, C, H, W)`` and the list of selected maps ``(B, C_i, H_i, W_i)``.
 
         Raises:
-            ValueError: for a stage that does not exist, or another format.
+            ValueError: if a stage does not exist, or for another format.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"feature maps have the format 'NCHW', got {output_fmt!r}")
@@ -166,18 +166,18 @@ class VisionGNN(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what :meth:`forward_intermediates` does not need for these stages (timm's method).
+        """Remove the modules that :meth:`forward_intermediates` does not need for these stages (timm's method).
 
         Args:
-            indices: stages whose maps are wanted, as there.
-            prune_norm: changes nothing, for no norm follows the stages.
-            prune_head: drop the head as well; the network's call then gives the mean over the nodes.
+            indices: stages whose maps are needed, in the same format.
+            prune_norm: has no effect, as no norm follows the stages.
+            prune_head: remove the head as well; :meth:`forward` then returns the mean over the nodes.
 
         Returns:
-            Their numbers, in order.
+            The indices of the selected stages, in ascending order.
 
         Raises:
-            ValueError: for a stage that does not exist.
+            ValueError: if a stage does not exist.
         """
         chosen = stage_indices("indices", indices, len(self.stages))
         self.stages = self.stages[: chosen[-1] + 1]
@@ -186,18 +186,18 @@ class VisionGNN(nn.Module):
         return chosen
 
     def get_classifier(self) -> nn.Module:
-        """The classifier of the head."""
+        """Return the classifier of the head."""
         return self.head.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one for ``num_classes`` classes (0: none), in its place and type.
+        """Replace the classifier by a new one for ``num_classes`` classes (0: none), with its device and dtype.
 
         Args:
             num_classes: width of the output.
-            global_pool: ``"avg"``, or ``None`` for the same; timm's methods have it.
+            global_pool: ``"avg"`` or ``None``, which mean the same; part of timm's interface.
 
         Raises:
-            ValueError: for fewer classes than none, or another pooling.
+            ValueError: if ``num_classes`` is negative, or for another pooling.
         """
         if global_pool not in (None, "avg"):
             raise ValueError(f"these networks pool by the mean of their nodes, global_pool='avg', got {global_pool!r}")
@@ -214,18 +214,18 @@ class VisionGNN(nn.Module):
             stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Groups of parameters for layer-wise learning rates (timm's format)."""
+        """Return parameter groups for layer-wise learning rates (timm's format)."""
         per_block = [(r"^stages\.(\d+)\.blocks\.(\d+)", None), (r"^stages\.(\d+)\.downsample", (-1,))]
         return {"stem": r"^(?:stem|position)", "blocks": r"^stages\.(\d+)" if coarse else per_block}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that take no weight decay by design (none: the published recipe decays positions)."""
+        """Return the names of parameters without weight decay: none, as the published recipe decays positions too."""
         return set()
 
     def fuse(self) -> VisionGNN:
-        """A copy for inference: norms and scales folded into the layers before them, no gradients; the same outputs."""
+        """Return an equivalent inference copy without gradients, with norms and scales folded into preceding layers."""
         fused = copy.deepcopy(self).eval()
-        for module in list(fused.modules()):  # a list: norms are replaced
+        for module in list(fused.modules()):  # a list, as folding replaces norms
             for name in ("fold_norm", "fold_layer_scale"):
                 fold: Callable[[], None] | None = getattr(module, name, None)
                 if fold is not None:
@@ -238,14 +238,15 @@ class VisionGNN(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """Wraps a network so that it returns the feature maps of chosen stages (timm's ``features_only``).
+    """Wrapper that returns the feature maps of selected stages (timm's ``features_only``).
 
     Args:
-        model: the network, which is not changed; the stages up to the last chosen one, with their weights, are shared.
-        out_indices: stages to return; negative ones count from the end, an integer n means the last n. All by default.
+        model: the network, which is left unchanged; its stages up to the last selected one are shared with the wrapper.
+        out_indices: stages to return; negative indices count from the end, an integer n means the last n stages. All
+            by default.
 
     Raises:
-        ValueError: for a stage that does not exist.
+        ValueError: if a stage does not exist.
 
     Example:
         >>> import pyg_vig, torch
@@ -258,21 +259,21 @@ class FeatureExtractor(nn.Module):
         super().__init__()
         chosen = stage_indices("out_indices", out_indices, len(model.stages))
         self.model = copy.copy(model)
-        self.model._modules = model._modules.copy()  # which the two would share
+        self.model._modules = model._modules.copy()  # otherwise pruning would change the original, too
         self.out_indices = self.model.prune_intermediate_layers(chosen)
         self.feature_info = [model.feature_info[i] for i in self.out_indices]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps ``(B, C_i, H_i, W_i)``."""
+        """Compute the feature maps ``(B, C_i, H_i, W_i)`` of the selected stages."""
         maps = self.model.forward_intermediates(images, self.out_indices, intermediates_only=True)
         return cast("list[Tensor]", maps)
 
 
 def stage_indices(name: str, indices: int | Sequence[int] | None, count: int) -> list[int]:
-    """Numbers of the chosen stages of ``count``, in order; an integer n means the last n, ``None`` all.
+    """Return the selected indices below ``count``, ascending; an integer n selects the last n stages, ``None`` all.
 
     Raises:
-        ValueError: for a stage that does not exist, or none at all; the message calls them by ``name``.
+        ValueError: if a stage does not exist or none is selected; the message calls the argument ``name``.
     """
     if indices is None:
         return list(range(count))

@@ -1,4 +1,4 @@
-"""Training and evaluation on Lightning (``pip install 'pyg-vig[train,images,plot]'``)."""
+"""Training and evaluation with Lightning (``pip install 'pyg-vig[train,images,plot]'``)."""
 
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig

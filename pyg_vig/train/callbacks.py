@@ -1,4 +1,4 @@
-"""What a run writes while it trains: one progress bar, one line of metrics an epoch, whole checkpoints only."""
+"""Callbacks for the output of a run: progress bar, metrics per epoch and per step, atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyg_vig.atomic import write_atomically
 
 
 class MetricsFile(Callback):
-    """A CSV file with all metrics of every epoch; a resumed run drops the lines that it is about to write again.
+    """Writes all metrics to a CSV file, one row per epoch; a resumed run drops the rows that it will write again.
 
     Args:
         path: the file.
@@ -30,19 +30,19 @@ class MetricsFile(Callback):
         self.path = Path(path)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the lines of the epochs before this one."""
+        """Keep the rows of previous epochs."""
         self.rows = [row for row in read_metrics(self.path) if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start timing the epoch."""
         self.start, self.first_step = perf_counter(), trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Read the clock of the training steps: validation does not count."""
+        """Update the time spent on training steps, which excludes validation."""
         self.training_seconds = perf_counter() - self.start
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the file anew with one more line; epochs without an evaluation leave its columns empty."""
+        """Rewrite the file with the new row; epochs without validation leave the ``val_`` columns empty."""
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -63,28 +63,27 @@ class MetricsFile(Callback):
 
 
 class StepLog(Callback):
-    """Logs what a step costs and where it stands: loss, learning rate, images per second (of all processes), and the
-    largest memory so far in GB (of the first GPU, or of the process).
+    """Logs loss, learning rate, images per second (all processes) and peak memory in GB (first GPU, or process).
 
     Args:
-        every: steps between two entries.
+        every: steps between log entries.
     """
 
     def __init__(self, every: int) -> None:
         self.every = every
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock anew: validation does not count."""
+        """Restart timing, so that validation is excluded."""
         self.since, self.first_step = perf_counter(), trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log, if it is time."""
+        """Log every ``every`` steps."""
         steps = trainer.global_step - self.first_step
         if steps < self.every:
             return
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # waits for the device, so the clock is right
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # synchronises, so the timing is right
         images = steps * trainer.datamodule.batch_size  # type: ignore[attr-defined]
         entry = {
             "loss": loss,
@@ -98,9 +97,9 @@ class StepLog(Callback):
 
 
 class NonFiniteLoss(Callback):
-    """Stops a run whose loss is no number any more, and names the step and the images.
+    """Stops a run when its loss is NaN or infinite; the error names the step and the images.
 
-    The loss of a batch is looked at one batch later: by then the device has it, and nothing waits.
+    The loss of a batch is checked one batch later, when it is available without waiting for the device.
     """
 
     def __init__(self) -> None:
@@ -109,12 +108,12 @@ class NonFiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of the batch before, and keep this one."""
+        """Check the loss of the previous batch and keep this one."""
         self._check(trainer)
         self.last = outputs["loss"].detach(), trainer.global_step, batch_idx
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the last batch, before the epoch is saved."""
+        """Check the last batch before the checkpoint of the epoch is saved."""
         self._check(trainer)
 
     def _check(self, trainer: L.Trainer) -> None:
@@ -134,7 +133,7 @@ class NonFiniteLoss(Callback):
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return getrusage(RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux
 
 
 def _csv(rows: list[dict[str, float]]) -> str:
@@ -147,11 +146,11 @@ def _csv(rows: list[dict[str, float]]) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"  # steps, whole
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"  # steps stay integers
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:
-    """The lines of a metrics file, oldest first; none where there is no file yet."""
+    """Read the rows of a metrics file, oldest first; an empty list if the file does not exist."""
     if not Path(path).exists():
         return []
     with open(path, newline="") as file:
@@ -159,25 +158,25 @@ def read_metrics(path: str | Path) -> list[dict[str, float]]:
 
 
 class RunProgress(ProgressBar):
-    """One bar for the whole training, with the latest loss and validation accuracy."""
+    """A single progress bar for the whole training, with the latest loss and validation accuracy."""
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
 
     def disable(self) -> None:
-        """Called by Lightning in all processes but the first."""
+        """Disable the bar; Lightning calls this in all processes but the first."""
         self._enabled = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar, as far as the run has come."""
+        """Create the bar at the current step."""
         total = int(trainer.estimated_stepping_batches)
         self.bar = tqdm(
             total=total, initial=trainer.global_step, unit="step", desc="training", disable=not self._enabled
         )
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Move on."""
+        """Advance the bar."""
         self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -191,12 +190,12 @@ class RunProgress(ProgressBar):
         self.bar.set_postfix(shown)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self.bar.close()
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole at any time: a run that is killed while it writes keeps the one before."""
+    """Writes checkpoints atomically: a run killed while writing keeps the previous checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write to a temporary file beside ``path``, then rename it."""

@@ -1,4 +1,4 @@
-"""Training and evaluation of a classifier, as a LightningModule."""
+"""LightningModule for training and evaluating a classifier."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Classification(TrainingModule):
     """Cross-entropy with label smoothing, Mixup or CutMix, distillation; AdamW, warm-up and cosine; top-1 accuracy.
 
     Args:
-        model: the network; where it returns a pair (distillation heads in training), the second learns from the
-            teacher, or from the labels where there is none.
-        config: learning rate, weight decay and the like.
-        teacher: whose classes the second head learns.
+        model: the network; if it returns a pair (two heads in training), the second output learns from the teacher, or
+            from the labels if there is no teacher.
+        config: options of the run, such as learning rate and weight decay.
+        teacher: network whose predicted classes the second head learns.
 
     Raises:
-        ValueError: for a teacher of a network without ``distilled=True``.
+        ValueError: if a teacher is given for a network without ``distilled=True``.
 
     Example:
         >>> import pyg_vig, torch
@@ -58,13 +58,13 @@ class Classification(TrainingModule):
         smoothing: float = 0.0,
         taught: Tensor | None = None,
     ) -> Tensor:
-        """Cross-entropy, the mean over all heads.
+        """Compute the cross-entropy, averaged over the heads.
 
         Args:
-            outputs: scores ``(B, num_classes)``, or those of two heads.
+            outputs: scores ``(B, num_classes)`` of one head, or a pair for two heads.
             targets: classes ``(B,)`` or distributions ``(B, num_classes)``.
-            smoothing: share of the targets that is spread over all classes.
-            taught: classes ``(B,)`` for the second head in place of the targets (hard distillation,
+            smoothing: label smoothing, the fraction of the targets that is spread over all classes.
+            taught: classes ``(B,)`` that replace the targets for the second head (hard distillation,
                 `arXiv 2012.12877 <https://arxiv.org/abs/2012.12877>`_).
         """
         if not isinstance(outputs, tuple):
@@ -76,12 +76,12 @@ class Classification(TrainingModule):
         return (own + F.cross_entropy(distilled, taught)) / 2
 
     def on_train_start(self) -> None:
-        """Freeze the statistics of batch norms, where that is wanted; validation leaves the modes as they are."""
+        """Freeze the batch norm statistics if ``frozen_norms`` is set; validation does not change the modes."""
         if self.config.frozen_norms:
             freeze_batch_norms(self.model)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Compute the loss of a batch."""
         images, targets = batch
         if self.mixing is not None:
             images, targets = self.mixing(images, targets)
@@ -90,15 +90,15 @@ class Classification(TrainingModule):
         return self.log_loss(loss, len(images))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Accuracy and loss on validation images."""
+        """Update accuracy and loss on the validation images."""
         self._evaluate(batch, "val", self.val_accuracy)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Accuracy and loss on held-out images."""
+        """Update accuracy and loss on the held-out images."""
         self._evaluate(batch, "test", self.test_accuracy)
 
     def schedule(self, total: int) -> Callable[[int], float]:
-        """Warm-up, a cosine, and the last learning rate for a while."""
+        """Return the schedule: linear warm-up, cosine decay, cool-down at the final learning rate."""
         config = self.config
         warmup = round(total * min(1.0, config.warmup_epochs / config.epochs))
         end = total - round(total * config.cooldown_epochs / config.epochs)
@@ -114,7 +114,7 @@ class Classification(TrainingModule):
 
 
 def _mixing(config: RunConfig, num_classes: int) -> v2.Transform | None:
-    """Mixup, CutMix, or one of the two for every batch."""
+    """Return Mixup or CutMix, or if both are enabled a random choice of one per batch."""
     mixings: list[v2.Transform] = []
     if config.mixup:
         mixings.append(v2.MixUp(alpha=config.mixup, num_classes=num_classes))

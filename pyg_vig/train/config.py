@@ -1,4 +1,4 @@
-"""Everything that can be chosen for a training run: plain data, one field an option of ``pyg-vig train``."""
+"""Options of a training run as plain data; each field is an option of ``pyg-vig train``."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
     The fields are those of :class:`ImageOptions`, :class:`LearningOptions` and :class:`MachineOptions`.
 
     Raises:
-        ValueError: for a value of the wrong type or one that makes no sense, or a logger whose package is missing.
+        ValueError: if a value has the wrong type or is invalid, or the package of a logger is missing.
 
     Example:
         >>> from pyg_vig.train import RunConfig
@@ -165,5 +165,5 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
 
     @property
     def stem(self) -> str:
-        """Name of the run where none is given: data and model."""
+        """Default name of the run: data and model."""
         return f"{self.data.partition(':')[0]}-{self.model}"

@@ -1,4 +1,4 @@
-"""Curves of a training run."""
+"""Plot the curves of a training run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pyg_vig.train.callbacks import read_metrics
 
 
 def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
-    """Draw the training loss, and on its right the evaluations.
+    """Plot the training loss (left) and the validation metrics (right).
 
     Args:
-        metrics: a file of :class:`~pyg_vig.train.callbacks.MetricsFile`.
-        output: picture to write.
-        title: title of the picture.
+        metrics: a file written by :class:`~pyg_vig.train.callbacks.MetricsFile`.
+        output: image file to write.
+        title: title of the figure.
     """
     from matplotlib.figure import Figure
 
@@ -23,7 +23,7 @@ def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
     loss.plot([row["epoch"] + 1 for row in rows], [row["train_loss"] for row in rows])
     loss.set(ylabel="training loss", yscale="log")
     for name, label in _CURVES.items():
-        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]  # not every epoch is evaluated
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]  # some epochs have no validation
         if points:
             score.plot(*zip(*points, strict=True), marker=".", label=label)
     score.set(ylim=(0, 1.02))

@@ -1,4 +1,4 @@
-"""Loaders of labelled images for Lightning."""
+"""Data loaders of labelled images for Lightning."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pyg_vig.train.transforms import training_transform
 
 
 class ImageData(ImageLoaders):
-    """Batches of images ``(B, C, size, size)`` and labels ``(B,)``, as a network takes them.
+    """Batches of images ``(B, C, size, size)`` and labels ``(B,)``, preprocessed for a network.
 
-    Images that cannot be read are named in the log, counted and left out.
+    Unreadable images are logged, counted and skipped.
 
     Args:
         splits: the images, see :func:`~pyg_vig.train.load_splits`.
-        network: configuration of the network: size, channels and normalisation of the images.
-        config: the options of the run, of which it reads those of the images, ``batch_size`` and ``seed``.
+        network: configuration of the network, which gives size, channels and normalisation of the images.
+        config: options of the run, of which those of the images, ``batch_size``, ``accumulate`` and ``seed`` are used.
 
     Raises:
-        ValueError: for another number of channels than 1 or 3, or (when a loader is made) for a batch size that
-            the processes cannot share.
+        ValueError: if the number of channels is not 1 or 3, or (when a loader is made) the batch size cannot be split
+            over the processes.
 
     Example:
         >>> from pyg_vig.models import get_config
@@ -69,16 +69,16 @@ class ImageData(ImageLoaders):
 
     @property
     def skipped(self) -> int:
-        """Images that could not be read, so far, in this process and its loaders."""
+        """Number of unreadable images skipped so far by this process and its loader workers."""
         return self.reading.skipped
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """This process's share of the held-out images."""
+        """Return the loader of this process's share of the held-out images."""
         return self._evaluation_loader(self.test_images)
 
 
 class Transformed(Dataset[Any]):
-    """A dataset seen through a transform of its images.
+    """A dataset whose images are transformed on access.
 
     Args:
         images: dataset of (image, label) pairs.

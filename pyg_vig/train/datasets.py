@@ -1,4 +1,4 @@
-"""Labelled images by name, split into training, validation and test."""
+"""Data sets of labelled images by name, split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torchvision import datasets
 
 from pyg_vig.train.reading import ReadableFolder
 
-_SPLIT_SEED = 0  # of the splits that we make: the same images are held out in every run
-_VALIDATION = 0.1  # share of the training images, where the data has no validation split of its own
+_SPLIT_SEED = 0  # for splits made here: every run holds out the same images
+_VALIDATION = 0.1  # fraction of the training images, for data without a validation split
 
 
 class Splits(NamedTuple):
-    """Three datasets of (image, label) pairs, with what a network must know of them.
+    """Training, validation and test datasets of (image, label) pairs, with the properties that a network needs.
 
     Attributes:
-        train: to learn from.
-        validation: to watch the training by.
-        test: held out until the end.
-        classes: names of the classes.
-        channels: channels of the images.
-        augment: random changes that suit them, see :mod:`pyg_vig.train.transforms`.
-        crop: share of an image that is kept for evaluation.
+        train: training images.
+        validation: images to monitor the training with.
+        test: images held out until the end.
+        classes: class names.
+        channels: number of image channels.
+        augment: augmentation that suits the images, see :mod:`pyg_vig.train.transforms`.
+        crop: fraction of the shorter side that the centre crop keeps in evaluation.
 
     Example:
         >>> from pyg_vig.train import load_splits
@@ -45,7 +45,7 @@ class Splits(NamedTuple):
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Images in memory.
+    """Labelled images in memory.
 
     Args:
         images: uint8 images ``(N, C, H, W)``.
@@ -64,18 +64,18 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
 
 
 def load_splits(data: str, root: str | Path = "data", *, download: bool = False, limit: int | None = None) -> Splits:
-    """Open a data set.
+    """Load a data set by name.
 
     Args:
         data: ``"digits"`` (comes with scikit-learn), ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` (torchvision's
             files under ``root``), or ``"imagefolder:PATH"`` (``PATH/train/CLASS/*``, ``PATH/val/CLASS/*``; accuracy
-            is reported on ``PATH/test`` where there is one, on ``PATH/val`` otherwise).
+            is reported on ``PATH/test`` if it exists, else on ``PATH/val``).
         root: folder with torchvision's files.
-        download: fetch them where they are missing.
-        limit: at most so many images of each split.
+        download: download these files if they are missing.
+        limit: maximum number of images per split.
 
     Raises:
-        ValueError: for unknown data, or files that are missing or do not fit together.
+        ValueError: if the data set is unknown, files are missing, or the splits differ in their classes.
 
     Example:
         >>> from pyg_vig.train import load_splits
@@ -100,15 +100,15 @@ def load_splits(data: str, root: str | Path = "data", *, download: bool = False,
 
 
 def stratified(targets: Sequence[int], shares: Sequence[float], seed: int = _SPLIT_SEED) -> list[list[int]]:
-    """Random parts of a data set, each with the classes in the same proportions.
+    """Split a data set at random into parts with the same class proportions.
 
     Args:
         targets: class of every image.
-        shares: size of every part but the last, which takes the rest.
-        seed: seed of the choice.
+        shares: size of each part, as a fraction, except the last part, which gets the rest.
+        seed: random seed of the split.
 
     Returns:
-        Indices of every part, ascending.
+        The indices of each part, in ascending order.
 
     Example:
         >>> from pyg_vig.train.datasets import stratified
@@ -151,7 +151,7 @@ def _torchvision(kind: str, root: Path, download: bool) -> Splits:
 
 
 def _in_memory(source: Any) -> LabelledImages:
-    """Torchvision's small images without the detour over PIL, which takes longer than a network of their size."""
+    """Bypass torchvision's conversion to PIL, which takes longer than a network on images of this size."""
     images = torch.as_tensor(source.data)  # (N, H, W), or (N, H, W, 3)
     images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
     return LabelledImages(images, torch.as_tensor(source.targets))
@@ -171,7 +171,7 @@ def _image_folder(path: Path) -> Splits:
 
 
 def _first(data: Dataset[Any], limit: int) -> Dataset[Any]:
-    """``limit`` images spread evenly over the data, so that folders sorted by class keep all classes."""
+    """Keep ``limit`` images, evenly spaced, so that data sorted by class keeps all classes."""
     size = len(data)  # type: ignore[arg-type]
     return data if size <= limit else Subset(data, [i * size // limit for i in range(limit)])
 

@@ -1,4 +1,4 @@
-"""Accuracy on held-out images."""
+"""Evaluate trained networks on held-out images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Result(NamedTuple):
     """Accuracy on held-out images.
 
     Attributes:
-        accuracy: share of images whose class has the largest score.
+        accuracy: fraction of images whose class has the largest score.
         loss: mean cross-entropy.
         images: number of images.
-        data: where they come from.
+        data: name of the data set.
 
     Example:
         >>> from pyg_vig.train import Result
@@ -41,16 +41,16 @@ class Result(NamedTuple):
 
 
 def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
-    """Accuracy of a trained network on the held-out images of its data.
+    """Evaluate a trained network on the held-out images of a data set, by default that of its run.
 
     Args:
-        checkpoint: folder of a run, or a file of :func:`pyg_vig.save_checkpoint`.
-        **changes: fields of :class:`~pyg_vig.train.RunConfig` to replace, such as ``data`` and ``root``; needed for a
-            file that lies beside no ``config.yaml``.
+        checkpoint: folder of a run, or a file written by :func:`pyg_vig.save_checkpoint`.
+        **changes: fields of :class:`~pyg_vig.train.RunConfig` to replace, such as ``data`` and ``root``; ``data`` is
+            required for a file without a ``config.yaml`` in the same folder.
 
     Raises:
-        ValueError: if there is nothing that says which data to take, or its classes do not fit the network.
-        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the data set is not specified, or its classes do not match the network.
+        FileNotFoundError: if the checkpoint does not exist.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -82,7 +82,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
 
 
 def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) -> None:
-    """Classes are compared by their place in the list: it must hold the same names."""
+    """Check that both lists hold the same names in the same order, as classes are compared by index."""
     for ours, theirs in zip(learnt or given, given, strict=True):
         if ours != theirs:
             raise ValueError(
@@ -91,10 +91,10 @@ def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) 
 
 
 def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
-    """What a trainer measures on the held-out images; those that cannot be read do not count.
+    """Run the trainer's test loop on the held-out images; unreadable images do not count.
 
     Raises:
-        ValueError: if none can be read.
+        ValueError: if no image can be read.
     """
     skipped = data.skipped
     metrics = trainer.test(module, data, verbose=False)[0]

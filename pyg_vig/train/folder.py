@@ -1,4 +1,4 @@
-"""The folder of a run: how it is made, and what its files are called beside those of a network's own format."""
+"""The folder of a run: its creation, and the names of its files apart from those in ``file_format``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pyg_vig.atomic import write_atomically
 from pyg_vig.models.file_format import CONFIG
 from pyg_vig.train.options import Options, RunOptions
 
-METRICS = "metrics.csv"  # one line an epoch
-STATE = "last.ckpt"  # to resume from
-RESULT = "result.json"  # its accuracy on held-out images
-LOGS = "logs"  # folder of the loggers
-PICTURE = "neighbors.png"  # its graphs
-CURVES = "curves.png"  # of the metrics
+METRICS = "metrics.csv"  # one row per epoch
+STATE = "last.ckpt"  # checkpoint to resume from
+RESULT = "result.json"  # accuracy on held-out images
+LOGS = "logs"  # folder for the loggers
+PICTURE = "neighbors.png"  # the learned graphs
+CURVES = "curves.png"  # curves of the metrics
 
-_CHOSEN = "PYG_VIG_RUN"  # environment variable by which the first process tells those that it starts its folder
+_CHOSEN = "PYG_VIG_RUN"  # environment variable that passes the folder from the first process to those it starts
 
 
 def new_folder(config: RunOptions) -> Path:
-    """Make a folder that did not exist before: the run's name, or its stem and a number.
+    """Create a new folder, named after the run, or by default after its stem, numbered if that is taken.
 
-    Where several processes train, the first one makes it.
+    With several processes, only the first one creates it.
 
     Raises:
-        ValueError: if the name is taken, or if processes that were started together know no common name.
+        ValueError: if the name is taken, or if processes started together have no common name.
     """
     if is_first():
         folder = _named_folder(config)
@@ -41,7 +41,7 @@ def new_folder(config: RunOptions) -> Path:
 
 
 def check_free(config: RunOptions) -> None:
-    """Make sure that no run has this name yet.
+    """Check that no run has this name yet.
 
     Raises:
         ValueError: if the name is taken.
@@ -52,7 +52,7 @@ def check_free(config: RunOptions) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process writes the files of the run."""
+    """Whether this is the first process (rank 0), which writes the files of the run."""
     return int(_get_rank() or 0) == 0
 
 
@@ -75,14 +75,14 @@ def _named_folder(config: RunOptions) -> Path:
 
 
 def read_options(folder: Path, kind: type[Options]) -> Options:
-    """The options of a run.
+    """Read the options of a run.
 
     Args:
-        folder: the folder of the run.
-        kind: their class.
+        folder: folder of the run.
+        kind: class of the options.
 
     Raises:
-        ValueError: if the folder holds no run.
+        ValueError: if the folder contains no run.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
@@ -90,10 +90,10 @@ def read_options(folder: Path, kind: type[Options]) -> Options:
 
 
 def state_to_resume(folder: Path) -> Path | None:
-    """The checkpoint of the last whole epoch, if there is one yet."""
+    """Return the checkpoint of the last complete epoch, or ``None`` if there is none yet."""
     return folder / STATE if (folder / STATE).exists() else None
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Keep what a trained network reaches."""
+    """Write the results of a trained network to the folder."""
     write_atomically(folder / RESULT, (json.dumps(result, indent=2) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Loaders whose images depend on seed and epoch alone, shared by all processes of a run."""
+"""Data loaders whose images depend only on seed and epoch, split over all processes of a run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pyg_vig.train.sampling import EpochSampler
 
 
 class ImageLoaders(L.LightningDataModule):
-    """Loaders of training images in a new order every epoch, and of images to evaluate on.
+    """Loaders for training images, in a new order every epoch, and for evaluation images.
 
-    Order and random changes depend on seed and epoch alone, so a run that was interrupted goes on exactly as it would
-    have; and all processes of a step together see the same images, however many they are.
+    Order and augmentation depend only on seed and epoch, so an interrupted run resumes exactly, and the images of a
+    step, over all processes, do not depend on the number of processes.
 
     Args:
-        train_images: to learn from; keys are draws of an :class:`~pyg_vig.train.sampling.EpochSampler`.
-        val_images: to evaluate on; keys are numbers.
-        batch_size: images of one step of the optimizer, in all processes and accumulated batches together.
-        collate: makes a batch of a list of items; ``None`` (in evaluation) to go on with the next one.
-        one_by_one: evaluate image by image, where their sizes differ.
-        accumulate: batches whose gradients make up a step.
-        repeats: draws of an image in an epoch.
-        seed: seed of the order.
+        train_images: training dataset; its keys come from an :class:`~pyg_vig.train.sampling.EpochSampler`.
+        val_images: evaluation dataset; its keys are indices.
+        batch_size: images per optimizer step, over all processes and accumulated batches.
+        collate: makes a batch from a list of items; may return ``None`` in evaluation to skip the batch.
+        one_by_one: evaluate with batches of one image, for images of different sizes.
+        accumulate: number of batches to accumulate gradients over.
+        repeats: draws per image in an epoch.
+        seed: random seed of the order.
         workers: processes that load images.
 
     Raises:
-        ValueError: (when a loader is made) for a batch size that processes and accumulated batches cannot share.
+        ValueError: (when a loader is made) if ``batch_size`` is not divisible by processes times accumulated batches.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ImageLoaders(L.LightningDataModule):
 
     @property
     def skipped(self) -> int:
-        """Images that were left out so far, as they could not be read: none, unless a subclass leaves any out."""
+        """Number of unreadable images skipped so far; 0 unless a subclass skips images."""
         return 0
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training images; an incomplete last step is left out."""
+        """Return the loader of the training images; an incomplete last step is dropped."""
         return DataLoader(
             self.train_images,
             self._local_batch(),
@@ -73,11 +73,11 @@ class ImageLoaders(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """This process's share of the images to evaluate on."""
+        """Return the loader of this process's share of the evaluation images."""
         return self._evaluation_loader(self.val_images)
 
     def images_of_batch(self, epoch: int, batch_idx: int) -> list[int]:
-        """Which training images this process sees in a batch."""
+        """Return the indices of the training images in a batch of this process."""
         sampler = self._sampler()
         sampler.set_epoch(epoch)
         size = self._local_batch()
@@ -106,7 +106,7 @@ class ImageLoaders(L.LightningDataModule):
         return {"num_workers": self.workers, "collate_fn": self.collate, "pin_memory": pin}
 
     def _local_batch(self) -> int:
-        """Images of one forward pass of this process."""
+        """Return the number of images in a forward pass of this process."""
         world_size = self._process()[1]
         if self.batch_size % (world_size * self.accumulate):
             raise ValueError(
@@ -116,12 +116,12 @@ class ImageLoaders(L.LightningDataModule):
         return self.batch_size // (world_size * self.accumulate)
 
     def _process(self) -> tuple[int, int]:
-        """Number of this process, and how many there are."""
+        """Return the rank of this process and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class EvaluationLoader(DataLoader[Any]):
-    """A loader without the batches of which nothing can be read."""
+    """A loader that skips batches in which no image can be read."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return (batch for batch in super().__iter__() if batch is not None)

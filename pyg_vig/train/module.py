@@ -1,4 +1,4 @@
-"""What all kinds of training share: seeds that make a resumed run exact, AdamW, a learning rate for every step."""
+"""Base of all LightningModules: seeding for exact resumption, AdamW, a learning rate schedule by step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pyg_vig.train.sampling import mix
 
 
 class TrainingModule(L.LightningModule):
-    """Base of the LightningModules, which add their losses, their metrics and :meth:`schedule`.
+    """Base class of the LightningModules; subclasses add losses, metrics and :meth:`schedule`.
 
     Args:
         model: the network.
-        config: learning rate, weight decay and the like.
+        config: options of the run, such as learning rate and weight decay.
     """
 
     def __init__(self, model: nn.Module, config: RunOptions) -> None:
@@ -30,30 +30,30 @@ class TrainingModule(L.LightningModule):
         self.decayed = decayed_names(model)
 
     def forward(self, images: Any) -> Any:
-        """What the network says of images."""
+        """Apply the network to images."""
         return self.model(images)
 
     def schedule(self, total: int) -> Callable[[int], float]:
-        """Factor of the learning rate at every step of the optimizer, where there are ``total`` of them."""
+        """Return a function from the optimizer step to the learning rate factor, for a training of ``total`` steps."""
         raise NotImplementedError
 
     def log_loss(self, loss: Tensor, batch_size: int) -> Tensor:
-        """Log the loss of a step and hand it on."""
+        """Log the loss of a step and return it."""
         self.log("train_loss", loss, **self.per_epoch(batch_size))
         return loss
 
     @staticmethod
     def per_epoch(batch_size: int) -> dict[str, Any]:
-        """Options of ``log`` for the mean over an epoch."""
+        """Return the options with which ``log`` averages over an epoch."""
         return {"on_epoch": True, "on_step": False, "batch_size": batch_size, "sync_dist": True}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Draw the random numbers of a batch from seed, its number and the process: resumed runs go on exactly."""
+        """Seed the generator from seed, batch number and process, so that a resumed run continues exactly."""
         batch_number = self.trainer.fit_loop.total_batch_idx
         torch.manual_seed(mix(self.config.seed, batch_number, self.global_rank))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with the learning rate changed every step; no weight decay on biases and norms."""
+        """Configure AdamW, without weight decay on biases and norms, and a learning rate schedule by step."""
         groups = parameter_groups(self.model, self.config.weight_decay, self.decayed)
         optimizer = torch.optim.AdamW(groups, lr=self.config.peak_lr)
         factor = self.schedule(int(self.trainer.estimated_stepping_batches))

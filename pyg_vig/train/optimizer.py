@@ -1,4 +1,4 @@
-"""AdamW as the vision GNNs were trained with it: weight decay on matrices only."""
+"""Parameter groups for AdamW as in the published recipes: weight decay only on matrices."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from torch import nn
 
-_SHARDED = "_fsdp_wrapped_module."  # what PyTorch adds to the names of sharded modules
+_SHARDED = "_fsdp_wrapped_module."  # inserted by PyTorch into the names of sharded modules
 
 
 def parameter_groups(
     model: nn.Module, weight_decay: float, decayed: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: with weight decay, and without.
+    """Split the trainable parameters into two groups, with and without weight decay.
 
     Args:
         model: the network.
         weight_decay: weight decay of the first group.
-        decayed: names of those in the first group, by default :func:`decayed_names`. To be found out before the
-            network is sharded: a shard of a matrix has the shape of a vector.
+        decayed: names of the parameters in the first group, by default :func:`decayed_names`. Compute them before the
+            network is sharded, as shards of matrices are one-dimensional.
 
     Example:
         >>> from torch import nn
@@ -37,10 +37,10 @@ def parameter_groups(
 
 
 def decayed_names(model: nn.Module) -> set[str]:
-    """Names of the parameters with weight decay: no biases, norms or other vectors.
+    """Return the names of the parameters with weight decay: all but biases, norms and other vectors.
 
     Args:
-        model: the network; names from its ``no_weight_decay()``, where it has one, are left out.
+        model: the network; names returned by its ``no_weight_decay()``, if it has one, are excluded.
     """
     exempt: set[str] = getattr(model, "no_weight_decay", set)()
     return {

@@ -1,4 +1,4 @@
-"""What the options of all kinds of training have in common."""
+"""Base of the options of all training runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Options = TypeVar("Options", bound="RunOptions")
 
 
 class RunOptions:
-    """Base of dataclasses with the options of a run: their checks, their file, and the names that others rely on.
+    """Base class of the dataclasses with the options of a run: common fields, checks, and the YAML file.
 
     Raises:
-        ValueError: for a value of the wrong type, or one that makes no sense.
+        ValueError: if a value has the wrong type or is invalid.
     """
 
     epochs: int
@@ -41,7 +41,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
-            if isinstance(getattr(self, name), os.PathLike):  # of which YAML knows nothing
+            if isinstance(getattr(self, name), os.PathLike):  # YAML cannot represent paths
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
             require(_fits(getattr(self, name), hint), name, getattr(self, name), _described(hint))
         for name in ("epochs", "batch_size"):
@@ -59,7 +59,7 @@ class RunOptions:
 
     @property
     def peak_lr(self) -> float:
-        """The largest learning rate, for this batch size.
+        """Peak learning rate, scaled to ``batch_size``.
 
         Example:
             >>> from pyg_vig.train import RunConfig
@@ -70,40 +70,40 @@ class RunOptions:
 
     @property
     def stem(self) -> str:
-        """Name of the run where none is given."""
+        """Default name of the run."""
         raise NotImplementedError
 
     def changed(self: Options, **changes: Any) -> Options:
-        """The same options but for some fields."""
+        """Return a copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[type-var]
 
     def settled(self: Options) -> Options:
-        """With what follows from other options written out: a run that goes on may lack those."""
+        """Return a copy with defaults derived from other options made explicit, as resuming may drop those options."""
         return self
 
     @classmethod
     def load(cls: type[Options], path: str | Path, **changes: Any) -> Options:
-        """Read a file of :meth:`save`.
+        """Read a file written by :meth:`save`.
 
         Args:
             path: the file.
             **changes: fields to replace.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: for a field that does not exist.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if a field is unknown, or a value is invalid.
         """
         values = yaml.safe_load(Path(path).read_text()) | changes
         check_names(str(path), cls, values)
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
-        """Write all fields as YAML, which ``--config`` of the command takes."""
+        """Write all fields to a YAML file, which the command accepts as ``--config``."""
         write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())  # type: ignore[call-overload]
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that a field declares: plain types, choices, lists and dictionaries of them."""
+    """Whether a value matches a type hint: plain types, literals, unions, lists of these, and dictionaries."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Literal:
         return value in parts
@@ -117,7 +117,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _described(hint: Any) -> str:
-    """The type of a field in words."""
+    """Describe a type hint in words."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Literal:
         return f"one of {', '.join(map(str, parts))}"

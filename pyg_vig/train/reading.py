@@ -1,4 +1,4 @@
-"""Folders of images, of which some cannot be read: those are named, counted and left out."""
+"""Image folders whose unreadable images are logged, counted and skipped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 class Unreadable(NamedTuple):
-    """Stands in a data set for an image that cannot be read.
+    """Placeholder in a data set for an image that cannot be read.
 
     Attributes:
-        path: the file.
-        reason: what went wrong.
+        path: path of the file.
+        reason: description of the error.
     """
 
     path: str
@@ -31,10 +31,10 @@ class Unreadable(NamedTuple):
 
 
 class ReadableFolder(ImageFolder):
-    """Images in folders by class, upright; those that cannot be read come as :class:`Unreadable`.
+    """Images in one folder per class, rotated upright; unreadable images are returned as :class:`Unreadable`.
 
     Args:
-        root: folder of the classes' folders.
+        root: folder that contains the class folders.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -43,15 +43,15 @@ class ReadableFolder(ImageFolder):
     def __getitem__(self, index: int) -> Any:
         try:
             return super().__getitem__(index)
-        except Exception as error:  # what decoders raise for broken files is no closed list
+        except Exception as error:  # decoders raise all kinds of errors for broken files
             return Unreadable(self.samples[index][0], f"{type(error).__name__}: {error}")
 
 
 class Collate:
-    """Batches of images and labels out of what could be read; names the rest in the log.
+    """Collates readable images and labels into batches, and logs the unreadable ones.
 
     Attributes:
-        skipped: number of images left out so far, counted over all loading processes.
+        skipped: number of images skipped so far, over all loader workers.
 
     """
 
@@ -60,11 +60,11 @@ class Collate:
 
     @property
     def skipped(self) -> int:
-        """Images left out so far."""
+        """Number of images skipped so far."""
         return self._count.value
 
     def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
-        """Images ``(B, C, H, W)`` and labels ``(B,)``; ``None`` where nothing can be read."""
+        """Return images ``(B, C, H, W)`` and labels ``(B,)``, or ``None`` if no image is readable."""
         bad = [item for item in items if isinstance(item, Unreadable)]
         for path, reason in bad:
             logger.warning("skipped %s, which cannot be read (%s)", path, reason)

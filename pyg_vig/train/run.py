@@ -1,4 +1,4 @@
-"""A training run from options to its folder: train, evaluate on held-out images, draw the graphs."""
+"""Training run of a classifier: train, evaluate on held-out images, draw the graphs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import classification_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 
-_PICTURED = 6  # images in the picture
+_PICTURED = 6  # number of images in the picture
 
 
 class Run(TrainingRun):
-    """Training of a classifier: all is checked and built, nothing is trained yet.
+    """Training run of a classifier, checked and built but not yet trained.
 
-    Start one with :meth:`start`, or go on with one that was interrupted with :meth:`resume`. Its folder holds
-    ``config.yaml`` (the options), ``metrics.csv`` (one line an epoch), ``logs`` (of the steps), ``last.ckpt`` (to
-    resume from), ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out
-    accuracy), ``curves.png`` and ``neighbors.png`` (the learned graphs). A run of several processes is started in each
+    Create a run with :meth:`start`, or continue an interrupted one with :meth:`resume`. Its folder contains
+    ``config.yaml`` (the options), ``metrics.csv`` (one row per epoch), ``logs`` (step logs), ``last.ckpt`` (checkpoint
+    to resume from), ``model.safetensors`` (the network, for :func:`pyg_vig.load_model`), ``result.json`` (held-out
+    accuracy), ``curves.png`` and ``neighbors.png`` (the learned graphs). With several processes, start the run in each
     of them.
 
     Example:
@@ -49,7 +49,7 @@ class Run(TrainingRun):
 
     @classmethod
     def build(cls, config: RunConfig) -> tuple[Classification, ImageData]:
-        """Network with its losses, and images, as the options say."""
+        """Build the LightningModule and the data that the options describe."""
         model, data = _build(config)
         name = config.teacher
         teacher = None if name is None else Teacher.open(name, model.config, model.num_classes)
@@ -57,10 +57,10 @@ class Run(TrainingRun):
 
     @classmethod
     def start(cls, config: RunConfig) -> Run:
-        """Check the options, build network and data, make the folder (none for a ``fast_dev_run``).
+        """Check the options, build network and data, create the folder (except for a ``fast_dev_run``).
 
         Raises:
-            ValueError: for options that make no sense, data that is missing, or a name that is taken.
+            ValueError: if options are invalid, data is missing, or the name is taken.
         """
         if config.fast_dev_run:
             return cls(config, Path(config.runs), *cls.build(config))
@@ -73,11 +73,11 @@ class Run(TrainingRun):
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes the files of the run: the first one does, but for a ``fast_dev_run``."""
+        """Whether this process writes the files of the run: only the first one, and not in a ``fast_dev_run``."""
         return is_first() and not self.config.fast_dev_run
 
     def fit(self) -> Result:
-        """Train, save the network, evaluate it on the held-out images."""
+        """Train the network, save it, and evaluate it on the held-out images."""
         state = None if self.config.fast_dev_run else state_to_resume(self.folder)
         with quiet():
             trainer = classification_trainer(self.config, self.folder)
@@ -88,7 +88,7 @@ class Run(TrainingRun):
         return result
 
     def _save(self, result: Result) -> None:
-        """Write the network of the last checkpoint: whole, and averaged, whatever the processes held of it."""
+        """Save the network from the last checkpoint, which has unsharded weights, averaged if ``ema`` is set."""
         content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)["state_dict"]
         model = build_model(self.model.config)
         model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
@@ -97,7 +97,7 @@ class Run(TrainingRun):
 
     @torch.no_grad()
     def draw(self) -> Path:
-        """Draw the curves, and neighbours in held-out images in the first and the last block; this picture's path."""
+        """Draw the curves, and the neighbours in held-out images (first and last block); return the latter's path."""
         from matplotlib import pyplot as plt
 
         from pyg_vig.plot import plot_blocks
@@ -111,7 +111,7 @@ class Run(TrainingRun):
             classes[target] if guess == target else f"{classes[target]}\n(taken for {classes[guess]})"
             for target, guess in zip(targets, guesses, strict=True)
         ]
-        data = Path(self.config.data).name  # of a folder, without the way to it
+        data = Path(self.config.data).name  # only the last part of a folder's path
         title = f"{self.config.model} after {self.config.epochs} epochs on {data}: held-out images"
         figure = plot_blocks(model, images, labels=labels, title=title)
         figure.savefig(self.folder / PICTURE, dpi=150)
@@ -121,7 +121,7 @@ class Run(TrainingRun):
 
 
 def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
-    """Network and images of a run."""
+    """Build the network and the data of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) < 2:
         raise ValueError(f"{config.data} has {len(splits.classes)} class: there is nothing to tell apart")
@@ -142,14 +142,14 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
 
 @torch.no_grad()
 def _try(model: VisionGNN) -> None:
-    """One blank image shows now what would stop the first step, such as more neighbours than nodes."""
+    """Run the network on a blank image, to raise errors such as more neighbours than nodes before training."""
     config = model.config
     with evaluating(model):
         model(torch.zeros(1, config.in_channels, config.image_size, config.image_size))
 
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:
-    """The first held-out image of every class, for at most ``count`` classes."""
+    """Return the first held-out image of each class, for at most ``count`` classes."""
     found: dict[int, Tensor] = {}
     for images, targets in data.test_dataloader():
         for image, target in zip(images, targets.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Randomness that depends on seed, epoch and image alone: not on the number of workers, nor on interruptions."""
+"""Randomness that depends only on seed, epoch and image, not on the number of workers or on interruptions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch.utils.data import Dataset, Sampler
 
 from pyg_vig.train.reading import Unreadable
 
-_TRIES = 100  # images tried, one after the other, where they cannot be read: if all fail, it is not the images
+_TRIES = 100  # consecutive unreadable images before giving up: the cause is then not single images
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """A new order of all images every epoch, dealt out to the processes; yields pairs for
-    :class:`SeededDataset`: the number of the draw of the image in the run (without repeats: the epoch), and the image.
+    """Shuffles all images every epoch and distributes them over the processes.
 
-    What the processes see in one step is together the same for any number of them.
+    Yields pairs for :class:`SeededDataset`: the draw number (which draw of the image it is in the run; without repeats,
+    the epoch) and the image index. The images of a step, over all processes, do not depend on the number of processes.
 
     Args:
         size: number of images.
-        seed: seed of the orders.
-        epoch: the epoch to begin with; Lightning calls :meth:`set_epoch` before the next ones.
-        batch_size: images of a step in all processes; an incomplete last step is left out.
-        repeats: draws of an image in an epoch, one after the other, which lands them in different processes where
-            there are several (repeated augmentation, `arXiv 1901.09335 <https://arxiv.org/abs/1901.09335>`_). The
-            length of an epoch stays, so it leaves images out.
-        rank: number of this process.
+        seed: random seed of the shuffling.
+        epoch: first epoch; Lightning calls :meth:`set_epoch` before the following ones.
+        batch_size: images per step over all processes; an incomplete last step is dropped.
+        repeats: consecutive draws of an image in an epoch, which go to different processes if there are several
+            (repeated augmentation, `arXiv 1901.09335 <https://arxiv.org/abs/1901.09335>`_). The length of an epoch
+            does not change, so an epoch covers only a part of the images.
+        rank: rank of this process.
         world_size: number of processes.
 
     Example:
@@ -70,23 +70,23 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((first + place % repeats, order[place // repeats]) for place in places)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
+        """Set the epoch, which determines the order."""
         self.epoch = epoch
 
 
 class SeededDataset(Dataset[Any]):
-    """Images with a random transform whose random numbers are new for each image and each time it is drawn.
+    """Images with a random transform, seeded for each image and each draw of it.
 
-    Images that cannot be read come as :class:`~pyg_vig.train.reading.Unreadable`, followed by the one that takes their
-    place, so that a step always learns from the same number of images.
+    An unreadable image is returned as :class:`~pyg_vig.train.reading.Unreadable`, followed by the image that replaces
+    it, so that every step trains on the same number of images.
 
     Args:
         images: dataset of (image, label) pairs.
         transform: random transform of the image.
-        seed: seed of the random numbers.
+        seed: random seed.
 
     Raises:
-        ValueError: (when items are taken) if too many images in a row cannot be read.
+        ValueError: (when an item is accessed) if too many consecutive images cannot be read.
     """
 
     def __init__(self, images: Dataset[Any], transform: Callable[[Any], Tensor], seed: int) -> None:
@@ -98,7 +98,7 @@ class SeededDataset(Dataset[Any]):
         return len(self.images)  # type: ignore[arg-type]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
-        """A batch, for PyTorch's loader; all images in one context, as saving a random state is what takes time."""
+        """Return a batch for PyTorch's loader, saving the random state only once, as that is slow."""
         with kept_random_state():
             return [item for draw, index in keys for item in self._readable(draw, index)]
 
@@ -106,7 +106,7 @@ class SeededDataset(Dataset[Any]):
         return self.__getitems__([key])[-1]
 
     def _readable(self, draw: int, index: int) -> Iterator[Any]:
-        """The image; where it cannot be read, that is told, and the next image that can be takes its place."""
+        """Yield the image, or if it is unreadable, placeholders followed by the next readable image."""
         tries = min(_TRIES, len(self))
         for offset in range(tries):
             item = self._changed(draw, (index + offset) % len(self))
@@ -125,9 +125,9 @@ class SeededDataset(Dataset[Any]):
 
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Seed the global random numbers of PyTorch (CPU), NumPy and Python inside the context only.
+    """Seed the global random number generators of PyTorch (CPU), NumPy and Python inside the context only.
 
-    Transforms of other libraries draw from any of the three.
+    Transforms of other libraries may use any of the three.
     """
     with kept_random_state():
         _seed_all(seed)
@@ -136,7 +136,7 @@ def random_state(seed: int) -> Iterator[None]:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """After the context, the global random numbers go on as if there had been none drawn."""
+    """Restore the state of the global random number generators after the context."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
@@ -153,7 +153,7 @@ def _seed_all(seed: int) -> None:
 
 
 def mix(*numbers: int) -> int:
-    """One well-mixed 62-bit seed out of several numbers.
+    """Hash several numbers into a 62-bit seed.
 
     Example:
         >>> from pyg_vig.train.sampling import mix

@@ -1,4 +1,4 @@
-"""The learning rate at every step of the optimizer."""
+"""Learning rate schedules by optimizer step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 Schedule = Literal["steps", "cosine", "poly"]
-_POWER = 0.9  # of the polynomial, as usual for ADE20K
+_POWER = 0.9  # of the polynomial decay, as usual for ADE20K
 
 
 def learning_rate_factor(
@@ -19,18 +19,18 @@ def learning_rate_factor(
     floor: float = 0.0,
     milestones: Sequence[float] = (),
 ) -> float:
-    """Factor of the learning rate: a line from (nearly) 0 to 1 in ``warmup`` steps, then the schedule.
+    """Return the learning rate factor of a step: linear warm-up from (nearly) 0 to 1, then the schedule.
 
     Args:
-        step: the step, from 0.
-        schedule: ``"steps"`` (a tenth after every milestone), ``"cosine"`` or ``"poly"`` (both fall to the end).
-        total: steps of the whole training; after them a cosine stays where it is.
-        warmup: steps of the line.
-        floor: for ``"cosine"``, factor at the end.
-        milestones: for ``"steps"``, shares of the training in [0, 1].
+        step: optimizer step, starting from 0.
+        schedule: ``"steps"`` (divided by 10 at every milestone), ``"cosine"`` or ``"poly"`` (both decay to the end).
+        total: step at which the decay ends; a cosine stays constant after it.
+        warmup: number of warm-up steps.
+        floor: for ``"cosine"``, the factor at the end.
+        milestones: for ``"steps"``, fractions of ``total`` in [0, 1].
 
     Raises:
-        ValueError: for an unknown schedule.
+        ValueError: if the schedule is unknown.
 
     Example:
         >>> from pyg_vig.train.schedule import learning_rate_factor

@@ -1,4 +1,4 @@
-"""The network that another one learns from."""
+"""Teacher networks for distillation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pyg_vig.models.file_format import weights_file
 
 
 class Teacher:
-    """Labels images with the class that a trained network gives them (hard distillation).
+    """Labels images with the classes that a trained network predicts (hard distillation).
 
-    Not a module, on purpose: its weights belong to no checkpoint, optimizer or average of the student's.
+    Deliberately not a module, so that its weights stay out of the student's checkpoints, optimizer and averages.
 
     Args:
-        model: the trained network; images to scores ``(B, num_classes)``.
-        scale: factor, per channel, from the student's pixels to the teacher's.
-        shift: added after that.
+        model: the trained network, from images to scores ``(B, num_classes)``.
+        scale: per-channel factor that converts the student's normalised pixels to the teacher's.
+        shift: per-channel offset added after scaling.
 
     Example:
         >>> import torch
@@ -37,15 +37,15 @@ class Teacher:
 
     @classmethod
     def open(cls, name: str, student: ModelConfig, num_classes: int) -> Teacher:
-        """A network of ours from the folder or file of a run, or one of timm's by name, with its weights.
+        """Load one of our networks from a file or the folder of a run, or a pretrained timm network by name.
 
         Args:
             name: folder, file or name.
-            student: configuration of the network that learns: how its images are normalised.
-            num_classes: number of its classes.
+            student: configuration of the student, which says how its images are normalised.
+            num_classes: number of classes of the student.
 
         Raises:
-            ValueError: for a teacher of other classes or channels, or an unknown name.
+            ValueError: if the number of classes or channels differs from the student's, or the name is unknown.
         """
         model, mean, std, channels, classes = _run(name) if Path(name).exists() else _timm(name)
         if (classes, channels) != (num_classes, student.in_channels):
@@ -53,7 +53,7 @@ class Teacher:
                 f"the teacher {name} takes {channels} channels and knows {classes} classes, the network takes "
                 f"{student.in_channels} and learns {num_classes}"
             )
-        if channels != 3:  # grey images are normalised alike for all networks
+        if channels != 3:  # all networks normalise greyscale images alike
             return cls(model)
         scale = [own / its for own, its in zip(student.std, std, strict=True)]
         shift = [(own - its) / deviation for own, its, deviation in zip(student.mean, mean, std, strict=True)]
@@ -61,13 +61,13 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Classes ``(B,)`` of images ``(B, C, H, W)``."""
+        """Predict the classes ``(B,)`` of images ``(B, C, H, W)``."""
         self.model.to(images.device)
         scores = self.model(images * self.scale.to(images.device) + self.shift.to(images.device))
         return scores.argmax(1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
-        """A student's running average learns nothing, so it needs no teacher of its own."""
+        """Return the same object: copies of the student, made for weight averaging, need no copy of the teacher."""
         return self
 
 

@@ -1,4 +1,4 @@
-"""Lightning's trainer, as the options of a run want it."""
+"""Lightning trainers configured by the options of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyg_vig.train.options import RunOptions
 
 
 def classification_trainer(config: RunConfig, folder: Path) -> L.Trainer:
-    """A trainer that writes to the folder of a run; with ``fast_dev_run``, to none."""
+    """Create a trainer that writes to the folder of a run, or nowhere with ``fast_dev_run``."""
     dry = config.fast_dev_run
     callbacks: list[Callback] = [] if dry else [StepLog(config.log_every)]
     if config.ema:
@@ -51,14 +51,14 @@ def base_trainer(
     sync_norms: bool = True,
     **options: Any,
 ) -> L.Trainer:
-    """A trainer for any kind of run: it keeps whole checkpoints, to resume from, and metrics in the folder.
+    """Create a trainer for any kind of run, which writes a checkpoint to resume from and the metrics.
 
     Args:
-        config: the options of the run.
-        folder: its folder; ``None`` to keep nothing.
-        callbacks: further ones.
-        sync_norms: batch norms see the images of all processes; on GPUs only.
-        **options: further ones of Lightning's trainer.
+        config: options of the run.
+        folder: folder of the run; ``None`` writes nothing.
+        callbacks: additional callbacks.
+        sync_norms: synchronise batch norms over all processes; only on GPUs.
+        **options: additional arguments of Lightning's trainer.
     """
     gpus = config.accelerator != "cpu" and torch.cuda.is_available()
     return L.Trainer(
@@ -72,13 +72,13 @@ def base_trainer(
         num_sanity_val_steps=0,
         enable_checkpointing=folder is not None,
         enable_model_summary=False,
-        use_distributed_sampler=False,  # ours deals out the images
+        use_distributed_sampler=False,  # EpochSampler and the evaluation loader distribute the images
         **options,
     )
 
 
 def evaluation_trainer(config: RunConfig) -> L.Trainer:
-    """A trainer for one process that writes nothing."""
+    """Create a trainer for one process that writes nothing."""
     return L.Trainer(
         accelerator=config.accelerator,
         devices=1,
@@ -92,7 +92,7 @@ def evaluation_trainer(config: RunConfig) -> L.Trainer:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's notes on the machine and on what was chosen on purpose (folder, loader workers)."""
+    """Suppress Lightning's notes on the machine and its warnings about deliberate choices (folder, loader workers)."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -125,7 +125,7 @@ def _checkpoint_callbacks(folder: Path | None) -> list[Callback]:
 
 def _logger(name: str, config: RunConfig, folder: Path) -> Logger:
     if name == "csv":
-        return CSVLogger(folder, name=LOGS)  # every start of the run in a folder of its own
+        return CSVLogger(folder, name=LOGS)  # a new version folder for every start of the run
     if name == "tensorboard":
         return TensorBoardLogger(folder, name=LOGS)
     return WandbLogger(name=config.name, save_dir=folder, project="pyg_vig", id=config.name, resume="allow")

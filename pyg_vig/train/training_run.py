@@ -1,4 +1,4 @@
-"""What all kinds of training runs share: from options to a folder, and the way on after an interruption."""
+"""Base of all training runs: create the folder of a run, and resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ AnyRun = TypeVar("AnyRun", bound="TrainingRun")
 
 
 class TrainingRun:
-    """Base of the training runs, which add :attr:`options`, :meth:`build` and :meth:`fit`.
+    """Base class of training runs; subclasses add :attr:`options`, :meth:`build` and :meth:`fit`.
 
-    Start one with :meth:`start`, or go on with one that was interrupted with :meth:`resume`: all is checked and built
-    then, nothing is trained yet.
+    Create a run with :meth:`start`, or continue an interrupted one with :meth:`resume`. Both check the options and
+    build network and data, but do not train yet.
 
     Args:
-        config: the options.
-        folder: the folder of the run; must exist.
-        module: the network with its losses.
-        data: the images.
+        config: options of the run.
+        folder: folder of the run; must exist.
+        module: LightningModule with the network and its losses.
+        data: LightningDataModule with the images.
     """
 
     options: ClassVar[type[RunOptions]]
@@ -38,21 +38,21 @@ class TrainingRun:
 
     @classmethod
     def build(cls, config: Any) -> tuple[TrainingModule, L.LightningDataModule]:
-        """Network with its losses, and images, as the options say."""
+        """Build the LightningModule and the data that the options describe."""
         raise NotImplementedError
 
     @classmethod
     def start(cls: type[AnyRun], config: Any) -> AnyRun:
-        """Check the options, build network and data, make the folder with the options in it.
+        """Check the options, build network and data, create the folder and save the options in it.
 
         Raises:
-            ValueError: for options that make no sense, or a name that is taken.
-            FileNotFoundError: for data that is missing.
+            ValueError: if options are invalid, or the name is taken.
+            FileNotFoundError: if data is missing.
         """
         check_free(config)
         config = config.settled()
         module, data = cls.build(config)
-        folder = new_folder(config)  # last of all: what is refused leaves none behind
+        folder = new_folder(config)  # last, so that a failure leaves no folder behind
         run = cls(config.changed(name=folder.name), folder, module, data)
         if is_first():
             run.config.save(folder / CONFIG)
@@ -60,21 +60,21 @@ class TrainingRun:
 
     @classmethod
     def resume(cls: type[AnyRun], folder: str | Path) -> AnyRun:
-        """Go on with a run that was interrupted, from the end of its last whole epoch, exactly.
+        """Resume an interrupted run exactly, from the end of its last complete epoch.
 
         Raises:
-            ValueError: if the folder holds no run.
+            ValueError: if the folder contains no run.
         """
         folder = Path(folder)
         config = read_options(folder, cls.options).settled()
-        begun = state_to_resume(folder) is not None  # the weights that it began with may be gone
+        begun = state_to_resume(folder) is not None  # the initial weights may no longer exist
         return cls(config, folder, *cls.build(config.changed(weights=None) if begun else config))
 
     @property
     def weights(self) -> Path:
-        """Where the network is saved."""
+        """Path of the saved network."""
         return self.folder / WEIGHTS
 
     def fit(self) -> Any:
-        """Train from the last whole epoch on, save the network; what it reaches on held-out images."""
+        """Train from the last complete epoch on, save the network and return its results on held-out images."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The random changes of images that suit each kind of data."""
+"""Augmentation for each kind of image data."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def training_transform(
     mean: Sequence[float] = HALF,
     std: Sequence[float] = HALF,
 ) -> Callable[[Any], Tensor]:
-    """Random changes, then as for evaluation.
+    """Build the training transform: augmentation, then normalisation as in evaluation.
 
     Args:
         augment: ``"affine"``, ``"crop"``, ``"resized_crop"`` or ``"none"``.
-        size: side of the result in pixels.
-        channels: channels of the result, 1 or 3; images are converted.
-        rand_augment: RandAugment after those, in timm's notation.
-        erase: probability to fill a random rectangle with noise, last of all.
-        mean: as for evaluation.
-        std: as for evaluation.
+        size: side of the output in pixels.
+        channels: channels of the output, 1 or 3; images are converted.
+        rand_augment: RandAugment policy in timm's notation, applied after ``augment``.
+        erase: probability of filling a random rectangle with noise, as the last step.
+        mean: per-channel mean, as in evaluation.
+        std: per-channel standard deviation, as in evaluation.
 
     Raises:
-        ValueError: for an unknown ``augment``, or another number of channels.
+        ValueError: if ``augment`` is unknown, or the number of channels is not 1 or 3.
     """
     if augment not in _RANDOM:
         raise ValueError(f"augment must be one of {', '.join(_RANDOM)}, got {augment!r}")
@@ -49,9 +49,9 @@ def training_transform(
 
 
 class PaddedCrop(nn.Module):
-    """Shift at random by up to an eighth of the size, with black behind, and mirror every second image.
+    """Shift randomly by up to an eighth of the size, padding with black, and flip horizontally with probability 0.5.
 
-    One function for what two transforms do: on small images the calls cost more than the pixels.
+    One module instead of two transforms, as for small images the call overhead outweighs the computation.
 
     Args:
         size: side of the image in pixels.
@@ -63,7 +63,7 @@ class PaddedCrop(nn.Module):
         self.padding = size // 8
 
     def forward(self, image: Tensor) -> Tensor:
-        """Change one image."""
+        """Augment one image."""
         padded = nn.functional.pad(image, [self.padding] * 4)
         top, left = torch.randint(2 * self.padding + 1, (2,)).tolist()
         image = padded[:, top : top + self.size, left : left + self.size]
@@ -71,12 +71,12 @@ class PaddedCrop(nn.Module):
 
 
 class RandAugment(nn.Module):
-    """timm's RandAugment, which the published recipes name, on tensors.
+    """timm's RandAugment, used by the published recipes, on tensors.
 
     Args:
-        policy: such as ``"rand-m9-mstd0.5-inc1"``.
-        size: side of the images in pixels, for the length of shifts.
-        mean: colour behind the image, of red, green and blue in [0, 1].
+        policy: policy in timm's notation, such as ``"rand-m9-mstd0.5-inc1"``.
+        size: side of the images in pixels, which sets the maximum translation.
+        mean: fill colour, as red, green and blue in [0, 1].
     """
 
     def __init__(self, policy: str, size: int, mean: Sequence[float]) -> None:
@@ -90,7 +90,7 @@ class RandAugment(nn.Module):
             raise ValueError(f"rand_augment must be as timm writes it, rand-m9-mstd0.5-inc1, got {policy!r}") from error
 
     def forward(self, image: Tensor) -> Tensor:
-        """Change one image; grey ones go through colour and back."""
+        """Augment one image; greyscale images are converted to RGB and back."""
         changed = F.pil_to_tensor(self.change(F.to_pil_image(F.grayscale_to_rgb(image))))
         return F.rgb_to_grayscale(changed) if image.size(0) == 1 else changed
 
