@@ -1,4 +1,4 @@
-"""Plots of the attention of chosen patches, over the image (the qualitative figure of AttentionViG, arXiv 2509.25570)."""
+"""Plots of the attention of chosen patches, over the image (qualitative figure of AttentionViG, arXiv 2509.25570)."""
 
 from __future__ import annotations
 

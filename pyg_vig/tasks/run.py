@@ -20,7 +20,7 @@ class TaskRun(TrainingRun):
     module: TaskModule
 
     def fit(self) -> dict[str, float]:
-        """Train (resuming after the last complete epoch), save the network, plot the curves; return the last metrics."""
+        """Train (resuming after the last complete epoch), save the network, plot the curves and return the metrics."""
         config = self.config
         with quiet():
             trainer = base_trainer(
