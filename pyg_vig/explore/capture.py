@@ -124,8 +124,7 @@ def _distinct(edge_index: Tensor, nodes: Nodes) -> Tensor:
 
 
 def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
-    """Unit vectors of destinations and sources, whose dot products are the similarities; one tensor if both are equal.
-    """
+    """Unit vectors of destinations and sources, whose dot products are the similarities; one tensor if both agree."""
     if isinstance(conv, CrossAttentionConv):
         projected = (conv.query(nodes[1]), conv.key(nodes[0]))
         heads = (F.normalize(x.float().unflatten(1, (conv.heads, -1)), dim=-1) for x in projected)

@@ -10,7 +10,7 @@ const drawing = new Drawing(byId("heat"), byId("marks"), data);
 
 let pressedBy = "mouse"; // pointer type, which not every browser reports with a click
 
-/* The patch is stored as a position (fractions of height and width), so that it stays in place when the grid changes. */
+/* The patch is stored as a position (fractions of height and width), so that it keeps its place if the grid changes. */
 const state = { block: 0, y: 0.5, x: 0.5, overlay: "none", held: false };
 
 function currentBlock() {
