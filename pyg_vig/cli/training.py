@@ -85,7 +85,7 @@ def _with_underscores(word: str) -> str:
 
 
 def _with_values(words: list[str], options: type) -> list[str]:
-    """Give boolean options without a value the value true: ``--fast_dev_run`` becomes ``--fast_dev_run=true``."""
+    """Complete boolean options that lack a value: ``--fast_dev_run`` becomes ``--fast_dev_run=true``."""
     switches = {f"--{field.name}" for field in fields(options) if isinstance(field.default, bool)}
     following = [*words, "--"][1:]
     return [

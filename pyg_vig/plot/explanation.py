@@ -23,7 +23,7 @@ def importance_map(data: Data, explanation: Explanation) -> Tensor:
     Args:
         data: the graph that was explained, made by :class:`~pyg_vig.transforms.ImageToGraph` or by
             :class:`~pyg_vig.transforms.ToSuperpixels` with ``keep_segmentation=True``.
-        explanation: what a :class:`~torch_geometric.explain.Explainer` returned for this graph.
+        explanation: what an :class:`~torch_geometric.explain.Explainer` returned for this graph.
 
     Returns:
         One value per pixel ``(H, W)`` if the mask has one for every pixel of a patch, else one per patch

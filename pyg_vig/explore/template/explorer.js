@@ -167,7 +167,7 @@ document.addEventListener("keydown", (event) => {
   const onControl = event.target.closest("input, button, summary");
   const action = event.key === "Enter" && !onControl ? () => update({ held: !state.held }) : KEYS[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key.startsWith("Arrow") && event.target.closest("input")) return; // the slider and the radio buttons use these keys
+  if (event.key.startsWith("Arrow") && event.target.closest("input")) return; // inputs handle arrows themselves
   event.preventDefault();
   action();
 });
