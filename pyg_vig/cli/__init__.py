@@ -1,4 +1,4 @@
-"""The command line, ``pyg-vig COMMAND``. Every command is a module of its own, imported when it is asked for."""
+"""Command-line interface, ``pyg-vig COMMAND``. Every command has its own module, which is imported on demand."""
 
 from pyg_vig.cli.main import main
 

@@ -22,7 +22,7 @@ _LOAD = ("model", "mode", "batch", "size", "dtype", "subject")
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Measure, print a table, and keep the results where asked to."""
+    """Measure, print a table and, if requested, write the results to a file."""
     options = _parser().parse_args(arguments)
     with user_errors("bench"):
         _check(options)
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     results["profile" if options.profile else "speed"] = rows = []
     for row in measure(cases, options):
         rows.append(row)
-        if options.json:  # after every row: a long run that is interrupted keeps what it has
+        if options.json:  # after every row, so that an interrupted run keeps its results
             with user_errors("bench"):
                 write(options.json, results)
     print(show(rows))
@@ -80,7 +80,7 @@ def _check(options: argparse.Namespace) -> None:
 def _cases(options: argparse.Namespace) -> Iterator[Case]:
     for name, dtype, batch in product(options.networks, options.dtype, options.batch):
         for size in options.image_size or [get_config(name).image_size]:
-            with torch.no_grad():  # an image size that does not fit is told before anything is measured
+            with torch.no_grad():  # an unsuitable image size raises before anything is measured
                 build_model(get_config(name)).eval()(torch.zeros(1, 3, size, size))
             yield Case(name, None, batch, size, dtype, options.device, options.threads)
 
@@ -114,6 +114,6 @@ def _speed_table(rows: Sequence[Row]) -> str:
 
 
 def _progress(text: str) -> None:
-    """What is being measured, on a line that the next one overwrites; for people, not for files."""
+    """Show what is being measured, on a line that the next one overwrites, if standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

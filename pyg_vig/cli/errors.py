@@ -1,4 +1,4 @@
-"""Mistakes of the user become one clear line; those of the program keep their traceback."""
+"""Report user errors as one clear line; programming errors keep their traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Packages that extras bring.
+# Packages installed by the extras.
 _IMAGES = {"PIL", "skimage", "sklearn", "torchvision"}
 _TRAIN = {"jsonargparse", "lightning", "safetensors", "torchmetrics", "tqdm", "yaml"}
 _PLOT = {"matplotlib", "networkx"}
@@ -15,9 +15,9 @@ _TASKS = {"pycocotools", "segmentation_models_pytorch"}
 
 @contextmanager
 def user_errors(command: str) -> Iterator[None]:
-    """Turn what is wrong with the arguments, files and installed packages into a message and exit status 2.
+    """Turn errors in the arguments, files and installed packages into a message and exit status 2.
 
-    Put only what checks and prepares inside, not the work itself.
+    Wrap only checks and preparation, not the work itself.
 
     Args:
         command: name of the command, for the message.

@@ -14,11 +14,11 @@ from pyg_vig.export import FORMATS, export_model, verify_export
 if TYPE_CHECKING:
     from pyg_vig.export import Comparison
 
-_IMAGES = 8  # to compare on
+_IMAGES = 8  # number of images for the comparison
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write the file, and compare what it computes with what the network computes."""
+    """Write the file, and compare its outputs with those of the network."""
     parser = argparse.ArgumentParser(
         prog="pyg-vig export",
         description="Export a network to a file that runs without pyg_vig, for any batch size.",
@@ -64,7 +64,7 @@ def _size(sides: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def _report(comparison: Comparison) -> None:
-    """Print what was found; a file that computes something else is a failure of the command."""
+    """Print the comparison; exit with an error if no image has the network's scores."""
     differences, images = comparison.by_image, len(comparison.by_image)
     print(f"difference  {min(differences):.1e} to {max(differences):.1e} of the largest score, over {images} images")
     if comparison.alike < images:

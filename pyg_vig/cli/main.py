@@ -1,4 +1,4 @@
-"""From ``pyg-vig COMMAND ...`` to the module of the command."""
+"""Dispatch ``pyg-vig COMMAND ...`` to the module of the command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 
 import pyg_vig
 
-_COMMANDS = {  # module of this package, and what it does
+_COMMANDS = {  # module of this package, and description for the help
     "train": ("train", "train a network, evaluate it on held-out images, draw its graphs"),
     "eval": ("evaluate", "evaluate a trained network on held-out images"),
     "predict": ("predict", "classify images, or draw boxes, masks and class maps on them"),
@@ -29,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        arguments: words after ``pyg-vig``; by default those of the process.
+        arguments: arguments after ``pyg-vig``; by default those of the process.
 
     Raises:
-        SystemExit: with a message, for a mistake in the arguments; without one, where Ctrl-C or the end of a pipe's
-            reader stops the command.
+        SystemExit: with a message, for invalid arguments; without one, if Ctrl-C or a closed output pipe stops the
+            command.
 
     Example:
         >>> from pyg_vig.cli import main
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         import_module(f"pyg_vig.cli.{module}").run(chosen.arguments)
         print(end="", flush=True)
     except KeyboardInterrupt:
-        raise SystemExit(130) from None  # as shells number it
+        raise SystemExit(130) from None  # the exit status that shells use
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again at exit
         raise SystemExit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""A network from what a user types: a name, a checkpoint, or the folder of a run."""
+"""Open the network that a user specifies: by name, checkpoint, or folder of a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def open_network(name: str, checkpoint: str | None = None) -> VisionGNN:
     """Build a network by name, or load it with its weights from a file or the folder of a run.
 
     Args:
-        name: name, file or folder.
-        checkpoint: file with other weights for it, of the official code or mmpretrain for instance.
+        name: name of a network, checkpoint file, or folder of a run.
+        checkpoint: file with other weights for the network, for instance from the official code or mmpretrain.
 
     Raises:
-        FileNotFoundError: if there is no such file, and it is no name either.
+        FileNotFoundError: if ``name`` is a path at which there is no checkpoint.
         ValueError: for an unknown name, or weights that do not fit.
     """
     file = _file_of(name)
@@ -27,14 +27,14 @@ def open_network(name: str, checkpoint: str | None = None) -> VisionGNN:
 
 
 def origin(name: str, checkpoint: str | None = None) -> str:
-    """What pictures say of the network that :func:`open_network` opens: where its weights come from."""
+    """Describe, for captions, the network that :func:`open_network` opens and where its weights come from."""
     if checkpoint is not None:
         return f"{name} with the weights of {_short(checkpoint)}"
     return f"{name} with random weights, not trained" if _file_of(name) is None else _short(name)
 
 
 def _file_of(name: str) -> Path | None:
-    """The file of its weights; ``None`` for the name of a network."""
+    """Return the file with the weights, or ``None`` for the name of a network."""
     path = Path(name)
     try:
         return weights_file(path)
@@ -45,6 +45,6 @@ def _file_of(name: str) -> Path | None:
 
 
 def _short(path: str) -> str:
-    """Folder and name: pictures are handed on, and no reader needs the whole path."""
+    """Shorten a path to folder and file name: pictures are shared, and should not show the whole path."""
     absolute = Path(path).resolve()
     return absolute.name if absolute.is_dir() else f"{absolute.parent.name}/{absolute.name}"

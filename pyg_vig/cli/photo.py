@@ -1,4 +1,4 @@
-"""A photo from what a user types."""
+"""Open the photo that a user specifies."""
 
 from __future__ import annotations
 

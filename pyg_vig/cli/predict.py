@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
     for image in images:
         try:
             prediction = predictor(image)
-        except ValueError as error:  # the others are not lost for it
+        except ValueError as error:  # continue with the other images
             print(f"pyg-vig predict: {error}", file=sys.stderr)
             unreadable = True
             continue
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _check_names(images: Sequence[Path]) -> None:
-    """Pictures are named after their images, in one folder."""
+    """Raise a ValueError if two pictures would have the same name: all are written to one folder."""
     by_name: dict[str, Path] = {}
     for image in images:
         other = by_name.setdefault(image.stem, image)

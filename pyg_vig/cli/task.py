@@ -1,4 +1,4 @@
-"""What the commands that train detectors and segmenters share."""
+"""Code shared by the commands that train detectors and segmenters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def fit(command: str, job: TaskRun) -> None:
-    """Train a decoder, evaluate it, draw the curves, and print what it reaches.
+    """Train a detector or segmenter, evaluate it, plot the curves, and print the metrics.
 
     Args:
-        command: name of the command, by which the run goes on if it is interrupted.
+        command: name of the command, for the message on how to resume an interrupted run.
         job: the run.
     """
     print(f"writing to {job.folder}")

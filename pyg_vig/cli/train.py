@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Train, evaluate, draw."""
+    """Train a network, evaluate it, and draw its graphs."""
     with user_errors("train"):
-        import pyg_vig.plot  # noqa: F401  missing packages are told before the training, not after it
+        import pyg_vig.plot  # noqa: F401  missing packages are reported before the training, not after it
         from pyg_vig.train import Run
         from pyg_vig.train.config import GROUPS
 

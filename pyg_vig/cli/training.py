@@ -1,4 +1,4 @@
-"""What the commands that train share: from words to a run, with recipes, and the way on after an interruption."""
+"""Code shared by the training commands: start runs from arguments and recipes, and resume interrupted ones."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def begin(
     kind: type[AnyRun],
     groups: Sequence[type] = (),
 ) -> AnyRun:
-    """Start or resume a run as the words after a command say.
+    """Start or resume a run according to the arguments of a command.
 
     Args:
-        command: name of the command, which its recipes are found by.
-        description: what it trains.
-        arguments: words after the command.
+        command: name of the command, which determines the available recipes.
+        description: description of the command for the help.
+        arguments: arguments after the command.
         kind: class of the run.
-        groups: dataclasses that its options are made of, for the help; by default they are one group.
+        groups: dataclasses that make up the options, one group of the help each; by default all options are one group.
 
     Raises:
-        ValueError: for options beside ``--resume``, an unknown recipe, or what the run refuses.
+        ValueError: for other options beside ``--resume``, an unknown recipe, or options that the run rejects.
     """
     options: Any = kind.options
     words = _with_values([_with_underscores(word) for word in arguments], options)
@@ -56,16 +56,16 @@ def begin(
 
 @contextmanager
 def resumable(command: str, folder: Path) -> Iterator[None]:
-    """Tell how to go on with a run that ends too early."""
+    """Print how to resume the run if it does not finish."""
     try:
         yield
-    except BaseException:  # Ctrl-C among them
+    except BaseException:  # including Ctrl-C
         print(f"\nnot finished; go on with: pyg-vig {command} --resume {folder}", file=sys.stderr)
         raise
 
 
 def _parser(command: str, description: str, groups: Sequence[type]) -> ArgumentParser:
-    """One option for every field; ``--recipe`` and ``--resume``, taken before, are here for the help."""
+    """Parser with one option per field; ``--recipe`` and ``--resume``, handled earlier, are here for the help only."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"pyg-vig {command}", description=description)
@@ -79,13 +79,13 @@ def _parser(command: str, description: str, groups: Sequence[type]) -> ArgumentP
 
 
 def _with_underscores(word: str) -> str:
-    """``--batch-size`` is ``--batch_size``; values stay as they are."""
+    """Replace hyphens in option names by underscores (``--batch-size`` becomes ``--batch_size``), but not in values."""
     name, equals, value = word.partition("=")
     return re.sub(r"(?<=\w)-", "_", name) + equals + value if word.startswith("--") else word
 
 
 def _with_values(words: list[str], options: type) -> list[str]:
-    """``--fast_dev_run`` alone is ``--fast_dev_run=true``."""
+    """Complete boolean options that lack a value: ``--fast_dev_run`` becomes ``--fast_dev_run=true``."""
     switches = {f"--{field.name}" for field in fields(options) if isinstance(field.default, bool)}
     following = [*words, "--"][1:]
     return [
@@ -95,7 +95,7 @@ def _with_values(words: list[str], options: type) -> list[str]:
 
 
 def _taken(option: str, words: list[str]) -> tuple[str | None, list[str]]:
-    """The value of an option, if it is given, and the other words."""
+    """Return the value of an option, or ``None`` if it is not given, and the other arguments."""
     for i, word in enumerate(words):
         if word.startswith(f"{option}="):
             return word.partition("=")[2], words[:i] + words[i + 1 :]

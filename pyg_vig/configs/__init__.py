@@ -1,4 +1,4 @@
-"""Recipes that come with the package, ``COMMAND/NAME.yaml``: a folder for every command with ``--recipe``."""
+"""Recipes included in the package, ``COMMAND/NAME.yaml``: one folder for every command with ``--recipe``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = ("train", "train-detector", "train-segmenter")
 
 
 def list_recipes(command: str = "train") -> list[str]:
-    """Names of the recipes of a command; ImageNet recipes are named after their network.
+    """Return the names of a command's recipes; ImageNet recipes are named after their network.
 
     Args:
         command: ``"train"``, ``"train-detector"`` or ``"train-segmenter"``.
@@ -29,14 +29,14 @@ def list_recipes(command: str = "train") -> list[str]:
 
 
 def recipe(name: str, command: str = "train") -> dict[str, Any]:
-    """Options of a training run, as fields of :class:`pyg_vig.train.RunConfig`, or of the command's own options.
+    """Return the options of a recipe, as fields of :class:`pyg_vig.train.RunConfig` or of the command's own options.
 
     Args:
         name: one of :func:`list_recipes`.
-        command: the command that it is for.
+        command: the command that the recipe is for.
 
     Raises:
-        ValueError: for an unknown name, or that of a recipe for another command.
+        ValueError: for an unknown name, or a recipe for another command.
 
     Example:
         >>> from pyg_vig.configs import recipe
@@ -55,7 +55,7 @@ def recipe(name: str, command: str = "train") -> dict[str, Any]:
 
 @cache
 def _recipes(command: str) -> dict[str, dict[str, Any]]:
-    """A file is a recipe, or with ``networks`` one recipe for each of them with options of its own."""
+    """Read the recipes of a command; a file holds one recipe or, with ``networks``, one per network and its options."""
     import yaml
 
     if command not in COMMANDS:

@@ -23,18 +23,18 @@ class BlockGraph:
     """The graph of one block over the patches of one image.
 
     The neighbours of patch ``i`` (row-major in ``grid``) are ``neighbors[pointers[i] : pointers[i + 1]]``, in the
-    network's order (nearest first in k-NN graphs) and each once; they are patches of ``source_grid``, which is coarser
-    than ``grid`` where neighbours are pooled.
+    network's order (nearest first in k-NN graphs) and without duplicates. They are patches of ``source_grid``, which is
+    coarser than ``grid`` if neighbours are pooled.
 
     Attributes:
         name: module name of the Grapher.
         grid: rows and columns of patches.
-        source_grid: the same of the patches that serve as neighbours.
+        source_grid: rows and columns of the patches that serve as neighbours.
         pointers: ``(N + 1,)`` int64.
         neighbors: ``(E,)`` int64.
-        weights: of every neighbour, ``(E,)``: the mean over heads of what the conv multiplies it by, or the similarity.
+        weights: weight of every neighbour, ``(E,)``: the conv's weight averaged over heads, or the similarity.
         attention: whether ``weights`` are those of the conv.
-        queries: unit vectors of the patches, ``(N, C)``; their products with ``keys`` are the similarities.
+        queries: unit vectors of the patches, ``(N, C)``; their dot products with ``keys`` are the similarities.
         keys: unit vectors of the sources, ``(N_src, C)``.
 
     Example:
@@ -56,7 +56,7 @@ class BlockGraph:
     keys: Tensor
 
     def neighbors_of(self, patch: int) -> np.ndarray:
-        """Neighbours of one patch, in the network's order."""
+        """Return the neighbours of one patch, in the network's order."""
         return self.neighbors[self.pointers[patch] : self.pointers[patch + 1]]
 
 
@@ -64,16 +64,16 @@ class BlockGraph:
 def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     """Run a network on one image and return the graph of every block, as the explorer shows it.
 
-    The similarity of two patches is the cosine of what the network compares: of query and key (the mean over heads)
-    for :class:`~pyg_vig.nn.CrossAttentionConv`, of the features that the graph is built from for all other convs.
+    The similarity of two patches is the cosine similarity of query and key (averaged over heads) for
+    :class:`~pyg_vig.nn.CrossAttentionConv`, and of the features that the graph is built from for all other convs.
 
     Args:
-        model: any network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
-        image: ``(C, H, W)``, as the network takes it, on any device and in any precision.
+        model: any network with :class:`~pyg_vig.nn.Grapher` modules on grids; it is run in evaluation mode.
+        image: input of the network, ``(C, H, W)``, on any device and in any precision.
 
     Raises:
-        ValueError: for an image of another shape, a model without a Grapher, nodes on no grid, or features that are
-            not finite.
+        ValueError: for an image of another shape, a model without a Grapher, nodes that are not on a grid, or features
+            that are not finite.
 
     Example:
         >>> import pyg_vig, torch
@@ -114,7 +114,7 @@ def _captured(block: RecordedBlock) -> BlockGraph:
 
 
 def _distinct(edge_index: Tensor, nodes: Nodes) -> Tensor:
-    """Edges by destination, in their order, each once (dynamic axial graphs repeat the patch itself)."""
+    """Sort edges by destination (stably) and remove duplicates (dynamic axial graphs repeat the patch itself)."""
     edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
     number = edge_index[1] * nodes[0].size(0) + edge_index[0]
     _, inverse = number.unique(return_inverse=True)
@@ -124,7 +124,7 @@ def _distinct(edge_index: Tensor, nodes: Nodes) -> Tensor:
 
 
 def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
-    """Unit vectors whose products are the similarities, of destinations and sources; the same object where equal."""
+    """Unit vectors of destinations and sources, whose dot products are the similarities; one tensor if both agree."""
     if isinstance(conv, CrossAttentionConv):
         projected = (conv.query(nodes[1]), conv.key(nodes[0]))
         heads = (F.normalize(x.float().unflatten(1, (conv.heads, -1)), dim=-1) for x in projected)
@@ -135,12 +135,12 @@ def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
 
 
 def _attention(conv: nn.Module, nodes: Nodes, edges: Tensor) -> Tensor | None:
-    """What the conv multiplies every edge by, ``(E,)``; ``None`` if it cannot tell."""
+    """The conv's weight of every edge, ``(E,)``; ``None`` if the conv does not return weights."""
     if not has_weights(conv):
         return None
     x = nodes if nodes[0] is not nodes[1] else nodes[0]
     _, (edge_index, alpha) = conv(x, edges, return_attention_weights=True)
     alpha = alpha.flatten(1).mean(1) if alpha.dim() > 1 else alpha
     numbers, wanted = (entry[1] * nodes[0].size(0) + entry[0] for entry in (edge_index, edges))
-    numbers, order = numbers.sort()  # GAT's convs return the edges in another order, with loops added
+    numbers, order = numbers.sort()  # GAT convs return the edges in another order, with self-loops added
     return alpha[order[torch.searchsorted(numbers, wanted)]]

@@ -1,4 +1,4 @@
-"""From a network and a photo to the page."""
+"""Build the interactive page from a network and a photo."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Exploration:
-    """An interactive page: shown in notebooks, saved as one file that needs no internet connection.
+    """An interactive page that notebooks display and that is saved as one file, which needs no internet connection.
 
     Args:
-        html: the page.
+        html: HTML of the page.
 
     Example:
         >>> from pyg_vig.explore import Exploration
@@ -41,7 +41,7 @@ class Exploration:
         return f"{type(self).__name__}({len(self.html.encode()) / 1e6:.2f} MB; save(path) writes it)"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, atomically."""
+        """Write the page to a file, atomically."""
         write_atomically(path, self.html.encode())
         return Path(path)
 
@@ -65,18 +65,18 @@ def explore(
     ``return_attention_weights``), otherwise with the cosine similarity of the features.
 
     Args:
-        model: a network with :class:`~pyg_vig.nn.Grapher` modules on grids; runs in evaluation mode.
-        image: what the network takes, ``(C, H, W)``; or a photo (of PIL, or an array of uint8) or its file, which is
-            resized, cropped to a square and normalised for a :class:`~pyg_vig.models.VisionGNN`.
+        model: a network with :class:`~pyg_vig.nn.Grapher` modules on grids; it is run in evaluation mode.
+        image: input of the network, ``(C, H, W)``; or, for a :class:`~pyg_vig.models.VisionGNN`, a photo (PIL image,
+            uint8 array or file), which is resized, cropped to a square and normalised.
         title: heading of the page.
-        caption: text below it; say here how the network was trained.
+        caption: text below the heading; it should say how the network was trained.
         size: side in pixels of a photo after resizing; by default the network's ``image_size``.
-        picture: what is shown instead of the image, with the same field of view: pixels ``(C, H, W)`` in [0, 1], or a
-            PIL image.
+        picture: picture to show instead of the image, with the same field of view: pixels ``(C, H, W)`` in [0, 1], or
+            a PIL image.
 
     Raises:
-        ValueError: for a photo and a model that does not say its size, a size below 1, or as :func:`capture_graphs`
-            does.
+        ValueError: for a photo if the model is not a :class:`~pyg_vig.models.VisionGNN`, a size below 1, and in the
+            cases of :func:`capture_graphs`.
 
     Example:
         >>> import pyg_vig, torch

@@ -1,4 +1,4 @@
-"""The page as one file: the template of ``template/`` with its style and scripts inside, and the graphs, packed."""
+"""Render the page as one file: the template of ``template/`` with inlined style and scripts, and the packed graphs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pyg_vig.explore.capture import BlockGraph
 from pyg_vig.graph.precision import without_autocast
 
 _SCRIPTS = ("block.js", "drawing.js", "explorer.js")
-_STEPS = {"uint8": 255, "uint16": 65535}  # of a quantised range
+_STEPS = {"uint8": 255, "uint16": 65535}  # quantisation steps by dtype
 _DATA = '<script id="data" type="application/json">'
 
 Packed = dict[str, Any]
 
 
 def render(title: str, caption: str, picture: str, size: tuple[int, int], blocks: Sequence[BlockGraph]) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Args:
         title: heading, plain text.
-        caption: below it, plain text.
-        picture: ``data:`` address of the photo.
-        size: height and width of the photo in the network's pixels.
-        blocks: the graphs.
+        caption: text below the heading, plain text.
+        picture: ``data:`` URL of the photo.
+        size: height and width of the network's input in pixels.
+        blocks: graphs of the blocks.
     """
     style = f"<style>\n{_template('explorer.css')}</style>"
     parts = {'<link rel="stylesheet" href="explorer.css">': style}
@@ -44,7 +44,7 @@ def render(title: str, caption: str, picture: str, size: tuple[int, int], blocks
 
 
 def pack(block: BlockGraph) -> Packed:
-    """A graph as JSON can hold it; ``block.js`` is its reader."""
+    """Convert a graph to values that JSON can represent; ``block.js`` reads them."""
     sources = block.source_grid[0] * block.source_grid[1]
     index = np.uint16 if sources <= 1 << 16 else np.uint32
     return {
@@ -60,7 +60,7 @@ def pack(block: BlockGraph) -> Packed:
 
 
 def _similarity(queries: Tensor, keys: Tensor) -> Packed:
-    """All similarities, or the vectors whose products they are, whichever is smaller."""
+    """Pack all similarities, or the vectors that they are computed from, whichever is smaller."""
     vectors = keys.numel() + (0 if queries is keys else queries.numel())
     if queries.size(0) * keys.size(0) <= vectors:
         with without_autocast(queries.device):
@@ -70,7 +70,7 @@ def _similarity(queries: Tensor, keys: Tensor) -> Packed:
 
 
 def _directions(vectors: Tensor) -> np.ndarray:
-    """Vectors in whole numbers from -127 to 127, each with a length of its own: only directions matter."""
+    """Quantise vectors to integers from -127 to 127, each by its own scale: only directions matter."""
     largest = vectors.abs().amax(1, keepdim=True).clamp(min=1e-12)
     return (vectors / largest * 127).round().numpy().astype(np.int8)
 

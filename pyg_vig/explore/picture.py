@@ -1,4 +1,4 @@
-"""Photos: as the network takes them, and as the page shows them."""
+"""Convert photos to the input of the network and to the picture on the page."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pyg_vig.transforms.photo import as_photo, in_color, open_photo
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DETAIL = 3  # times the network's resolution that is shown at most, where the photo has it
-_SMALL = 64  # pixels on a side up to which images are stored without loss
+_DETAIL = 3  # maximum resolution of the picture in multiples of the network's, if the photo has it
+_SMALL = 64  # images with sides up to this many pixels are stored losslessly
 
 
 def read_photo(
     photo: Image | np.ndarray | str | os.PathLike[str], size: int, model: VisionGNN
 ) -> tuple[Tensor, Tensor]:
-    """A photo as the network takes it and, in more detail, as the page shows it: both ``(C, H, W)``.
+    """Convert a photo to the input of the network and to a picture of higher resolution, both ``(C, H, W)``.
 
     Args:
-        photo: the photo, as an array ``(H, W)`` or ``(H, W, 3)`` of uint8 too, or its file.
-        size: side of the network's image in pixels.
+        photo: PIL image, uint8 array ``(H, W)`` or ``(H, W, 3)``, or image file.
+        size: side of the network's input in pixels.
         model: the network, for its channels and pixel statistics.
 
     Returns:
-        The normalised image, and pixels in [0, 1].
+        The normalised input, and the picture's pixels in [0, 1].
     """
     from PIL import Image
 
@@ -57,12 +57,12 @@ def _from_array(pixels: np.ndarray) -> Image:
 
 
 def data_url(picture: Tensor | Image) -> str:
-    """A ``data:`` address of a picture: pixels in [0, 1] of shape ``(C, H, W)``, or a PIL image.
+    """Encode a picture as a ``data:`` URL: pixels in [0, 1] of shape ``(C, H, W)``, or a PIL image.
 
-    One channel is shown as ink on paper, as :func:`pyg_vig.plot.plot_blocks` does.
+    Tensors with one channel are shown inverted, dark on white, as in :func:`pyg_vig.plot.plot_blocks`.
 
     Raises:
-        ValueError: for another number of channels than 1 and 3.
+        ValueError: if the number of channels is not 1 or 3.
     """
     from PIL import Image
 

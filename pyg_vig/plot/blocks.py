@@ -1,4 +1,4 @@
-"""The same patches of several images, in several blocks of a network."""
+"""Plots of the neighbours of patches of several images, in several blocks of a network."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def plot_blocks(
     panel: float = 1.9,
     across: bool = False,
 ) -> Figure:
-    """Neighbours of a few patches of every image, in several blocks.
+    """Plot the neighbours of a few patches of every image, in several blocks.
 
     Args:
-        model: the network; runs in evaluation mode.
-        images: what the network takes, ``(B, C, H, W)``. Those of one channel are shown as ink on paper.
-        blocks: which blocks; negative numbers count from the end.
-        points: for every image the places of the centre patches, as shares of height and width in [0, 1); by default
-            a bright one and a dark one.
-        labels: text above every image.
+        model: the network; it is run in evaluation mode.
+        images: input of the network, ``(B, C, H, W)``. Images with one channel are shown inverted, dark on white.
+        blocks: indices of the blocks; negative ones count from the end.
+        points: for every image the positions of the centre patches, as fractions of height and width in [0, 1); by
+            default a bright one and a dark one.
+        labels: label of every image.
         title: title of the figure.
         panel: longer side of a panel in inches.
-        across: one column a block and one row an image, instead of the other way round.
+        across: one column per block and one row per image, instead of the other way round.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: for a block that does not exist, points of another number of images, or outside them.
+        ValueError: for a block that does not exist, points for a different number of images, or points outside them.
 
     Example:
         >>> import pyg_vig, torch
@@ -81,17 +81,17 @@ def plot_blocks(
 
 
 def check_blocks(blocks: Sequence[int], count: int) -> None:
-    """Raise a ValueError if one of the numbers names none of so many blocks."""
+    """Raise a ValueError if an index in ``blocks`` is out of range for ``count`` blocks."""
     if any(not -count <= block < count for block in blocks):
         raise ValueError(f"blocks must lie in -{count} .. {count - 1}, got {tuple(blocks)}")
 
 
 def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
-    """A bright and a dark place away from the border.
+    """Return a bright and a dark position away from the border.
 
     Args:
         image: ``(C, H, W)``.
-        cells: cells on a side of the coarse grid that is searched.
+        cells: cells per side of the coarse grid that is searched.
     """
     middle = F.adaptive_avg_pool2d(image.mean(0, keepdim=True), cells)[0, 1:-1, 1:-1]
     places = [divmod(int(place), cells - 2) for place in (middle.argmax(), middle.argmin())]

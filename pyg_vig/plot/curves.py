@@ -24,24 +24,24 @@ from pyg_vig.models import VisionGNN
 from pyg_vig.models.record import RecordedGraphs
 from pyg_vig.plot.style import COLORS
 
-_MARKERS = "osD^vPX"  # one more than colours: together they repeat late
+_MARKERS = "osD^vPX"  # one more than colours, so that their combinations repeat late
 
 
 def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, ax: Axes | None = None) -> Axes:
     """Draw curves over the blocks of a network: the mean over images, and a band between the quartiles.
 
     Args:
-        curves: by name, a value for every block, ``(blocks,)``, or for every block and image, ``(blocks, B)``. NaN does
-            not count.
-        ylabel: what the values are, with their unit.
-        first: number of the first block; 0 where the curves begin before the blocks.
+        curves: for every name, one value per block, ``(blocks,)``, or per block and image, ``(blocks, B)``. NaN values
+            are ignored.
+        ylabel: name of the values, with their unit.
+        first: number of the first block; 0 if the curves start before the first block.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: without a curve.
+        ValueError: if ``curves`` is empty.
 
     Example:
         >>> import torch
@@ -70,10 +70,10 @@ def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, 
 def plot_edge_length(
     graphs: Mapping[str, RecordedGraphs], size: tuple[float, float], *, ax: Axes | None = None
 ) -> Axes:
-    """Mean length of the edges of every block in pixels, for one network or several.
+    """Plot the mean edge length of every block in pixels, for one network or several.
 
     Args:
-        graphs: by name of the network, what :func:`pyg_vig.record_graphs` recorded of one forward pass.
+        graphs: for every network, by name, the graphs that :func:`pyg_vig.record_graphs` recorded in one forward pass.
         size: height and width of the images in pixels.
         ax: where to draw; a new figure by default.
 
@@ -95,21 +95,21 @@ def plot_edge_length(
 
 
 def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes | None = None) -> Axes:
-    """Share of the neighbours that have the label of the patch, by block, with two baselines.
+    """Plot the share of neighbours that have the same label as the patch, by block, with two baselines.
 
-    These are the purity of the eight patches around each one, and of patches drawn at random from its image, both on
-    the grid of the last block.
+    The baselines are the purity of the eight patches around each patch, and of patches drawn at random from the same
+    image, both on the grid of the last block.
 
     Args:
-        graphs: by name of the network, what :func:`pyg_vig.record_graphs` recorded of one forward pass.
-        masks: labels of the pixels ``(B, H, W)``, -1 for none.
+        graphs: for every network, by name, the graphs that :func:`pyg_vig.record_graphs` recorded in one forward pass.
+        masks: labels of the pixels ``(B, H, W)``, -1 for pixels without a label.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for another number of masks than images.
+        ValueError: if the number of masks differs from the number of images.
 
     Example:
         >>> import pyg_vig, torch
@@ -135,13 +135,13 @@ def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes
 def plot_diversity(
     models: Mapping[str, VisionGNN], images: Tensor, *, relative: bool = True, ax: Axes | None = None
 ) -> Axes:
-    """Diversity of the nodes before the first block and after every block (figure 3 of
+    """Plot the diversity of the nodes before the first block and after every block (figure 3 of
     `"Vision GNN" <https://arxiv.org/abs/2206.00272>`_).
 
     Args:
         models: the networks by name; those in training mode use the statistics of the batch.
-        images: as the networks take them, ``(B, C, H, W)``.
-        relative: as a share of the norm of the nodes, see :func:`~pyg_vig.analysis.diversity`.
+        images: input of the networks, ``(B, C, H, W)``.
+        relative: divide by the norm of the nodes, see :func:`~pyg_vig.analysis.diversity`.
         ax: where to draw; a new figure by default.
 
     Returns:

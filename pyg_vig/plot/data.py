@@ -1,4 +1,4 @@
-"""Graphs that are no grid of patches: superpixels on their image, neighbours in a point cloud."""
+"""Plots of graphs that are not grids of patches: superpixels over their image, neighbours in a point cloud."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def plot_superpixels(
     cmap: str = "viridis",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the superpixels of an image as a graph: a dot in its mean colour for each, lines between those that touch.
+    """Draw the superpixels of an image as a graph: a dot in the mean colour of each, lines between adjacent ones.
 
-    Where the data keeps its ``segmentation``, the borders of the superpixels are drawn as well.
+    If the data has a ``segmentation``, the borders of the superpixels are drawn as well.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
-        data: what :class:`~pyg_vig.transforms.ToSuperpixels` made of it.
-        values: colour the dots by these numbers ``(N,)`` instead.
-        cmap: matplotlib's name of a colour map, for ``values``.
+        data: the graph that :class:`~pyg_vig.transforms.ToSuperpixels` built from the image.
+        values: values ``(N,)`` that colour the dots instead of the mean colours.
+        cmap: name of a matplotlib colour map, for ``values``.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for data without places or edges.
+        ValueError: for data without ``pos`` or ``edge_index``.
 
     Example:
         >>> from skimage.data import astronaut
@@ -78,18 +78,18 @@ def plot_points(
     """Draw a point cloud in 3D, with lines from chosen points to their neighbours.
 
     Args:
-        points: a cloud ``(N, 3)``, or a ``Data`` with ``pos`` (and ``edge_index``, read where none is given).
+        points: a cloud ``(N, 3)``, or a ``Data`` with ``pos`` (and ``edge_index``, used if none is passed).
         edge_index: ``(2, E)``, source row first.
-        centers: the chosen points.
-        colors: their colours, in turn.
-        size: of the dots, in square points.
+        centers: indices of the chosen points.
+        colors: colours of the chosen points, repeated if there are more points.
+        size: area of the dots, in square points.
         ax: where to draw, made with ``projection="3d"``; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for points that are not in three dimensions, flat axes, or centres without a graph.
+        ValueError: for points that are not three-dimensional, axes that are not 3D, or centres without a graph.
 
     Example:
         >>> import torch
@@ -114,7 +114,7 @@ def plot_points(
     for turn, center in enumerate(centers):
         _neighborhood(ax, pos, neighbors_of(edge_index, center), center, colors[turn % len(colors)], size)
     extent = np.ptp(pos, axis=0)
-    ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.1)  # one scale for all axes
+    ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.1)  # the same scale on all axes
     ax.set_axis_off()
     return ax
 
@@ -127,7 +127,7 @@ def _neighborhood(ax: Any, pos: np.ndarray, neighbors: list[int], center: int, c
 
 
 def _borders(ax: Axes, segmentation: np.ndarray) -> None:
-    """Lines between pixels of two superpixels."""
+    """Draw lines between adjacent pixels of different superpixels."""
     y, x = np.nonzero(segmentation[:, 1:] != segmentation[:, :-1])
     upright = np.stack([np.stack([x + 1, y], 1), np.stack([x + 1, y + 1], 1)], axis=1)
     y, x = np.nonzero(segmentation[1:] != segmentation[:-1])

@@ -1,4 +1,4 @@
-"""All edges of a block, and the weights of a few of them, drawn on the image."""
+"""Plots of all edges of a block, or of the weighted edges of a few patches, over the image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pyg_vig.analysis import edge_lengths, patch_centers
 from pyg_vig.graph import Layout
 from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
 
-_THINNEST, _THICKEST = 0.3, 2.4  # lines, in points
-_THIN = 0.7  # lines without a weight
-_FAINTEST = 0.15  # opacity of a weight of zero
+_THINNEST, _THICKEST = 0.3, 2.4  # line widths, in points
+_THIN = 0.7  # width of lines without a weight
+_FAINTEST = 0.15  # opacity of lines of weight zero
 
 
 def plot_edges(
@@ -34,26 +34,26 @@ def plot_edges(
 ) -> Axes:
     """Draw every edge of a block between the centres of its patches, coloured by length or by weight.
 
-    Short edges (or heavy ones) lie on top, and many are drawn fainter than few.
-    ``figure.colorbar(ax.collections[0])`` adds their scale: pixels or weights.
+    Short edges (or heavy ones) lie on top; the more edges there are, the more transparent they are.
+    ``figure.colorbar(ax.collections[0])`` adds the colour scale: pixels or weights.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
         layout: grid of the destination nodes.
-        source_layout: grid of the source nodes, where it is another one.
+        source_layout: grid of the source nodes, if it is a different one.
         weights: weight of every edge, ``(E,)``, for instance from :func:`~pyg_vig.analysis.attention_weights`; heavier
             edges are thicker.
-        graph: which image of the batch.
-        cmap: matplotlib's name of a colour map.
+        graph: index of the image in the batch.
+        cmap: name of a matplotlib colour map.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, an image that is not in the batch, or another number of weights than
-            edges.
+        ValueError: for nodes that are not on a grid, an image that is not in the batch, or if the number of weights
+            differs from the number of edges.
 
     Example:
         >>> import torch
@@ -94,29 +94,29 @@ def plot_attention(
     colors: Sequence[str] = COLORS,
     ax: Axes | None = None,
 ) -> Axes:
-    """Mark chosen patches with a star, and draw lines to their neighbours, thicker and darker with the weight.
+    """Mark chosen patches with a star, and draw lines to their neighbours, thicker and more opaque with the weight.
 
     Takes what :func:`~pyg_vig.analysis.attention_weights` returns for a block. The heaviest edge of every patch has the
-    full width; the largest and smallest weights of all that are drawn stand below.
+    full width; the range of all weights that are drawn is written below.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         edge_index: graph of one block, ``(2, E)``.
-        alpha: weights of the edges, ``(E, heads)`` or ``(E,)``, none negative.
+        alpha: non-negative weights of the edges, ``(E, heads)`` or ``(E,)``.
         layout: grid of the destination nodes.
         patches: row and column of the centre patches in that grid.
-        source_layout: grid of the source nodes, where it is another one.
-        head: which head; the mean over all by default.
-        graph: which image of the batch.
-        colors: colours of the centres, in turn.
+        source_layout: grid of the source nodes, if it is a different one.
+        head: index of the head; the mean over all heads by default.
+        graph: index of the image in the batch.
+        colors: colours of the centre patches, repeated if there are more patches.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, a patch outside it, a head that there is not, or another number of
-            weights than edges.
+        ValueError: for nodes that are not on a grid, a patch outside it, a head that does not exist, or if the number
+            of weights differs from the number of edges.
 
     Example:
         >>> import pyg_vig, torch
@@ -152,7 +152,7 @@ def plot_attention(
 
 
 def _rays(ax: Axes, center: Tensor, ends: Tensor, weights: Tensor, color: str) -> None:
-    """Lines from a centre to its neighbours, and a dot on every neighbour, by weight."""
+    """Draw lines from a centre to its neighbours, and a dot on every neighbour, scaled by weight."""
     share = (weights / weights.max().clamp(min=1e-12)).clamp(min=0).numpy()
     tones = [to_rgba(color, _FAINTEST + (1 - _FAINTEST) * part) for part in share]
     segments = list(torch.stack([center.expand_as(ends), ends], dim=1).numpy())
@@ -168,7 +168,7 @@ def _places(size: tuple[float, float], layout: Layout, source_layout: Layout | N
 
 
 def _opacity(lines: int) -> float:
-    """So that the image stays visible behind thousands of lines."""
+    """Opacity at which the image stays visible behind so many lines."""
     return min(0.8, max(0.2, 500 / max(lines, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Explanations of PyG's explainers, drawn on the image."""
+"""Plots of explanations by PyG's explainers, over the image."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pyg_vig.plot.style import COLORS, draw_grey, draw_values
 from pyg_vig.transforms import to_image
 from pyg_vig.transforms.images import check_single
 
-_WIDEST = 3.0  # line of the strongest edge, in points
+_WIDEST = 3.0  # line width of the strongest edge, in points
 
 
 def importance_map(data: Data, explanation: Explanation) -> Tensor:
-    """The node mask of an explanation as a map over the image: absolute values, summed over channels.
+    """Convert the node mask of an explanation to a map over the image: absolute values, summed over channels.
 
     Args:
         data: the graph that was explained, made by :class:`~pyg_vig.transforms.ImageToGraph` or by
             :class:`~pyg_vig.transforms.ToSuperpixels` with ``keep_segmentation=True``.
-        explanation: what a :class:`~torch_geometric.explain.Explainer` returned for it.
+        explanation: what an :class:`~torch_geometric.explain.Explainer` returned for this graph.
 
     Returns:
-        A value for every pixel ``(H, W)`` if the mask has one for every pixel of a patch, else for every patch
+        One value per pixel ``(H, W)`` if the mask has one for every pixel of a patch, else one per patch
         ``(H_p, W_p)``; superpixels always give ``(H, W)``.
 
     Raises:
-        ValueError: for an explanation without node mask, or of another number of nodes, or a batch of graphs.
+        ValueError: for an explanation without a node mask or with a different number of nodes, or a batch of graphs.
 
     Example:
         >>> import torch
@@ -67,17 +67,17 @@ def plot_explanation(
     color: str = COLORS[1],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an explanation over its image in grey: the node mask as colours, the strongest edges as lines.
+    """Draw an explanation over the image in greyscale: the node mask as colours, the strongest edges as lines.
 
-    Takes the explanations of any explainer of PyG's for a network that was called as ``model(x, edge_index)``, for
-    example a :class:`~pyg_vig.nn.GraphEncoder` (GNNExplainer, CaptumExplainer, and for cross-attention
-    AttentionExplainer).
+    Takes the explanations of any PyG explainer for a network that was called as ``model(x, edge_index)``, for example
+    a :class:`~pyg_vig.nn.GraphEncoder` (GNNExplainer, CaptumExplainer, and for cross-attention AttentionExplainer).
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
-        data: the graph made of it (see :func:`importance_map`).
-        explanation: with a node mask, an edge mask, or both.
-        edges: how many of the edges to draw; their width is their share of the strongest. Loops are not drawn.
+        data: the graph of the image (see :func:`importance_map`).
+        explanation: an explanation with a node mask, an edge mask, or both.
+        edges: number of edges to draw, strongest first; line widths are proportional to their mask values. Self-loops
+            are not drawn.
         color: colour of the edges.
         ax: where to draw; a new figure by default.
 
@@ -110,7 +110,7 @@ def plot_explanation(
 
 
 def _strongest(pos: Tensor, edge_index: Tensor, edge_mask: Tensor, count: int, color: str) -> LineCollection:
-    """Lines between the ends of the strongest edges."""
+    """Return lines for the ``count`` strongest edges."""
     weight = edge_mask.detach().abs().cpu()
     if weight.shape != edge_index.shape[1:]:
         raise ValueError(f"expected an edge mask for {edge_index.size(1)} edges, got {tuple(weight.shape)}")

@@ -1,4 +1,4 @@
-"""Neighbours of chosen patches, drawn on the image (figure 4 of "Vision GNN", arXiv 2206.00272)."""
+"""Plots of the neighbours of chosen patches, over the image (figure 4 of "Vision GNN", arXiv 2206.00272)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor
 from pyg_vig.graph import Layout
 from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
 
-_MARGIN = 0.06  # between a frame and the border of its patch
-_INSET = 0.1  # how much further inside the second frame of a patch is: shared neighbours show all colours
+_MARGIN = 0.06  # between a frame and the border of its patch, as a fraction of the patch
+_INSET = 0.1  # extra margin of every further frame on a patch, so that shared neighbours show all colours
 
 
 def neighbors_of(edge_index: Tensor, node: int) -> list[int]:
-    """Source nodes of the edges into ``node``, in the order of the edges (nearest first in k-NN graphs).
+    """Return the source nodes of the edges into ``node``, in the order of the edges (nearest first in k-NN graphs).
 
     Args:
         edge_index: ``(2, E)``, source row first.
@@ -50,23 +50,23 @@ def plot_neighbors(
 ) -> Axes:
     """Mark chosen patches with a star, and their neighbours with frames of the same colour.
 
-    Takes what :func:`pyg_vig.record_graphs` records, pooled neighbours included.
+    Takes what :func:`pyg_vig.record_graphs` records, including graphs with pooled neighbours.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         edge_index: graph of one block, ``(2, E)``.
         layout: grid of the destination nodes.
         patches: row and column of the centre patches in that grid.
-        source_layout: grid of the source nodes, where it is another one (``graphs.source_layouts``).
-        graph: which image of the batch.
-        colors: colours of the centres, in turn.
+        source_layout: grid of the source nodes, if it is a different one (``graphs.source_layouts``).
+        graph: index of the image in the batch.
+        colors: colours of the centre patches, repeated if there are more patches.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, or a patch outside it.
+        ValueError: for nodes that are not on a grid, or a patch outside it.
 
     Example:
         >>> import pyg_vig, torch

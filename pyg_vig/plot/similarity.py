@@ -1,4 +1,4 @@
-"""Attention of chosen patches, drawn over the image (the qualitative figure of AttentionViG, arXiv 2509.25570)."""
+"""Plots of the attention of chosen patches, over the image (qualitative figure of AttentionViG, arXiv 2509.25570)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def plot_similarity(
     color: str = COLORS[0],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one map of weights over the image in grey, with a star on the patch whose weights they are.
+    """Draw a map of attention weights over the image in greyscale, with a star on the patch that they belong to.
 
-    The colours span the map's own range, which is written below.
+    The colour scale spans the range of the map, which is written below.
 
     Args:
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         weights: ``(H_i, W_i)``, from :func:`~pyg_vig.models.similarity_maps`.
-        point: place of the patch, as shares of height and width in [0, 1).
+        point: position of the patch, as fractions of height and width in [0, 1).
         color: colour of the star.
         ax: where to draw; a new figure by default.
 
@@ -66,21 +66,22 @@ def plot_similarities(
     title: str = "",
     panel: float = 1.9,
 ) -> Figure:
-    """Weights of a few patches of one image: a row for every patch, a column for every block.
+    """Plot the attention weights of a few patches of one image, with one row per patch and one column per block.
 
     Args:
-        model: a network with ``conv="cross_attention"``; runs in evaluation mode.
-        image: what the network takes, ``(C, H, W)``.
-        points: places of the patches, as shares of height and width in [0, 1); by default a bright one and a dark one.
-        blocks: which of the Graphers; negative numbers count from the end. All by default.
-        title: title of the figure; say here how the network was trained.
+        model: a network with ``conv="cross_attention"``; it is run in evaluation mode.
+        image: input of the network, ``(C, H, W)``.
+        points: positions of the patches, as fractions of height and width in [0, 1); by default a bright one and a
+            dark one.
+        blocks: indices of the Graphers; negative ones count from the end. All by default.
+        title: title of the figure; it should say how the network was trained.
         panel: longer side of a panel in inches.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: for a block that does not exist, and as :func:`~pyg_vig.models.similarity_maps` does.
+        ValueError: for a block that does not exist, and in the cases of :func:`~pyg_vig.models.similarity_maps`.
 
     Example:
         >>> import pyg_vig, torch

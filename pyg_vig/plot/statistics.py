@@ -1,4 +1,4 @@
-"""Hubs, and how often nodes are neighbours."""
+"""Plots of hubs, and of how often nodes are chosen as neighbours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plot_hubs(
     stars: int = 1,
     ax: Axes | None = None,
 ) -> Axes:
-    """Colour every patch by the number of patches whose neighbour it is, over the image in grey.
+    """Colour every patch by the number of patches that have it as a neighbour, over the image in greyscale.
 
     ``figure.colorbar(ax.images[1])`` adds the scale.
 
@@ -33,16 +33,16 @@ def plot_hubs(
         image: the image, ``(C, H, W)`` tensor or ``(H, W, C)`` array, uint8 or in [0, 1].
         edge_index: graph of one block, ``(2, E)``, as :func:`pyg_vig.record_graphs` records it.
         layout: grid of the destination nodes.
-        source_layout: grid of the source nodes, where it is another one.
-        graph: which image of the batch.
-        stars: so many of the largest hubs are marked.
+        source_layout: grid of the source nodes, if it is a different one.
+        graph: index of the image in the batch.
+        stars: number of the largest hubs that are marked with a star.
         ax: where to draw; a new figure by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: for nodes that lie on no grid, or an image that is not in the batch.
+        ValueError: for nodes that are not on a grid, or an image that is not in the batch.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ def plot_degrees(counts: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axe
     """Draw the distribution of :func:`~pyg_vig.analysis.times_chosen`: the share of nodes at or above each value.
 
     Args:
-        counts: by name, the value of every node.
+        counts: for every name, the values of the nodes.
         ax: where to draw; a new figure by default.
 
     Returns:

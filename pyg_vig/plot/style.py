@@ -1,4 +1,4 @@
-"""Colours and images as all figures show them."""
+"""Colours, images and marks shared by all figures."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch import Tensor
 
 from pyg_vig.graph import Layout
 
-# Told apart by colour-blind readers (Okabe and Ito, "Color Universal Design"), strongest contrasts first.
+# Distinguishable for colour-blind readers (Okabe and Ito, "Color Universal Design"), strongest contrasts first.
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-VEIL = 0.35  # share of white over an image, so that the colours stand out
-_OPACITY = 0.65  # of values over a grey image
+VEIL = 0.35  # fraction of white blended into an image, so that the colours stand out
+_OPACITY = 0.65  # of values over a greyscale image
 
 
 def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
-    """An image as matplotlib wants it, ``(H, W, 3)`` in [0, 1].
+    """Convert an image to the format of matplotlib, ``(H, W, 3)`` in [0, 1].
 
     Args:
         image: tensor ``(C, H, W)`` or array ``(H, W)`` or ``(H, W, C)``, uint8 or in [0, 1], with 1 or 3 channels.
 
     Raises:
-        ValueError: for another shape, or other integers.
+        ValueError: for another shape, or an integer dtype other than uint8.
     """
     if isinstance(image, Tensor):
         image = image.detach().cpu()
@@ -46,14 +46,14 @@ def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
 
 
 def panels(rows: int, columns: int, side: float, image: Tensor, *, below: float = 0.0) -> tuple[Figure, np.ndarray]:
-    """A figure of panels in the shape of its images, with room for a title and a caption, and the axes.
+    """Create a figure and its axes, with the aspect ratio of the images and room for a title and a caption.
 
     Args:
-        rows: panels one below the other.
-        columns: panels side by side.
+        rows: number of rows of panels.
+        columns: number of columns of panels.
         side: longer side of a panel in inches.
         image: one of the images, ``(C, H, W)``.
-        below: room for text below every panel, in inches.
+        below: space for text below every panel, in inches.
     """
     height, width = (side * length / max(image.shape[1:]) for length in image.shape[1:])
     size = (width * columns + 0.3, (height + below) * rows + 0.9)
@@ -61,12 +61,12 @@ def panels(rows: int, columns: int, side: float, image: Tensor, *, below: float 
 
 
 def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float = VEIL) -> Axes:
-    """The image behind a drawing in pixels: pale, and without ticks.
+    """Draw an image as a pale background without ticks, in pixel coordinates.
 
     Args:
         image: as for :func:`as_picture`.
         ax: where to draw; a new figure by default.
-        veil: share of white over it.
+        veil: fraction of white blended into the image.
     """
     ax = _show(veil + (1 - veil) * as_picture(image), ax, interpolation="bilinear")
     ax.spines[:].set_color("0.8")
@@ -74,25 +74,25 @@ def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float
 
 
 def draw_grey(image: Tensor | ArrayLike, ax: Axes | None = None) -> Axes:
-    """The image in grey, behind colours: see :func:`draw_values`."""
+    """Draw an image in greyscale, as the background for :func:`draw_values`."""
     return _show(as_picture(image).mean(-1), ax, cmap="gray", vmin=0, vmax=1)
 
 
 def draw_values(ax: Axes, values: Tensor, *, cmap: str = "viridis", vmin: float | None = None) -> None:
-    """Values of patches or pixels as colours over the image.
+    """Draw values of patches or pixels as colours over the image.
 
     Args:
-        ax: what :func:`draw_grey` returned.
+        ax: the axes that :func:`draw_grey` returned.
         values: ``(H_i, W_i)``; the patches cover the whole image.
-        cmap: matplotlib's name of a colour map.
-        vmin: where the colours begin; by default with the smallest value.
+        cmap: name of a matplotlib colour map.
+        vmin: lower end of the colour scale; by default the smallest value.
     """
     shown, extent = values.detach().cpu().float().numpy(), ax.images[-1].get_extent()
     ax.imshow(shown, cmap=cmap, vmin=vmin, alpha=_OPACITY, extent=extent, interpolation="nearest")
 
 
 def _show(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
-    """A picture in pixels without ticks, in a new figure by default."""
+    """Draw a picture without ticks in pixel coordinates, in a new figure by default."""
     if ax is None:
         _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
     height, width = picture.shape[:2]
@@ -102,31 +102,31 @@ def _show(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
 
 
 def draw_star(ax: Axes, patch: tuple[int, int], grid: tuple[int, int], color: str) -> None:
-    """Mark a patch whose neighbours are shown, given by row and column in a grid over the image."""
+    """Mark a patch with a star; it is given by row and column in a grid over the image."""
     y, x = ((place + 0.5) / n * length for place, n, length in zip(patch, grid, size_of(ax), strict=True))
     ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)
 
 
 def size_of(ax: Axes) -> tuple[float, float]:
-    """Height and width in pixels of the image that was drawn."""
+    """Return the height and width in pixels of the image on the axes."""
     _, width, height, _ = ax.images[-1].get_extent()
     return height, width
 
 
 def drawn_grid(layout: Layout) -> tuple[int, int]:
-    """Height and width in patches of the images that a graph is drawn on.
+    """Return the height and width, in patches, of the grid that a graph is drawn on.
 
     Raises:
-        ValueError: for nodes on no grid.
+        ValueError: for nodes that are not on a grid.
     """
     return layout.require_grid("neighbours are drawn on images of patches only")
 
 
 def node_at(row: int, column: int, graph: int, layout: Layout) -> int:
-    """The node of a patch of an image in a batch.
+    """Return the index of the node of a patch, in an image of a batch.
 
     Raises:
-        ValueError: for nodes on no grid, or a patch or image that does not exist.
+        ValueError: for nodes that are not on a grid, or a patch or image that does not exist.
     """
     height, width = drawn_grid(layout)
     if not (0 <= row < height and 0 <= column < width):

@@ -1,4 +1,4 @@
-"""Networks, detectors and segmenters in the package's one format: a ``.safetensors`` file with the configuration."""
+"""Save and load networks, detectors and segmenters as ``.safetensors`` files that include the configuration."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import nn
 from pyg_vig import models
 from pyg_vig.models.file_format import read_config, read_weights, unwrapped, weights_file, write_network
 
-_HOMES = {  # configurations and where their networks are built
+_HOMES = {  # configuration class: module that builds its network
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
     "SegmenterConfig": "pyg_vig.tasks.segmentation.segmenter",
 }
 
 
 def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write weights and configuration of a network, detector or segmenter to one file, atomically.
+    """Write the weights and configuration of a network, detector or segmenter to one file, atomically.
 
     Args:
         model: from :func:`pyg_vig.create_model`, :func:`~pyg_vig.tasks.detection.build_detector` or
             :func:`~pyg_vig.tasks.segmentation.build_segmenter`.
-        path: where to, a ``.safetensors`` file; the folder must exist.
+        path: the ``.safetensors`` file to write; its folder must exist.
 
     Raises:
-        ValueError: for another kind of network, or options that a file cannot hold.
+        ValueError: if the model was not built by one of these functions, or its options cannot be stored in a file.
 
     Example:
         >>> import tempfile
@@ -50,11 +50,11 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
-    """Rebuild a network, detector or segmenter from its file alone, without executing code from it.
+    """Rebuild a network, detector or segmenter from its file alone, without executing code from the file.
 
     Args:
-        path: a file of :func:`save_model` or :func:`pyg_vig.save_checkpoint`, or a folder with one, see
-            :func:`pyg_vig.models.file_format.weights_file`.
+        path: a file written by :func:`save_model` or :func:`pyg_vig.save_checkpoint`, or a folder that contains one,
+            see :func:`pyg_vig.models.file_format.weights_file`.
         **overrides: fields of the configuration to replace, see :func:`pyg_vig.load_model`.
 
     Returns:
@@ -62,7 +62,7 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds something else.
+        ValueError: if the file has other contents.
 
     Example:
         >>> import tempfile

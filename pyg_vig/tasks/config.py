@@ -1,4 +1,4 @@
-"""What can be chosen for training a detector or a segmenter: plain data, one field an option of the command."""
+"""Options for training a detector or a segmenter: plain data, one field per command-line option."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TaskConfig(RunOptions):
         runs: parent folder of all runs.
 
     Raises:
-        ValueError: for a value that makes no sense.
+        ValueError: for an invalid value.
     """
 
     data: str
@@ -85,14 +85,14 @@ class TaskConfig(RunOptions):
 
     @property
     def decoder(self) -> str:
-        """What stands on the backbone."""
+        """Name of the decoder on top of the backbone."""
         raise NotImplementedError
 
     def settled(self) -> TaskConfig:
-        """With what ``freeze_norm`` means."""
+        """Return the options with the default of ``freeze_norm`` resolved."""
         return self if self.freeze_norm is not None else self.changed(freeze_norm=self.weights is not None)
 
     @property
     def stem(self) -> str:
-        """Name of the run where none is given: decoder and backbone."""
+        """Default name of the run: decoder and backbone."""
         return f"{self.decoder}-{self.backbone}"

@@ -1,4 +1,4 @@
-"""Predictions drawn on their image, by torchvision."""
+"""Draw predictions on their image with torchvision."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-_GOLDEN = 0.618034  # turns of the colour wheel between neighbouring classes: alike numbers get unlike colours
-_INK = 0.5  # of a soft mask counts as object
+_GOLDEN = 0.618034  # turns of the colour wheel from one class to the next: consecutive classes get distinct colours
+_INK = 0.5  # threshold of soft masks: larger values belong to the object
 _OPACITY = 0.5  # of masks over the image
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:
-    """A colour for every class, the same in every picture.
+    """Return one colour per class, the same in every picture.
 
     Example:
         >>> from pyg_vig.tasks.drawing import palette
@@ -29,13 +29,13 @@ def palette(count: int) -> list[tuple[int, int, int]]:
 def draw_detections(
     image: Tensor, prediction: dict[str, Tensor], classes: Sequence[str] = (), *, threshold: float = 0.5
 ) -> Tensor:
-    """Boxes with class and score, and masks where there are any.
+    """Draw boxes with class and score, and masks if the prediction has any.
 
     Args:
         image: ``(3, H, W)`` uint8.
-        prediction: ``boxes``, ``labels``, ``scores`` and perhaps ``masks``, as a detector returns them.
-        classes: names, the first one of label 1; by default the labels are written.
-        threshold: scores below it are left out.
+        prediction: ``boxes``, ``labels``, ``scores`` and optionally ``masks``, as a detector returns them.
+        classes: class names, starting with that of label 1; by default the label numbers are written.
+        threshold: minimum score; detections below it are not drawn.
 
     Returns:
         The picture ``(3, H, W)`` uint8.
@@ -63,11 +63,11 @@ def draw_detections(
 
 
 def draw_classes(image: Tensor, classes: Tensor) -> Tensor:
-    """The class map over the image, a colour a class.
+    """Draw a class map over the image, one colour per class.
 
     Args:
         image: ``(3, H, W)`` uint8.
-        classes: class of every pixel ``(H, W)``; 255 and up stays bare.
+        classes: class of every pixel ``(H, W)``; values from 255 on are not drawn.
 
     Example:
         >>> import torch

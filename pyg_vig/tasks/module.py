@@ -1,4 +1,4 @@
-"""What the LightningModules of the dense tasks share."""
+"""Base of the LightningModules for dense tasks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pyg_vig.train.schedule import learning_rate_factor
 
 
 class TaskModule(TrainingModule):
-    """A network with its decoder: a choice of schedules, batch norms that stop learning when told."""
+    """LightningModule of a backbone with a decoder: a choice of schedules, and batch norms that can be frozen."""
 
     config: TaskConfig
 
     def on_train_epoch_start(self) -> None:
-        """From ``norm_epochs`` on, batch norms stay as they are."""
+        """Freeze the statistics of batch norms from epoch ``norm_epochs`` on."""
         if self.config.norm_epochs is not None and self.current_epoch >= self.config.norm_epochs:
             freeze_batch_norms(self.model)
 
     def schedule(self, total: int) -> Callable[[int], float]:
-        """The one that is chosen, after the warm-up."""
+        """Return the configured learning-rate schedule, preceded by the warm-up."""
         config = self.config
         milestones = [epoch / config.epochs for epoch in config.milestones]
         return partial(

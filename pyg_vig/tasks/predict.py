@@ -1,4 +1,4 @@
-"""From a checkpoint and an image to words and a picture."""
+"""Predict an image with a checkpoint of any task, as text and as a picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyg_vig.tasks.checkpoint import load_model
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
 from pyg_vig.transforms.photo import open_photo
 
-_BEST = 5  # classes that are named
+_BEST = 5  # number of classes listed
 
 
 class Prediction(NamedTuple):
@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         text: the prediction as text.
-        picture: drawn on the image, ``(3, H, W)`` uint8; ``None`` for a classifier.
+        picture: the prediction drawn on the image, ``(3, H, W)`` uint8; ``None`` for a classifier.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Prediction(NamedTuple):
         """Write the picture as PNG, atomically.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is no picture.
         """
         if self.picture is None:
             raise ValueError("a classifier draws nothing: read 'text'")
@@ -49,17 +49,17 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """A network from its checkpoint, whatever its task.
+    """Predictions of a network that is loaded from a checkpoint, whatever its task.
 
     Args:
         checkpoint: folder of a run, or a ``.safetensors`` file of this package.
         threshold: minimum score of detections.
-        size: shorter side in pixels to which a segmenter's images are resized, at least 1; by default that of its
-            training crops, where the options of the run lie beside the checkpoint, else 512.
+        size: shorter side in pixels to which a segmenter's images are resized, at least 1; by default the size of its
+            training crops if the options of the run are stored beside the checkpoint, else 512.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
-        ValueError: if it does not say which network it holds.
+        ValueError: if the checkpoint does not say which network it holds.
 
     Example:
         >>> import pyg_vig, tempfile
@@ -83,10 +83,10 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, path: str | Path) -> Prediction:
-        """Read an image and say what is on it.
+        """Read an image file and return the prediction for it.
 
         Raises:
-            ValueError: if the file is no image.
+            ValueError: if the file is not an image.
         """
         image = open_photo(path)
         if isinstance(self.model, VisionGNN):

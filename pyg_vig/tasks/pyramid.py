@@ -1,4 +1,4 @@
-"""Any network as a backbone of four feature maps, whatever its own strides, and how those on it are configured."""
+"""Backbone with feature maps at strides 4, 8, 16, ... from any network, and the configuration shared by decoders."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Config = TypeVar("Config", bound="DecoderConfig")
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """What detectors and segmenters are built from alike; plain data, kept in their checkpoints.
+    """Configuration shared by detectors and segmenters; plain data, stored in their checkpoints.
 
     Args:
-        backbone: name of the network.
-        backbone_options: fields of its configuration to replace.
+        backbone: name of the backbone network.
+        backbone_options: fields of the backbone's configuration to replace.
         num_classes: number of classes.
-        classes: their names.
-        freeze_norm: whether the backbone's batch norms stay as they are.
-        options: further arguments of the library's class.
+        classes: names of the classes.
+        freeze_norm: whether the backbone's batch norms are frozen.
+        options: further arguments of the class in torchvision or segmentation-models-pytorch.
 
     Raises:
-        ValueError: for no classes, or another number of names.
+        ValueError: if ``num_classes`` is below 1, or ``classes`` has a different number of names.
     """
 
     backbone: str
@@ -47,10 +47,10 @@ class DecoderConfig:
 
     @classmethod
     def of(cls: type[Config], weights: str | None, freeze_norm: bool | None, **values: Any) -> Config:
-        """The configuration with these values; without a ``freeze_norm``, norms are frozen if there are ``weights``.
+        """Create a configuration; if ``freeze_norm`` is ``None``, norms are frozen if ``weights`` are given.
 
         Raises:
-            ValueError: for an unknown field, or what the class refuses.
+            ValueError: for an unknown field or an invalid value.
         """
         unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
@@ -58,25 +58,25 @@ class DecoderConfig:
         return cls(freeze_norm=weights is not None if freeze_norm is None else freeze_norm, **values)
 
     def pyramid(self, weights: str | None) -> PyramidBackbone:
-        """The backbone, with the weights of a checkpoint if there is one."""
+        """Build the backbone, with the weights of a checkpoint if one is given."""
         return PyramidBackbone(self.backbone, weights=weights, freeze_norm=self.freeze_norm, **self.backbone_options)
 
 
 class PyramidBackbone(nn.Module):
-    """Feature maps at strides 4, 8, 16, 32, ... of any network.
+    """Backbone that returns feature maps at strides 4, 8, 16, 32, ... from any network.
 
-    Pyramids and hybrids have these already. Maps of an isotropic network, all at one stride, are brought there by
-    transposed convolutions and max-pooling, as is usual for plain vision transformers.
+    Pyramids and hybrids have such maps already. The maps of an isotropic network all have the same stride and are
+    resampled by transposed convolutions and max-pooling, as is usual for plain vision transformers.
 
     Args:
         name: name of the network.
         weights: checkpoint of the network, in any format of :func:`pyg_vig.load_checkpoint`; its head is not used.
-        freeze_norm: keep statistics, scale and shift of all batch norms as they are, also in training: batches of a
-            few large images are too small for them. Holds after a conversion to ``SyncBatchNorm`` as well.
-        **options: fields of the network's configuration.
+        freeze_norm: keep the statistics, scale and shift of all batch norms fixed during training, because batches of a
+            few large images are too small for batch norm. Also holds after a conversion to ``SyncBatchNorm``.
+        **options: fields of the network's configuration to replace.
 
     Raises:
-        ValueError: for another number of channels than three, or what the network refuses.
+        ValueError: if ``in_channels`` is not 3, or for invalid options of the network.
 
     Shapes:
         - **input**: images ``(B, 3, H, W)``
@@ -111,19 +111,19 @@ class PyramidBackbone(nn.Module):
         self.train(self.training)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps, finest first."""
+        """Return the feature maps, finest first."""
         return [resample(x) for resample, x in zip(self.resample, self.body(images), strict=True)]
 
     def train(self, mode: bool = True) -> PyramidBackbone:
-        """Switch between training and evaluation; frozen norms stay in evaluation."""
+        """Switch between training and evaluation mode; frozen norms stay in evaluation mode."""
         super().train(mode)
         if self.freeze_norm:
-            freeze_batch_norms(self.body, affine=True)  # now, not once: a conversion may have replaced them
+            freeze_batch_norms(self.body, affine=True)  # in every call: a conversion may have replaced the norms
         return self
 
 
 def _resample(channels: int, stride: int, wanted: int) -> nn.Module:
-    """From a map at one stride to one at another; both are powers of two."""
+    """Layers that resample a map from ``stride`` to ``wanted``; both are powers of two."""
     if wanted >= stride:
         return nn.Identity() if wanted == stride else nn.MaxPool2d(wanted // stride)
     layers: list[nn.Module] = []

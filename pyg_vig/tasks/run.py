@@ -1,4 +1,4 @@
-"""Training of a detector or segmenter, from options to the folder of the run."""
+"""Training run of a detector or segmenter, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pyg_vig.train.training_run import TrainingRun
 
 
 class TaskRun(TrainingRun):
-    """A training run of a detector or segmenter; its folder holds what that of :class:`pyg_vig.train.Run` does."""
+    """A training run of a detector or segmenter; it writes the files of :class:`pyg_vig.train.Run`, except for ``logs``
+    and ``neighbors.png``.
+    """
 
     config: TaskConfig
     module: TaskModule
 
     def fit(self) -> dict[str, float]:
-        """Train from the last whole epoch on, save the network, draw the curves; the figures of the last evaluation."""
+        """Train (resuming after the last complete epoch), save the network, plot the curves and return the metrics."""
         config = self.config
         with quiet():
             trainer = base_trainer(

@@ -1,10 +1,10 @@
 "use strict";
 
-/* One block of the network: its graph over the patches, read from what pyg_vig/explore/page.py packed. */
+/* One block of the network: its graph over the patches, unpacked from the data that pyg_vig/explore/page.py wrote. */
 
 const ARRAYS = { int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
 
-/** Numbers from base64; with `low` and `high` they are steps of that range. */
+/** Decode numbers from base64; with `low` and `high`, they are quantised over that range. */
 function unpack({ type, data, low, high }) {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
   const numbers = new ARRAYS[type](bytes.buffer);
@@ -13,7 +13,7 @@ function unpack({ type, data, low, high }) {
   return Float32Array.from(numbers, (number) => low + number * step);
 }
 
-/** Rows and columns of patches over the photo; patches are numbered row by row. */
+/** Grid of patches over the photo; patches are numbered row by row. */
 class Grid {
   constructor([rows, columns]) {
     this.rows = rows;
@@ -21,19 +21,19 @@ class Grid {
     this.size = rows * columns;
   }
 
-  /** The patch at a place, given as shares of height and width. */
+  /** The patch at a position, given as fractions of height and width. */
   at(y, x) {
     const within = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
     return within(y, this.rows) * this.columns + within(x, this.columns);
   }
 
-  /** Corner and sides of a patch as shares of the photo. */
+  /** Row and column of a patch, and its top-left corner and size as fractions of the photo. */
   box(patch) {
     const row = Math.floor(patch / this.columns), column = patch % this.columns;
     return { row, column, x: column / this.columns, y: row / this.rows, width: 1 / this.columns, height: 1 / this.rows };
   }
 
-  /** The middle of a patch. */
+  /** The centre of a patch. */
   center(patch) {
     const { x, y, width, height } = this.box(patch);
     return { x: x + width / 2, y: y + height / 2 };
@@ -70,7 +70,7 @@ class Block {
     return found;
   }
 
-  /** Similarity of a patch to every source. */
+  /** Similarity of a patch to every source patch. */
   similarity(patch) {
     const count = this.sources.size;
     if (this.similarities) return this.similarities.subarray(patch * count, (patch + 1) * count);
@@ -79,7 +79,7 @@ class Block {
     return Float32Array.from({ length: count }, (_, source) => cosine(query, row(this.keys, source)));
   }
 
-  /** How many other patches have each source as a neighbour. */
+  /** For every source patch, the number of other patches that have it as a neighbour. */
   inDegree() {
     if (this.degree) return this.degree;
     this.degree = new Float32Array(this.sources.size);
@@ -89,7 +89,7 @@ class Block {
     return this.degree;
   }
 
-  /** How far the other neighbours of a patch are on average, in patches. */
+  /** Mean distance from a patch to its neighbours other than itself, in patches. */
   distance(patch) {
     const here = this.grid.center(patch);
     const others = this.neighbors(patch).filter((neighbor) => !this.isItself(patch, neighbor.patch));

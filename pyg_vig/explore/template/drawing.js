@@ -1,17 +1,17 @@
 "use strict";
 
-/* What lies over the photo: colours on a canvas of one pixel a patch, and marks in an SVG of the photo's pixels. */
+/* Overlays on the photo: colours on a canvas with one pixel per patch, and marks in an SVG in the photo's pixels. */
 
 const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
-/** Colour of a share from 0 to 1. */
+/** Viridis colour of a fraction from 0 to 1. */
 function colorOf(share) {
   const place = Math.min(1, Math.max(0, share)) * (VIRIDIS.length - 1);
   const below = Math.min(VIRIDIS.length - 2, Math.floor(place));
   return VIRIDIS[below].map((value, i) => Math.round(value + (place - below) * (VIRIDIS[below + 1][i] - value)));
 }
 
-/** Where a value lies in a range; the middle, if there is none. */
+/** Position of a value in a range, as a fraction; 0.5 if the range is empty. */
 function shareOf(value, low, high) {
   return high > low ? (value - low) / (high - low) : 0.5;
 }
@@ -24,7 +24,7 @@ class Drawing {
     svg.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
   }
 
-  /** One colour a patch, or none for no values. */
+  /** Colour every patch by its value; without values, hide the colours. */
   heat(grid, values, low, high) {
     this.canvas.hidden = !values;
     if (!values) return;
@@ -36,7 +36,7 @@ class Drawing {
     context.putImageData(image, 0, 0);
   }
 
-  /** The grid, the patch, its neighbours, and a line to each; `veiled` darkens all else. */
+  /** Draw the grid, the patch, its neighbours, and a line to each; `veiled` darkens all other patches. */
   marks(block, patch, veiled) {
     const neighbors = block.neighbors(patch);
     const weights = neighbors.map(({ weight }) => weight);
@@ -52,7 +52,7 @@ class Drawing {
     );
   }
 
-  /** Make one neighbour stand out, or none. */
+  /** Highlight one neighbour, or none. */
   emphasise(patch) {
     for (const frame of this.svg.querySelectorAll(".neighbor")) {
       frame.classList.toggle("emphasised", Number(frame.dataset.patch) === patch);
@@ -62,12 +62,12 @@ class Drawing {
   veil(block, patch, neighbors) {
     const { width, height } = this.size;
     const holes = new Set(neighbors.map((neighbor) => this.outline(block.sources, neighbor.patch)));
-    const own = this.outline(block.grid, patch); // twice would be no hole
+    const own = this.outline(block.grid, patch); // the same outline twice would cancel out (even-odd fill)
     if (!neighbors.some((neighbor) => this.covers(block, neighbor.patch, patch))) holes.add(own);
     return element("path", { class: "veil", d: `M0 0H${width}V${height}H0Z${[...holes].join("")}` });
   }
 
-  /** Whether a source's patch covers a patch of the grid. */
+  /** Whether a source patch covers a patch of the grid. */
   covers(block, source, patch) {
     const { x, y } = block.grid.center(patch);
     return block.sources.at(y, x) === source;

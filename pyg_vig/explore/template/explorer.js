@@ -1,6 +1,6 @@
 "use strict";
 
-/* State, what the user does to it, and the words on the page. */
+/* State of the page, event handlers that change it, and the text on the page. */
 
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
@@ -8,9 +8,9 @@ const blocks = new Map(); // unpacked when first shown
 const stage = byId("stage"), slider = byId("block");
 const drawing = new Drawing(byId("heat"), byId("marks"), data);
 
-let pressedBy = "mouse"; // kind of pointer, which not every browser tells with a click
+let pressedBy = "mouse"; // pointer type, which not every browser reports with a click
 
-/* The patch is kept as a place (shares of height and width), so that it stays where it is when the grid changes. */
+/* The patch is stored as a position (fractions of height and width), so that it keeps its place if the grid changes. */
 const state = { block: 0, y: 0.5, x: 0.5, overlay: "none", held: false };
 
 function currentBlock() {
@@ -22,7 +22,7 @@ function currentPatch() {
   return currentBlock().grid.at(state.y, state.x);
 }
 
-/** Change the state and show it; `aloud` for screen readers too. */
+/** Change the state and redraw the page; with `aloud`, announce the change to screen readers. */
 function update(change, aloud = false) {
   Object.assign(state, change);
   const block = currentBlock(), patch = currentPatch(), neighbors = block.neighbors(patch);
@@ -118,7 +118,7 @@ function spoken(block, patch, neighbors) {
   return `Block ${state.block + 1}, patch in ${block.grid.name(patch)}: ${neighbors.length} neighbours. First: ${first}.`;
 }
 
-/** Where on the photo a pointer is. */
+/** Position of the pointer on the photo, as fractions of height and width. */
 function placeOf(event) {
   const { left, top, width, height } = stage.getBoundingClientRect();
   return { x: (event.clientX - left) / width, y: (event.clientY - top) / height };
@@ -146,7 +146,7 @@ function setTheme(theme) {
 }
 
 function toggleTheme() {
-  systemTheme.onchange = null; // the user has decided
+  systemTheme.onchange = null; // stop following the system once the user has chosen
   setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
 }
 
@@ -167,7 +167,7 @@ document.addEventListener("keydown", (event) => {
   const onControl = event.target.closest("input, button, summary");
   const action = event.key === "Enter" && !onControl ? () => update({ held: !state.held }) : KEYS[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key.startsWith("Arrow") && event.target.closest("input")) return; // theirs: slider and choices
+  if (event.key.startsWith("Arrow") && event.target.closest("input")) return; // inputs handle arrows themselves
   event.preventDefault();
   action();
 });
@@ -183,7 +183,7 @@ stage.addEventListener("pointerdown", (event) => {
 
 stage.addEventListener("click", (event) => {
   const place = placeOf(event), again = state.held && samePatch(place);
-  update({ ...place, held: pressedBy === "mouse" && !again }); // nothing moves a tapped patch but another tap
+  update({ ...place, held: pressedBy === "mouse" && !again }); // no hold for touch: only another tap moves the patch
 });
 
 byId("neighbors").addEventListener("click", (event) => {

@@ -1,4 +1,4 @@
-"""Detection and instance segmentation: torchvision's RetinaNet and Mask R-CNN on any network."""
+"""Detection and instance segmentation: torchvision's RetinaNet and Mask R-CNN on any backbone."""
 
 from pyg_vig.tasks.detection.average_precision import AveragePrecision
 from pyg_vig.tasks.detection.coco import CocoData, CocoImages

@@ -1,4 +1,4 @@
-"""COCO's mean average precision of boxes and masks, by pycocotools."""
+"""COCO's mean average precision of boxes and masks, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 _FIGURES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
-_INK = 0.5  # of a soft mask counts as object
+_INK = 0.5  # threshold of soft masks: larger values belong to the object
 
 
 class AveragePrecision:
-    """Collects detections image by image and compares them with the annotations.
+    """Collect detections image by image and compare them with the annotations.
 
     Args:
         coco: the annotations.
-        categories: COCO's category id of every class, the first one of label 1.
+        categories: COCO's category id of every class, starting with that of label 1.
 
     Example:
         >>> from pycocotools.coco import COCO
@@ -38,15 +38,15 @@ class AveragePrecision:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all detections."""
+        """Discard all detections."""
         self.detections: dict[int, dict[str, list[dict[str, Any]]]] = {}
 
     def update(self, image_ids: Sequence[int], predictions: Sequence[dict[str, Tensor]]) -> None:
-        """Add what a detector returned for a batch.
+        """Add the predictions of a detector for a batch.
 
         Args:
             image_ids: COCO's id of every image.
-            predictions: ``boxes``, ``labels``, ``scores`` and, where there are any, ``masks`` of every image.
+            predictions: ``boxes``, ``labels``, ``scores`` and optionally ``masks`` of every image.
         """
         for image_id, prediction in zip(image_ids, predictions, strict=True):
             self.detections[image_id] = {"bbox": self._boxes(image_id, prediction)}
@@ -54,7 +54,7 @@ class AveragePrecision:
                 self.detections[image_id]["segm"] = self._masks(image_id, prediction)
 
     def compute(self) -> dict[str, float]:
-        """COCO's figures, such as ``box_map``, ``box_map50``, ``mask_map``; over all processes."""
+        """Return COCO's metrics, such as ``box_map``, ``box_map50``, ``mask_map``, over all processes."""
         gathered = [self.detections]
         if dist.is_available() and dist.is_initialized():
             gathered = [{} for _ in range(dist.get_world_size())]
@@ -101,6 +101,6 @@ class AveragePrecision:
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
-    """A binary mask ``(H, W)`` as COCO's run lengths."""
+    """Encode a binary mask ``(H, W)`` in COCO's run-length format."""
     encoded = coco_mask.encode(np.asfortranarray(mask))
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}

@@ -1,4 +1,4 @@
-"""Images with boxes and masks in COCO's format."""
+"""Object detection data sets in COCO's format."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ Sample = tuple[Tensor, dict[str, Any]]
 
 
 class CocoImages(Dataset[Sample]):
-    """One part of a data set in COCO's format.
+    """One split of a data set in COCO's format.
 
     Args:
         images: folder of the images.
         annotations: the file ``instances_*.json``.
-        train: leave out images without objects, and crowds; keys are draws, which seed the flips.
-        flip: mirror training images at random.
-        seed: seed of the flips.
-        masks: read the objects' masks; without, boxes are enough.
+        train: leave out images without objects, and allow flips.
+        flip: flip training images horizontally at random.
+        seed: seed of the flips, which also depend on the draw in keys ``(draw, index)``.
+        masks: read the objects' masks; if false, annotations need boxes only.
 
     Raises:
         FileNotFoundError: if a file or folder is missing.
         ValueError: if masks are wanted and an object has none.
 
     Items are pairs of an image ``(3, H, W)`` in [0, 1] and a target with ``boxes`` (corners), ``labels`` (from 1),
-    ``image_id`` and, where wanted, ``masks`` ``(N, H, W)``.
+    ``image_id`` and, if requested, ``masks`` ``(N, H, W)``. Targets leave out crowds.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class CocoImages(Dataset[Sample]):
         return v2.functional.to_dtype(image, torch.float32, scale=True).as_subclass(torch.Tensor), target
 
     def _objects(self, image_id: int) -> list[dict[str, Any]]:
-        """Annotations to learn from: no crowds, nothing without an area."""
+        """Annotations of an image, without crowds and empty boxes."""
         found = self.coco.imgToAnns[image_id]
         return [a for a in found if not a.get("iscrowd", 0) and a["bbox"][2] > 0 and a["bbox"][3] > 0]
 
@@ -104,15 +104,15 @@ class CocoImages(Dataset[Sample]):
 
 
 class CocoData(ImageLoaders):
-    """Loaders of a data set in COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
+    """Data loaders for COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
 
     Args:
         root: the folder ``DATA``.
-        train_split: split to learn from.
+        train_split: split to train on.
         val_split: split to evaluate on.
-        batch_size: images of one step in all processes.
-        flip: mirror training images at random.
-        seed: seed of order and flips.
+        batch_size: images per step, over all processes.
+        flip: flip training images horizontally at random.
+        seed: seed of the order and of the flips.
         workers: processes that load images.
         masks: read the objects' masks.
 
@@ -139,7 +139,7 @@ class CocoData(ImageLoaders):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes, the first one of label 1."""
+        """Names of the classes, starting with that of label 1."""
         return self.train_images.classes
 
 
@@ -148,6 +148,6 @@ def _files(root: str | Path, split: str) -> tuple[Path, Path]:
 
 
 def _lists(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """Images of different sizes do not stack."""
+    """Collate samples into lists: images of different sizes cannot be stacked."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)

@@ -1,4 +1,4 @@
-"""How large a detector is, part by part: parameters and multiply-adds."""
+"""Parameters and multiply-adds of the parts of a detector."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torchvision.models.detection import MaskRCNN, RetinaNet
 from pyg_vig.models import count_parameters
 from pyg_vig.models.record import graphers_of
 
-_SIZE = (800, 1280)  # height and width at which papers give FLOPs
-_ALL = "Global"  # PyTorch's name for the whole
-_BOXES, _MASKS = 1000, 100  # proposals that are classified, detections whose masks are drawn
+_SIZE = (800, 1280)  # height and width for which papers report FLOPs
+_ALL = "Global"  # PyTorch's key for the total count
+_BOXES, _MASKS = 1000, 100  # proposals that are classified, detections whose masks are predicted
 
 
 class Part(NamedTuple):
     """One part of a detector.
 
     Attributes:
-        parameters: their number, frozen ones included.
-        macs: multiply-adds of one image, which papers print as "FLOPs".
+        parameters: number of parameters, including frozen ones.
+        macs: multiply-adds for one image, which papers report as "FLOPs".
 
     Example:
         >>> from pyg_vig.tasks.detection import Part
@@ -40,11 +40,12 @@ class Part(NamedTuple):
 
 @torch.no_grad()
 def count_parts(model: RetinaNet | MaskRCNN, size: tuple[int, int] = _SIZE) -> dict[str, Part]:
-    """Parameters and multiply-adds of backbone, neighbour search, feature pyramid and heads, for one image.
+    """Count the parameters and multiply-adds of backbone, neighbour search, feature pyramid and heads, for one image.
 
-    Convolutions and matrix products are counted. For Mask R-CNN the heads see 1000 proposals and 100 detections, as in
-    the counts that papers print. These leave out the neighbour search, whose distances are no layer but grow with the
-    square of the image. Costs nothing but the shapes: a copy of the network on the meta device is run.
+    Convolutions and matrix products are counted. The heads of Mask R-CNN process 1000 proposals and 100 detections, as
+    in the counts that papers report. Those counts leave out the neighbour search: its distances are not a layer, but
+    their number grows quadratically with the size of the image. Only shapes are computed, on a copy of the network on
+    the meta device.
 
     Args:
         model: a detector from :func:`build_detector`.
@@ -91,7 +92,7 @@ def _part(module: nn.Module, forward: Callable[[], Any]) -> Part:
 
 
 def _counted(forward: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
-    """What ``forward`` returns, and the multiply-adds of every module in it by name."""
+    """Run ``forward`` and return its output and the multiply-adds of every module, by module name."""
     counter = FlopCounterMode(display=False)
     with counter, mock.patch.object(torch, "autocast", _nothing):  # PyTorch has no autocast for the meta device
         output = forward()

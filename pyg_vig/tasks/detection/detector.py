@@ -1,4 +1,4 @@
-"""torchvision's detectors on our backbones."""
+"""torchvision's detectors on the backbones of this package."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxP
 
 from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
 
-_RATIOS = (0.5, 1.0, 2.0)  # height to width of the anchors
+_RATIOS = (0.5, 1.0, 2.0)  # aspect ratios (height / width) of the anchors
 _ANCHOR = 32  # side of the smallest anchors for images of 800 pixels
-_BOX_CELLS, _MASK_CELLS = 7, 14  # side of what is cut out for a box, and for its mask
+_BOX_CELLS, _MASK_CELLS = 7, 14  # side of the features that are pooled for a box, and for its mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig(DecoderConfig):
-    """What a detector is built from; plain data, kept in its checkpoint.
+    """Configuration of a detector; plain data, stored in its checkpoint.
 
     Args:
         detector: ``"retinanet"`` or ``"mask_rcnn"``.
-        backbone: name of the network.
-        backbone_options: fields of its configuration to replace.
-        num_classes: classes of objects, without the background; labels run from 1 to ``num_classes``.
-        classes: their names.
-        freeze_norm: whether the backbone's batch norms stay as they are.
+        backbone: name of the backbone network.
+        backbone_options: fields of the backbone's configuration to replace.
+        num_classes: number of object classes, without the background; labels run from 1 to ``num_classes``.
+        classes: names of the classes.
+        freeze_norm: whether the backbone's batch norms are frozen.
         channels: width of the feature pyramid, of RetinaNet's heads and of the mask head.
-        head_channels: width of the layers that classify the boxes of Mask R-CNN.
-        anchor_size: side in pixels of the smallest anchors on the finest map; it doubles from map to map. Small images
-            need small anchors.
+        head_channels: width of the layers in Mask R-CNN's box head.
+        anchor_size: side in pixels of the smallest anchors on the finest map; it doubles with every coarser map. Small
+            images need small anchors.
         options: further arguments of torchvision's class, such as ``min_size`` and ``max_size`` (800 and 1333),
             ``box_score_thresh``, ``rpn_pre_nms_top_n_train``.
 
     Raises:
-        ValueError: for an unknown detector, or no classes.
+        ValueError: for an unknown detector, or if ``num_classes`` is below 1.
 
     Example:
         >>> from pyg_vig.tasks.detection import DetectorConfig
@@ -62,13 +62,13 @@ class DetectorConfig(DecoderConfig):
 
 
 class DetectionBackbone(nn.Module):
-    """Backbone and feature pyramid in the form that torchvision's detectors take.
+    """Backbone and feature pyramid in the form that torchvision's detectors expect.
 
     Args:
         pyramid: the backbone.
-        channels: width of all maps.
-        first: index of the finest map that is used.
-        extra: makes coarser maps of the last one.
+        channels: width of all output maps.
+        first: index of the finest backbone map that is used.
+        extra: block that adds coarser maps.
     """
 
     def __init__(self, pyramid: PyramidBackbone, channels: int, first: int, extra: ExtraFPNBlock) -> None:
@@ -79,11 +79,11 @@ class DetectionBackbone(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps by name, finest first."""
+        """Return the feature pyramid's maps by name, finest first."""
         return self.levels(self.pyramid(images))
 
     def levels(self, maps: list[Tensor]) -> dict[str, Tensor]:
-        """The feature pyramid of the backbone's maps."""
+        """Compute the feature pyramid from the backbone's maps."""
         return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps[self.first :])))
 
 
@@ -96,17 +96,17 @@ def build_detector(
     freeze_norm: bool | None = None,
     **config: Any,
 ) -> RetinaNet | MaskRCNN:
-    """Torchvision's RetinaNet or Mask R-CNN, with a feature pyramid, on any of our networks.
+    """Build torchvision's RetinaNet or Mask R-CNN, with a feature pyramid, on any network of this package.
 
-    Takes and returns what torchvision's detectors do: a list of images ``(3, H, W)`` in [0, 1] of any sizes, and in
-    training a list of targets. Images are resized, normalised as the backbone wants it, and padded by the detector.
+    The interface is that of torchvision's detectors: a list of images ``(3, H, W)`` in [0, 1] of any size and, in
+    training, a list of targets. The detector resizes, normalises (with the backbone's statistics) and pads the images.
 
     Args:
         detector: ``"retinanet"`` or ``"mask_rcnn"``.
-        backbone: name of the network, see :func:`pyg_vig.list_models`.
-        num_classes: classes of objects, without the background (80 for COCO); labels run from 1.
+        backbone: name of the backbone network, see :func:`pyg_vig.list_models`.
+        num_classes: number of object classes, without the background (80 for COCO); labels start at 1.
         weights: checkpoint of the backbone.
-        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are ``weights``.
+        freeze_norm: whether the backbone's batch norms are frozen; by default only if ``weights`` are given.
         **config: other fields of :class:`DetectorConfig`, such as ``backbone_options``, ``channels``, ``options``.
 
     Raises:
@@ -127,7 +127,7 @@ def build_detector(
 
 
 def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:
-    """The detector of a configuration; it keeps it as ``model.config``."""
+    """Build the detector of a configuration, which it keeps as ``model.config``."""
     _check_options(config)
     pyramid = config.pyramid(weights)
     options = {"image_mean": list(pyramid.config.mean), "image_std": list(pyramid.config.std)} | config.options
@@ -137,7 +137,7 @@ def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet
 
 
 def _check_options(config: DetectorConfig) -> None:
-    """Tell options that torchvision's classes would swallow."""
+    """Raise a ValueError for unknown options, which torchvision's classes would silently ignore."""
     kind = RetinaNet if config.detector == "retinanet" else MaskRCNN
     valid = {*signature(kind).parameters, *signature(GeneralizedRCNNTransform).parameters} - {"backbone", "kwargs"}
     unknown = sorted(set(config.options) - valid)
@@ -148,7 +148,9 @@ def _check_options(config: DetectorConfig) -> None:
 
 
 def _retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> RetinaNet:
-    """As published: maps at strides 8 to 128, the two coarsest made of the backbone's last; nine anchors a place."""
+    """Build RetinaNet as published: maps at strides 8 to 128, the two coarsest computed from the backbone's last map,
+    and nine anchors per location.
+    """
     first = min(1, len(pyramid.channels) - 1)
     extra = LastLevelP6P7(pyramid.channels[-1], config.channels)
     backbone = DetectionBackbone(pyramid, config.channels, first, extra)
@@ -159,12 +161,12 @@ def _retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[s
 
 
 def _mask_rcnn(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> MaskRCNN:
-    """As published: maps at strides 4 to 64, three anchors a place, two layers for boxes, four for masks."""
+    """Build Mask R-CNN as published: strides 4 to 64, three anchors per location, two box layers, four mask layers."""
     backbone = DetectionBackbone(pyramid, config.channels, 0, LastLevelMaxPool())
     levels = [str(i) for i in range(len(pyramid.channels))]
     sizes = tuple((config.anchor_size * 2**i,) for i in range(len(levels) + 1))
     width, classes = config.channels, config.num_classes + 1
-    scale = 224 * config.anchor_size // _ANCHOR  # side of the boxes that are read from the third map
+    scale = 224 * config.anchor_size // _ANCHOR  # side of boxes that are pooled from the third map
     return MaskRCNN(
         backbone,
         rpn_anchor_generator=AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),

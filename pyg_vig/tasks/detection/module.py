@@ -12,11 +12,11 @@ from pyg_vig.tasks.module import TaskModule
 
 
 class Detection(TaskModule):
-    """The detector's own losses, summed; COCO's mean average precision.
+    """Train with the sum of the detector's losses; evaluate by COCO's mean average precision.
 
     Args:
         model: a detector from :func:`build_detector`.
-        config: learning rate, weight decay and the like.
+        config: training options, such as the learning rate and weight decay.
 
     Example:
         >>> import torch
@@ -34,7 +34,7 @@ class Detection(TaskModule):
     average_precision: AveragePrecision
 
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
-        """Sum of the losses of a batch."""
+        """Compute the sum of the losses of a batch."""
         images, targets = batch
         losses: dict[str, Tensor] = self.model(images, targets)
         loss = torch.stack(list(losses.values())).sum()
@@ -42,15 +42,15 @@ class Detection(TaskModule):
         return self.log_loss(loss, len(images))
 
     def on_validation_epoch_start(self) -> None:
-        """Begin with no detections."""
+        """Start with no detections."""
         images = self.trainer.datamodule.val_images  # type: ignore[attr-defined]
         self.average_precision = AveragePrecision(images.coco, images.categories)
 
     def validation_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> None:
-        """Collect detections."""
+        """Collect the detections of a batch."""
         images, targets = batch
         self.average_precision.update([target["image_id"] for target in targets], self.model(images))
 
     def on_validation_epoch_end(self) -> None:
-        """Compare them with the annotations."""
+        """Compare the collected detections with the annotations."""
         self.log_dict({f"val_{name}": value for name, value in self.average_precision.compute().items()})

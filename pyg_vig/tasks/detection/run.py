@@ -1,4 +1,4 @@
-"""Options and start of the training of a detector."""
+"""Options and training run of a detector."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class DetectionConfig(TaskConfig):
 
     @property
     def decoder(self) -> str:
-        """The detector."""
+        """Name of the detector."""
         return self.detector
 
 
 class DetectionRun(TaskRun):
-    """Training of a detector, see :class:`pyg_vig.train.training_run.TrainingRun`.
+    """Training run of a detector, see :class:`pyg_vig.train.training_run.TrainingRun`.
 
     Example:
         >>> from pyg_vig.tasks.detection import DetectionConfig, DetectionRun
@@ -66,7 +66,7 @@ class DetectionRun(TaskRun):
 
     @classmethod
     def build(cls, config: DetectionConfig) -> tuple[Detection, CocoData]:
-        """Network with its losses, and images, as the options say."""
+        """Build the LightningModule and the data loaders that the options specify."""
         data = CocoData(
             config.data,
             config.train_split,

@@ -1,4 +1,4 @@
-"""Semantic segmentation: decoders of segmentation-models-pytorch on any network."""
+"""Semantic segmentation: decoders of segmentation-models-pytorch on any backbone."""
 
 from pyg_vig.tasks.segmentation.ade20k import SegmentationData, SegmentationImages
 from pyg_vig.tasks.segmentation.module import Segmentation

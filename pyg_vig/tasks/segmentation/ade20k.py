@@ -1,4 +1,4 @@
-"""Images with a class for every pixel, in ADE20K's layout."""
+"""Semantic segmentation data sets in ADE20K's layout."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from torchvision.transforms import v2
 from pyg_vig.train.loaders import ImageLoaders
 from pyg_vig.train.sampling import mix, random_state
 
-IGNORED = 255  # in targets: pixels without a label
+IGNORED = 255  # target value of pixels without a label
 _IMAGES = {".jpg", ".jpeg", ".png"}
 
 Sample = tuple[Tensor, Tensor]
 
 
 class SegmentationImages(Dataset[Sample]):
-    """One split: ``ROOT/images/SPLIT/NAME.jpg`` with ``ROOT/annotations/SPLIT/NAME.png``.
+    """One split of a data set: ``ROOT/images/SPLIT/NAME.jpg`` with ``ROOT/annotations/SPLIT/NAME.png``.
 
-    In the files 0 marks pixels without a label and classes run from 1, as in ADE20K; in the targets ``(H, W)`` they
-    run from 0, and 255 marks pixels without one. Images ``(3, H, W)`` are in [0, 1].
+    In the annotation files, 0 marks pixels without a label and classes start at 1, as in ADE20K. In the targets
+    ``(H, W)``, classes start at 0 and 255 marks pixels without a label. Images ``(3, H, W)`` are in [0, 1].
 
     Args:
         root: folder of the data set.
-        split: name of the split; an empty name where there are no folders for splits.
-        transform: torchvision transform of pairs of image and mask; by default they stay as they are.
-        seed: seed of its random changes.
+        split: name of the split; empty if the data set has no folders for splits.
+        transform: torchvision transform of (image, mask) pairs; none by default.
+        seed: seed of the transform's random numbers.
 
     Raises:
-        FileNotFoundError: if there are no images, or one has no annotation.
+        FileNotFoundError: if there are no images, or an image has no annotation.
     """
 
     def __init__(self, root: str | Path, split: str, *, transform: v2.Transform | None = None, seed: int = 0) -> None:
@@ -68,24 +68,24 @@ class SegmentationImages(Dataset[Sample]):
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """Classes ``(H, W)`` uint8 of an annotation, from 0, with 255 for pixels without a label."""
+    """Read an annotation file as classes ``(H, W)`` uint8, starting at 0, with 255 for pixels without a label."""
     with Image.open(path) as file:
-        return torch.from_numpy(np.array(file, dtype=np.uint8) - np.uint8(1))  # 0 becomes 255
+        return torch.from_numpy(np.array(file, dtype=np.uint8) - np.uint8(1))  # 0 wraps around to 255
 
 
 def count_classes(root: str | Path, split: str) -> int:
-    """The largest class in the annotations of a split, counted from 1."""
+    """Return the largest class in the annotations of a split, counted from 1."""
     files = sorted((Path(root) / "annotations" / split).glob("*.png"))
     return max((int(np.asarray(Image.open(file)).max()) for file in files), default=0)
 
 
 def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.Transform:
-    """A random crop of a randomly resized image, mirrored at random.
+    """Build the training transform: random resizing, random crop and random horizontal flip.
 
     Args:
-        size: side of the crop in pixels; what lies beyond the image has no label.
-        scale: range of the shorter side before the crop, in multiples of ``size``; equal ends resize to one size.
-        flip: whether to mirror.
+        size: side of the crop in pixels; padding beyond the image has no label.
+        scale: range of the shorter side before the crop, in multiples of ``size``; equal bounds give a fixed size.
+        flip: whether to flip half of the images horizontally.
     """
     low, high = (round(size * factor) for factor in scale)
     fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
@@ -99,17 +99,17 @@ def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.
 
 
 class SegmentationData(ImageLoaders):
-    """Loaders of a data set in ADE20K's layout.
+    """Data loaders for a data set in ADE20K's layout.
 
     Args:
         root: folder of the data set.
-        train_split: split to learn from.
-        val_split: split to evaluate on, image by image, each with its own size.
-        size: side of the crops to train on; images to evaluate are resized to this shorter side.
+        train_split: split to train on.
+        val_split: split to evaluate on, one image at a time and at its own size.
+        size: side of the training crops in pixels.
         scale: see :func:`training_transform`.
-        batch_size: images of one step in all processes.
-        flip: mirror training images at random.
-        seed: seed of order and random changes.
+        batch_size: images per step, over all processes.
+        flip: flip training images horizontally at random.
+        seed: seed of the order and of the random transforms.
         workers: processes that load images.
 
     Raises:

@@ -13,11 +13,11 @@ from pyg_vig.tasks.segmentation.segmenter import Segmenter, segment
 
 
 class Segmentation(TaskModule):
-    """Cross-entropy over the labelled pixels; mean intersection over union of the classes that occur.
+    """Train with cross-entropy over the labelled pixels; evaluate by mean IoU over the classes that occur.
 
     Args:
         model: a segmenter from :func:`build_segmenter`.
-        config: learning rate, weight decay and the like.
+        config: training options, such as the learning rate and weight decay.
         size: shorter side in pixels to which images are resized for evaluation; scores are resized back.
 
     Example:
@@ -38,7 +38,7 @@ class Segmentation(TaskModule):
         self.val_pixel_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Compute the loss of a batch."""
         images, targets = batch
         labelled = (targets != IGNORED).sum().clamp(min=1)  # a crop may have no labels at all
         losses = F.cross_entropy(self.model(images), targets, ignore_index=IGNORED, reduction="sum")

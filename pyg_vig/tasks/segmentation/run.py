@@ -1,4 +1,4 @@
-"""Options and start of the training of a segmenter."""
+"""Options and training run of a segmenter."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class SegmentationConfig(TaskConfig):
 
     @property
     def decoder(self) -> str:
-        """The decoder."""
+        """Name of the decoder."""
         return self.segmenter
 
 
 class SegmentationRun(TaskRun):
-    """Training of a segmenter, see :class:`pyg_vig.train.training_run.TrainingRun`.
+    """Training run of a segmenter, see :class:`pyg_vig.train.training_run.TrainingRun`.
 
     Example:
         >>> from pyg_vig.tasks.segmentation import SegmentationConfig, SegmentationRun
@@ -75,7 +75,7 @@ class SegmentationRun(TaskRun):
 
     @classmethod
     def build(cls, config: SegmentationConfig) -> tuple[Segmentation, SegmentationData]:
-        """Network with its losses, and images, as the options say."""
+        """Build the LightningModule and the data loaders that the options specify."""
         data = SegmentationData(
             config.data,
             config.train_split,

@@ -1,4 +1,4 @@
-"""Decoders of segmentation-models-pytorch on our encoders."""
+"""Decoders of segmentation-models-pytorch on the backbones of this package."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch import Tensor, nn
 
 from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
 
-_STRIDE = 32  # of the coarsest map: sides of the images become multiples of it
+_STRIDE = 32  # of the coarsest map: images are padded to multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterConfig(DecoderConfig):
-    """What a segmenter is built from; plain data, kept in its checkpoint.
+    """Configuration of a segmenter; plain data, stored in its checkpoint.
 
     Args:
         decoder: ``"fpn"`` (Semantic FPN) or ``"upernet"``.
-        backbone: name of the network.
-        backbone_options: fields of its configuration to replace.
-        num_classes: classes, all of them; pixels without a label have none.
-        classes: their names.
-        freeze_norm: whether the backbone's batch norms stay as they are.
+        backbone: name of the backbone network.
+        backbone_options: fields of the backbone's configuration to replace.
+        num_classes: number of classes; pixels without a label do not count as one.
+        classes: names of the classes.
+        freeze_norm: whether the backbone's batch norms are frozen.
         options: further arguments of the decoder's class in segmentation-models-pytorch, such as
             ``decoder_segmentation_channels`` and ``decoder_dropout``.
 
     Raises:
-        ValueError: for an unknown decoder, or no classes.
+        ValueError: for an unknown decoder, or if ``num_classes`` is below 1.
 
     Example:
         >>> from pyg_vig.tasks.segmentation import SegmenterConfig
@@ -49,7 +49,7 @@ class SegmenterConfig(DecoderConfig):
 
 
 class SegmentationEncoder(nn.Module):
-    """A :class:`~pyg_vig.tasks.pyramid.PyramidBackbone` with the interface of that library's encoders.
+    """Wrap a :class:`~pyg_vig.tasks.pyramid.PyramidBackbone` as an encoder of segmentation-models-pytorch.
 
     Args:
         backbone: the backbone; its four maps are the last four of the encoder's five.
@@ -60,24 +60,24 @@ class SegmentationEncoder(nn.Module):
     def __init__(self, backbone: PyramidBackbone) -> None:
         super().__init__()
         self.backbone = backbone
-        # Nothing at stride 2; the library's own transformers leave it empty in the same way.
+        # The map at stride 2 has no channels, as in the library's own transformer encoders.
         self.out_channels = [backbone.config.in_channels, 0, *backbone.channels]
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
-        """Called by the library; the backbone has the right number already."""
+        """Do nothing: the library calls this, but the backbone has the right number of channels already."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The image, an empty map at stride 2, and the backbone's maps."""
+        """Return the images, an empty map at stride 2, and the backbone's maps."""
         batch, _, height, width = images.shape
         return [images, images.new_empty(batch, 0, height // 2, width // 2), *self.backbone(images)]
 
 
 class Segmenter(nn.Module):
-    """Class scores of every pixel, for images of any size.
+    """Segmentation network that returns class scores for every pixel of images of any size.
 
     Args:
         network: a network of segmentation-models-pytorch.
-        config: what it was built from.
+        config: the configuration that it was built from.
 
     Shapes:
         - **images**: ``(B, 3, H, W)`` in [0, 1]
@@ -96,7 +96,7 @@ class Segmenter(nn.Module):
         self.register_buffer("std", _per_channel(backbone.std), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise, pad to multiples of 32, segment, cut the padding off."""
+        """Normalise, pad to multiples of 32, segment, and crop the padding off."""
         if not images.is_floating_point():
             raise ValueError(f"images must be floating point in [0, 1], got {images.dtype}: divide by 255")
         height, width = images.shape[-2:]
@@ -106,7 +106,7 @@ class Segmenter(nn.Module):
 
 
 def segment(model: nn.Module, images: Tensor, size: int) -> Tensor:
-    """The class of every pixel: images are resized for the network, and its scores back.
+    """Return the class of every pixel: images are resized for the network, and its scores are resized back.
 
     Args:
         model: a segmenter.
@@ -140,14 +140,14 @@ def build_segmenter(
     freeze_norm: bool | None = None,
     **config: Any,
 ) -> Segmenter:
-    """Semantic FPN or UPerNet of segmentation-models-pytorch on any of our networks.
+    """Build Semantic FPN or UPerNet of segmentation-models-pytorch on any network of this package.
 
     Args:
         decoder: ``"fpn"`` or ``"upernet"``.
-        backbone: name of the network, see :func:`pyg_vig.list_models`.
+        backbone: name of the backbone network, see :func:`pyg_vig.list_models`.
         num_classes: number of classes (150 for ADE20K).
         weights: checkpoint of the backbone.
-        freeze_norm: whether the backbone's batch norms stay as they are; by default where there are ``weights``.
+        freeze_norm: whether the backbone's batch norms are frozen; by default only if ``weights`` are given.
         **config: other fields of :class:`SegmenterConfig`: ``backbone_options``, ``classes``, ``options``.
 
     Raises:
@@ -166,7 +166,7 @@ def build_segmenter(
 
 
 def from_config(config: SegmenterConfig, weights: str | None = None) -> Segmenter:
-    """The segmenter of a configuration; it keeps it as ``model.config``."""
+    """Build the segmenter of a configuration, which it keeps as ``model.config``."""
     backbone = config.pyramid(weights)
     if len(backbone.channels) != 4:
         raise ValueError(f"the decoders take four feature maps, {config.backbone} has {len(backbone.channels)}")
