@@ -1,4 +1,4 @@
-# One environment in $(VENV), installed with uv and pinned by constraints.txt. The same with pip:
+# One environment in $(VENV), installed with uv and pinned by constraints.txt. The equivalent with pip:
 #   python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e '.[all,dev]'
 VENV ?= .venv
 PYTHON ?= python3
@@ -41,7 +41,7 @@ clean: ## Remove caches and build output, not the environment
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path './.?*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# A stamp is written last, so a set-up that was interrupted starts again.
+# The stamp file is written last, so that an interrupted set-up starts again.
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "The pinned versions need Python 3.11 or newer: make PYTHON=python3.11 ...")'

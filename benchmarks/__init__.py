@@ -2,5 +2,5 @@
 
 import warnings
 
-# torch_geometric scripts functions at import, and every measurement imports it in a process of its own.
+# torch_geometric scripts functions at import, and every measurement imports it again in a fresh process.
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

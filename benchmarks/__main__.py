@@ -23,7 +23,7 @@ from pyg_vig.benchmark.report import Row
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure what is asked for, print it, and write it where asked to."""
+    """Run the requested measurements, print the results, and write them to ``--output`` if it is given."""
     options = parse(arguments)
     results = provenance({**vars(options), "reference": bool(options.reference)})
     sections = {
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for section in chosen(options):
         results[section] = list(_progress(section, sections[section](options)))
         print(f"\n{section}\n{TABLES[section](results[section])}", flush=True)
-        if options.output:  # after every section: a long run that is interrupted keeps what it has
+        if options.output:  # after every section, so that an interrupted run keeps its results
             write(options.output, results)
     if options.output:
         from benchmarks.plot import plot_results
@@ -77,7 +77,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[str]:
-    """Sections of this run: those asked for, or else speed and memory of networks."""
+    """Return the sections to run: the requested ones or, by default, speed and memory of networks."""
     asked = [section for section in ("parts", "scaling", "profile") if getattr(options, section)]
     if asked:
         return asked
@@ -132,12 +132,12 @@ def profile_rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def _modes(case: Case, options: argparse.Namespace) -> list[str]:
-    """Training of a single image is left out: batch norm needs two."""
+    """Return the modes to measure; a batch of one image is not trained on, because batch norm needs two."""
     return ["inference", "training"] if options.train and case.batch > 1 else ["inference"]
 
 
 def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
-    """What is timed in a mode: a fused network is for inference only."""
+    """Return the networks to time in a mode; fused networks are for inference only."""
     names = [OFFICIAL] * bool(case.reference) + [EAGER] + [FUSED] * (mode == "inference") + [COMPILED] * options.compile
     return names + list(TIMM.get(case.model, ())) * options.timm
 

@@ -1,4 +1,4 @@
-"""Which aggregation learns best: a small AttentionViG on Fashion-MNIST, alike but for its graph conv, over seeds.
+"""Which aggregation learns best? Train a small AttentionViG on Fashion-MNIST with different graph convs and seeds.
 
 ``python -m benchmarks.affinity_training --root DATA`` with torchvision's files under ``DATA``.
 """
@@ -30,8 +30,8 @@ CONVS: dict[str, dict[str, Any]] = {
     "cross_attention, softmax": {"conv": "cross_attention", "conv_kwargs": {"affinity": "softmax"}},
     "max_relative": {"conv": "max_relative"},
 }
-# Two stages of 8 x 8 and 4 x 4 nodes with six neighbours each. No layer scale: from 1e-5 the graph branches would
-# hardly take part in a training as short as this.
+# Two stages of 8 x 8 and 4 x 4 nodes with six neighbours each. No layer scale: starting at 1e-5, it would all but
+# switch off the graph branches in a training run as short as this.
 NETWORK: dict[str, Any] = {
     "in_channels": 1,
     "num_classes": 10,
@@ -50,7 +50,7 @@ _LEARNING_RATE, _WEIGHT_DECAY, _BATCH = 2e-3, 0.05, 128
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Train every conv with every seed, print the table, and write it where asked to."""
+    """Train every conv with every seed, print the table, and write the results to ``--output`` if it is given."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     splits = [load(options.root, train, number) for train, number in ((True, options.images), (False, options.test))]
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for row in measure(*splits, epochs=options.epochs, seeds=options.seeds):
         results["runs"].append(row)
         print(row, flush=True)
-        if options.output:  # after every run: a long series that is interrupted keeps what it has
+        if options.output:  # after every run, so that an interrupted series keeps its results
             write(options.output, results)
     results["summary"] = summary(results["runs"])
     lines = summary_table(results["summary"])
@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def load(root: Path, train: bool, number: int) -> Images:
-    """So many images of a split, chosen at random but the same in every run."""
+    """Return ``number`` images of a split, chosen at random but the same in every run."""
     data = FashionMNIST(root, train=train, download=False)
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:number]
     images = F.pad(data.data[chosen].unsqueeze(1) / 255, [_PADDING] * 4)
@@ -93,7 +93,7 @@ def load(root: Path, train: bool, number: int) -> Images:
 
 
 def measure(train: Images, test: Images, *, epochs: int, seeds: int) -> Iterator[Row]:
-    """A row for every run. Seeds in the outer loop: whatever disturbs the machine disturbs all convs."""
+    """Yield a row for every run, with seeds in the outer loop so that a disturbed machine affects all convs alike."""
     for seed, conv in product(range(seeds), CONVS):
         torch.manual_seed(seed)
         model = build(conv)
@@ -106,12 +106,12 @@ def measure(train: Images, test: Images, *, epochs: int, seeds: int) -> Iterator
 
 
 def build(conv: str) -> nn.Module:
-    """The network with one of :data:`CONVS`."""
+    """Build the network with one of :data:`CONVS`."""
     return pyg_vig.create_model("attention_vig_s", **NETWORK, **CONVS[conv])
 
 
 def fit(model: nn.Module, data: Images, epochs: int, seed: int) -> float:
-    """AdamW under one cycle of the learning rate, images flipped at random; the mean loss of the last epoch."""
+    """Train with AdamW, a one-cycle learning rate and random flips; return the mean loss of the last epoch."""
     images, targets = data
     generator = torch.Generator().manual_seed(seed)  # the same batches and flips for every conv
     steps = len(images) // _BATCH
@@ -134,7 +134,7 @@ def fit(model: nn.Module, data: Images, epochs: int, seed: int) -> float:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, data: Images) -> float:
-    """Accuracy in percent."""
+    """Return the accuracy in percent."""
     model.eval()
     batches = zip(*(part.split(500) for part in data), strict=True)
     right = sum(int((model(images).argmax(1) == targets).sum()) for images, targets in batches)
@@ -142,7 +142,7 @@ def evaluate(model: nn.Module, data: Images) -> float:
 
 
 def summary(runs: Sequence[Row]) -> list[Row]:
-    """Mean and spread of every conv, and its lead over the exponential affinity seed by seed."""
+    """Return mean and spread of every conv, and its lead over the exponential affinity for every seed."""
     by_conv = {conv: [row for row in runs if row["conv"] == conv] for conv in CONVS}
     first = [row["accuracy"] for row in next(iter(by_conv.values()))]
     rows = []
@@ -166,7 +166,7 @@ def summary(runs: Sequence[Row]) -> list[Row]:
 
 
 def summary_table(rows: Sequence[Row]) -> str:
-    """The summary as Markdown."""
+    """Format the summary as a Markdown table."""
     columns = ("conv", "parameters", "multiply-adds", "test accuracy, %", "lowest to highest", "lead by seed, points")
     lines = []
     for row in rows:

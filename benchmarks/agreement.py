@@ -1,4 +1,4 @@
-"""That what is timed computes the same as the official code."""
+"""Check that the timed networks compute the same as the official code."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pyg_vig.benchmark.report import Row
 
 
 def measure_agreement(case: Case) -> Row:
-    """Largest difference between our logits and the official ones, relative to the largest logit, in float64.
+    """Measure the largest difference between our logits and the official ones, relative to the largest logit.
 
-    (In float32 a near-tie between two neighbours may fall either way, in the official code itself as well.)
+    Both networks run in float64: in float32, rounding can decide a near-tie between two neighbours either way, in the
+    official code as well.
     """
     value = in_fresh_process(_disagreement, "default", case)
     return {**case.describe(), "batch": 1, "dtype": "float64", "subject": EAGER, "relative_difference": value}

@@ -1,8 +1,8 @@
-"""One code path for all: every conv on five data sets, alike but for the conv.
+"""One code path for all convs: train every conv on five data sets, with all other settings equal.
 
-``python -m benchmarks.all_convs --root DATA --output FILE.json`` with DATA as torchvision's and PyG's data sets lay
-themselves out (``Cora/``, ``TU/`` with ``splits_dwivedi/``, ``FashionMNIST/``), and ``ModelNet10/{train,test}.npz``.
-The budget is small, so the table says that all convs work everywhere, not which is best.
+``python -m benchmarks.all_convs --root DATA --output FILE.json``, where DATA holds the data sets as torchvision and PyG
+store them (``Cora/``, ``TU/`` with ``splits_dwivedi/``, ``FashionMNIST/``), and ``ModelNet10/{train,test}.npz``. The
+training budget is small, so the table shows that all convs work everywhere, not which is best.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEARNING_RATE, _WEIGHT_DECAY = 5e-3, 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Train every conv on every data set, print the table, and write it where asked to."""
+    """Train every conv on every data set, print the table, and write the results to ``--output`` if it is given."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     results = provenance({**vars(options), "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for row in measure(tasks, options, [key(run) for run in results["runs"]]):
         results["runs"].append(row)
         print(row, flush=True)
-        if options.output:  # after every run: a long series that is interrupted keeps what it has
+        if options.output:  # after every run, so that an interrupted series keeps its results
             write(options.output, results)
             options.output.with_suffix(".md").write_text(page(results))
     print(f"\n{accuracy_table(results['runs'])}")
@@ -59,12 +59,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def key(run: Row) -> tuple[str, str, int]:
-    """What tells one run from the others."""
+    """Return the key that identifies a run."""
     return run["task"], run["conv"], run["seed"]
 
 
 def measure(tasks: Sequence[Task], options: argparse.Namespace, done: Sequence[tuple[str, str, int]]) -> Iterator[Row]:
-    """A row for every run that is not done, seeds in the outer loop."""
+    """Yield a row for every run that is not in ``done``, with seeds in the outer loop."""
     for seed, task, conv in product(range(options.seeds), tasks, options.convs):
         run: Row = {"task": task.name, "conv": conv, "seed": seed}
         if key(run) in done:
@@ -78,7 +78,7 @@ def measure(tasks: Sequence[Task], options: argparse.Namespace, done: Sequence[t
 
 
 def fit(model: nn.Module, task: Task, steps: int) -> None:
-    """So many steps of AdamW, the rate up and down again."""
+    """Train for ``steps`` steps with AdamW and a one-cycle learning rate."""
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
@@ -91,14 +91,14 @@ def fit(model: nn.Module, task: Task, steps: int) -> None:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task) -> float:
-    """Share of right classes, in percent, after the last step."""
+    """Return the test accuracy in percent."""
     model.eval()
     right = [batch.scores(model).argmax(1) == batch.y for batch in task.test]
     return 100 * torch.cat(right).double().mean().item()
 
 
 def accuracy_table(runs: Sequence[Row]) -> str:
-    """Convs by data sets, mean over seeds."""
+    """Format a table of convs by data sets, with the mean over seeds."""
     tasks, convs = (list(dict.fromkeys(row[key] for row in runs)) for key in ("task", "conv"))
     lines = []
     for conv in convs:
@@ -108,7 +108,7 @@ def accuracy_table(runs: Sequence[Row]) -> str:
 
 
 def page(results: Row) -> str:
-    """The table with its heading."""
+    """Return the Markdown page: a heading and the table."""
     settings, date = results["settings"], results["date"][:10]
     lines, count = accuracy_table(results["runs"]), len({run["seed"] for run in results["runs"]})
     seeds = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"

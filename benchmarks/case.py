@@ -1,4 +1,4 @@
-"""What is measured: one network, one kind of input, and perhaps the official code beside it."""
+"""A benchmark case: one network, one kind of input and, optionally, the official code to compare with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pyg_vig.benchmark
 
 @dataclass(frozen=True)
 class Case(pyg_vig.benchmark.Case):
-    """A network under one load; ``reference`` names the folders of the official code, if there is a checkout of it."""
+    """A network under one load; ``reference`` holds the folders of the official code, if there is a checkout."""
 
     reference: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Five data sets as one thing: batches to train on, batches to test on, and a network for any conv."""
+"""Five data sets behind one interface: training batches, test batches, and a network for any conv."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _HIDDEN, _DEPTH, _POINTS, _BATCH = 32, 2, 128, 32
 
 @dataclass(frozen=True)
 class Batch:
-    """Arguments of the network's call, and the classes of (chosen) rows of its output."""
+    """Inputs of the network, and the classes of all or of selected ``rows`` of its output."""
 
     inputs: dict[str, Any]
     y: Tensor
     rows: Tensor | None = None
 
     def scores(self, model: nn.Module) -> Tensor:
-        """What the network says about the rows."""
+        """Return the logits of the rows."""
         output = model(**self.inputs)
         return output if self.rows is None else output[self.rows]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, and how networks for it are built: ``training()`` yields batches without end."""
+    """A data set and a builder of networks for it; ``training()`` yields batches indefinitely."""
 
     name: str
     build: Callable[[str], nn.Module]
@@ -50,7 +50,7 @@ class Task:
 
 
 def cora(root: Path) -> Task:
-    """Classes of papers: given edges, one output per node; standard split."""
+    """Classify papers (Cora): given edges, one output per node, standard split."""
     data = Planetoid(str(root), "Cora")[0]
 
     def batch(x: Tensor, mask: Tensor) -> Batch:
@@ -65,7 +65,7 @@ def cora(root: Path) -> Task:
 
 
 def proteins(root: Path) -> Task:
-    """Enzymes or not: given edges, one output per graph; first of the published splits."""
+    """Tell enzymes from other proteins (PROTEINS): given edges, one output per graph, first of the published splits."""
     graphs = list(TUDataset(str(root / "TU"), "PROTEINS", use_node_attr=True))
     x = torch.cat([graph.x for graph in graphs])
     for graph in graphs:
@@ -80,7 +80,7 @@ def proteins(root: Path) -> Task:
 
 
 def modelnet(root: Path) -> Task:
-    """Shapes: 128 of their points, dynamic k-NN graphs; official split, a third of the test shapes."""
+    """Classify shapes (ModelNet10): 128 points, dynamic k-NN graphs; official split, a third of the test shapes."""
     parts = {}
     for part in ("train", "test"):
         with np.load(root / "ModelNet10" / f"{part}.npz") as file:
@@ -100,7 +100,7 @@ def modelnet(root: Path) -> Task:
 
 
 def superpixels(root: Path) -> Task:
-    """Clothes as touching superpixels: the first 2,000 images, and 1,000 to test on."""
+    """Classify clothes (Fashion-MNIST) as graphs of adjacent superpixels: the first 2,000 images, 1,000 for testing."""
     from torchvision.datasets import FashionMNIST
 
     train, test = (
@@ -113,7 +113,7 @@ def superpixels(root: Path) -> Task:
 
 
 def digits(root: Path) -> Task:
-    """scikit-learn's handwritten digits in an image network, ``vig_nano`` of two blocks; a random fifth to test on."""
+    """Classify scikit-learn's handwritten digits with a two-block ``vig_nano``; a random fifth is the test set."""
     pixels, classes = load_digits(return_X_y=True)
     images = F.interpolate(torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 8 - 1, (32, 32), mode="bilinear")
     y = torch.from_numpy(classes).long()
@@ -139,7 +139,7 @@ def _encoder(in_channels: int, classes: int, **options: Any) -> Callable[[str], 
 
 
 def _graph_task(name: str, train: Sequence[Data], test: Sequence[Data], in_channels: int, classes: int) -> Task:
-    """Graphs with edges and a label each."""
+    """Build the task for graphs that have edges and one label each."""
 
     def batch(graphs: Any) -> Batch:
         inputs = {"x": graphs.x, "edge_index": graphs.edge_index, "batch": graphs.batch}

@@ -1,7 +1,7 @@
 """The dense formulation of the graph convs: features ``(B, C, N, 1)``, neighbours gathered to ``(B, C, N, k)``.
 
-This is how the published vision GNNs are written. It shares the weights of the conv that it restates, so both can be
-timed, and tested, on the same numbers.
+This is how the published vision GNNs are written. A dense conv shares the weights of the conv that it reformulates, so
+that both can be timed and tested on the same numbers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pyg_vig.nn import EdgeConv, GINConv, MaxRelativeConv, NodeUpdate, SAGEConv
 
 
 class DenseConv(nn.Module):
-    """A graph conv of pyg_vig with batch norm, written densely.
+    """A graph conv of pyg_vig with batch norm, in the dense formulation.
 
     Args:
-        conv: the conv to restate; its parameters and running statistics are shared.
+        conv: the conv to reformulate; its parameters and running statistics are shared.
 
     Shapes:
         - **x**: ``(B, C, N, 1)``
@@ -44,13 +44,13 @@ class DenseConv(nn.Module):
 
 
 def dense_gather(x: Tensor, index: Tensor) -> Tensor:
-    """``(B, C, N, 1)`` and ``(B, N, k)`` to a contiguous ``(B, C, N, k)``."""
+    """Gather neighbours: ``(B, C, N, 1)`` and ``(B, N, k)`` to a contiguous ``(B, C, N, k)``."""
     image = torch.arange(x.size(0), device=x.device).view(-1, 1, 1)
     return x.squeeze(-1).mT[image, index].permute(0, 3, 1, 2).contiguous()
 
 
 def dense_knn(x: Tensor, k: int) -> Tensor:
-    """Neighbours by cosine from the full matrix of all images' distances: ``(B, N, C)`` to ``(B, N, k)``."""
+    """Cosine k-NN from the full distance matrices of all images at once: ``(B, N, C)`` to ``(B, N, k)``."""
     x = F.normalize(x, dim=-1)
     square = x.square().sum(-1, keepdim=True)
     distance = square - 2 * x @ x.mT + square.mT
@@ -58,7 +58,7 @@ def dense_knn(x: Tensor, k: int) -> Tensor:
 
 
 def rolled_max(x: Tensor, step: int) -> Tensor:
-    """Largest over the patches of the same row and column a multiple of ``step`` away, by rolling the whole map."""
+    """Maximum over the patches a multiple of ``step`` away in the same row or column, by rolling the whole map."""
     shifts = [(distance, axis) for axis in (2, 3) for distance in range(step, x.size(axis), step)]
     largest = torch.full_like(x, -torch.inf)
     for distance, axis in shifts:

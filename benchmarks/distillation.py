@@ -1,4 +1,4 @@
-"""Does a small network learn from a larger one? Digits, few of them, with and without the teacher.
+"""Does a small network learn from a larger one? Train on a few digits, with and without the teacher.
 
 ``python -m benchmarks.distillation --output benchmarks/results/distillation.json``
 """
@@ -16,7 +16,7 @@ from pyg_vig.benchmark import provenance, write
 from pyg_vig.train import Run, RunConfig
 
 TEACHER = {"model": "vig_nano", "epochs": 12}
-STUDENT = {  # every mixed image is a new question, to which the teacher knows the answer better than the mixed labels
+STUDENT = {  # for the new images that mixing creates, the teacher's predictions are better targets than mixed labels
     "model": "vig_nano",
     "options": {"depth": 2, "channels": 16, "distilled": True},
     "limit": 200,
@@ -26,7 +26,7 @@ STUDENT = {  # every mixed image is a new question, to which the teacher knows t
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Train the teacher and all students, and write what became of them."""
+    """Train the teacher and all students, and write their accuracies."""
     options = parse(arguments)
     results = provenance(vars(options))
     with tempfile.TemporaryDirectory() as runs:
@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(runs: str, seeds: int, epochs: int) -> dict[str, Any]:
-    """Accuracy of teacher and students on the digits that none of them has seen."""
+    """Return the accuracies of teacher and students on held-out digits."""
     teacher = Run.start(RunConfig(runs=runs, name="teacher", **TEACHER))
     best = teacher.fit()
     accuracy: dict[str, list[float]] = {"labels alone": [], "labels and teacher": []}

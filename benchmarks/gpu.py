@@ -1,19 +1,20 @@
 """Networks on a GPU: ``python -m benchmarks.gpu --reference DIR --output benchmarks/results/gpu.json``.
 
-Every case (network, batch, dtype, inference or training) has a process of its own: the official code, ours eager (with
-the Triton kernels and without), fused, captured (the eager network or, in inference, the fused one in a CUDA graph),
-compiled, compiled with CUDA graphs, timm's networks of like cost, and the bare matrix products. ``--jobs`` processes
-build and compile at once, since that is work of the CPU; then each has the GPU to itself while it measures, but for the
-compilers of others, which try out a kernel now and then. What fails is noted, and the others go on. Results are written
-after every case, and a second call with the same ``--output`` goes on where the first was stopped (``--budget`` stops
-it by itself).
+Every case (network, batch, dtype, inference or training) runs in its own process and measures: the official code, our
+network in eager mode (with and without the Triton kernels), fused, captured (the eager network or, in inference, the
+fused one in a CUDA graph), compiled, compiled with CUDA graphs, timm's networks of similar cost, and the bare matrix
+products. Building and compiling is CPU work, so ``--jobs`` processes do it at once; each process then has the GPU to
+itself while it measures, except that the other processes' compilers occasionally try out a kernel. A failing subject
+is recorded, and the others are still measured. Results are written after every case, and a second call with the same
+``--output`` resumes where the first one stopped (``--budget`` stops it after a given time).
 
-By default float32 products run as TF32 for everybody: PyTorch runs convolutions, of which the official code is made,
-that way unasked, but linear layers, of which ours is, only where it is asked to.
+By default, float32 products run as TF32 for all networks: PyTorch uses TF32 for convolutions, of which the official
+code consists, by default, but for linear layers, of which ours consists, only on request.
 
-Where time on the GPU is short: ``pytest -v -m "gpu and not slow" tests/triton_kernels tests/models`` first, which holds
-the kernels to their definitions and networks to the CPU's; then this script with ``--no-compile --jobs 8``; at last,
-with another ``--output``, what compiles for minutes, ``--subjects official "compiled, CUDA graphs"``.
+If GPU time is short, first run ``pytest -v -m "gpu and not slow" tests/triton_kernels tests/models``, which compares
+the kernels with their definitions and the networks with their results on the CPU; then this script with ``--no-compile
+--jobs 8``; and finally, with another ``--output``, what compiles for minutes: ``--subjects official "compiled, CUDA
+graphs"``.
 """
 
 from __future__ import annotations
@@ -50,17 +51,17 @@ from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject, Timings
 from pyg_vig.triton_kernels import triton_kernels
 
-ALL = "all"  # stands for the subjects of a case whose process died
+ALL = "all"  # placeholder for the subjects of a case whose process died
 PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
-_FREE = ("models", "modes", "batch", "size", "dtype", "jobs", "budget")  # what a call that goes on may ask for anew
-_CALLS = 2  # between two looks at the clock
+_FREE = ("models", "modes", "batch", "size", "dtype", "jobs", "budget")  # options that a resumed run may change
+_CALLS = 2  # per timing
 _WARMUP = 3  # CUDA graphs are recorded in the second call and replayed from the third
-_RATE_SIZE = {"cuda": 8192, "cpu": 512}  # of the square matrices that show what rate of products the device reaches
+_RATE_SIZE = {"cuda": 8192, "cpu": 512}  # side of the square matrices for measuring the device's product rate
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Measure what is asked for and not yet there, print it, and write it after every case."""
+    """Measure the requested cases that are not in the output yet; print and write the results after every case."""
     options, start = parse(arguments), time.monotonic()
     results = _resumed(options)
     done = {_place(row) for row in results["gpu"]}
@@ -108,11 +109,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def _resumed(options: argparse.Namespace) -> dict[str, Any]:
     results = provenance({**vars(options), "reference": bool(options.reference), "budget": None})
     found = rows_so_far(options.output, results, "gpu", free=_FREE)
-    return {**results, "gpu": [row for row in found if row["subject"] != ALL]}  # a process that died is started again
+    return {**results, "gpu": [row for row in found if row["subject"] != ALL]}  # retry cases whose process died
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
-    """All cases, smaller batches first, so that a run that is stopped has something of everything."""
+    """Yield all cases, smaller batches first, so that even an interrupted run covers all networks and modes."""
     for batch, size, dtype, model, mode in product(
         options.batch, options.size, options.dtype, options.models, options.modes
     ):
@@ -121,7 +122,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
 
 
 def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
-    """What is measured in a case; a fused network is for inference only."""
+    """Return the networks to measure in a case; fused networks are for inference only."""
     names = [OFFICIAL] * bool(case.reference) + [EAGER, PLAIN] + [FUSED] * (mode == "inference")
     names += [CAPTURED] * (options.device == "cuda")
     if options.compile:
@@ -135,7 +136,7 @@ def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
 
 
 def build(case: Case, subject: str, training: bool = False) -> nn.Module:
-    """A subject of :mod:`benchmarks.networks`, or one of those that only GPUs have."""
+    """Build a subject of :mod:`benchmarks.networks`, or one of those that exist only in this benchmark."""
     if subject == PLAIN:
         return _WithoutKernels(networks.build(case, EAGER, training))
     if subject in (CAPTURED, GRAPHS):
@@ -159,7 +160,7 @@ class _WithoutKernels(nn.Module):
 
 
 def measure_together(some: Sequence[tuple[Case, str]], options: argparse.Namespace) -> Iterator[list[Row]]:
-    """Rows of cases that are built at once and measured one by one, as they become known."""
+    """Build several cases at once and measure them one by one; yield the rows of each case when it is done."""
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // len(some))))
     with tempfile.NamedTemporaryFile() as turns, ThreadPoolExecutor(len(some)) as pool:
         running = {
@@ -175,7 +176,7 @@ def measure_together(some: Sequence[tuple[Case, str]], options: argparse.Namespa
 
 
 def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
-    """A row for every subject; one with an ``error`` for what failed.
+    """Return a row for every subject; the row of a subject that failed has an ``error``.
 
     Args:
         case: network and load.
@@ -183,11 +184,11 @@ def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, tu
         names: subjects, see :func:`build`.
         rounds: how often each is timed.
         tf32: whether products in float32 may run as TF32.
-        turns: a file that processes lock: together to build, one alone to measure.
+        turns: lock file shared by the processes: a shared lock for building, an exclusive one for measuring.
     """
     try:
         return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32, turns)
-    except Exception as error:  # the process died: out of memory, or an error that leaves the device unusable
+    except Exception as error:  # the process died: it ran out of memory, or an error left the device unusable
         return [{"subject": ALL, "error": _message(error)}]
 
 
@@ -200,7 +201,7 @@ def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, t
     with _locked(turns, fcntl.LOCK_SH):
         others, late = _prepared(case, mode, [name for name in names if name not in slow])
     with _locked(turns, fcntl.LOCK_EX):
-        again, failed = _prepared(case, mode, [*failed, *late])  # alone, there may be memory for it
+        again, failed = _prepared(case, mode, [*failed, *late])  # with the GPU to itself, memory may suffice
         ready = {**others, **ready, **again}
         peaks = {name: _peak(*ready[name], case) for name in ready if not _is_recorded(name)}
         calls = {name: subject for name, (subject, _) in ready.items()}
@@ -219,13 +220,13 @@ def _locked(file: str, how: int) -> Iterator[None]:
 def _prepared(
     case: Case, mode: str, names: list[str]
 ) -> tuple[dict[str, tuple[Subject, nn.Module]], dict[str, Exception]]:
-    """Subjects that have run, with their networks, and why others have not: one fails, the others are measured."""
+    """Return the subjects that are ready, with their networks, and the exceptions of those that failed."""
     ready, failed = {}, {}
     for name in names:
         try:
             ready[name] = _warmed_up(case, mode, name)
         except Exception as error:
-            failed[name] = error.with_traceback(None)  # which holds what the memory is full of
+            failed[name] = error.with_traceback(None)  # the traceback would keep the tensors alive
         if case.device == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
@@ -237,15 +238,15 @@ def _warmed_up(case: Case, mode: str, name: str) -> tuple[Subject, nn.Module]:
     subject = call(network, mode, case.images(), case.torch_dtype)
     for _ in range(_WARMUP):
         subject()
-    network.zero_grad(set_to_none=True)  # gradients belong to the step, not to the loaded model
+    network.zero_grad(set_to_none=True)  # gradients count as memory of the step, not of the loaded model
     return (_captured(subject, network) if CAPTURED in name else subject), network
 
 
 def _captured(subject: Subject, network: nn.Module) -> Subject:
-    """Replay of what the subject launches, without the host's time to launch it."""
+    """Capture the subject in a CUDA graph, whose replay has no launch overhead on the host."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # once where it will be recorded, as PyTorch asks for
+    with torch.cuda.stream(stream):  # PyTorch requires a warm-up on a side stream before capture
         subject()
     torch.cuda.current_stream().wait_stream(stream)
     network.zero_grad(set_to_none=True)
@@ -256,12 +257,12 @@ def _captured(subject: Subject, network: nn.Module) -> Subject:
 
 
 def _replay(graph: torch.cuda.CUDAGraph, recorded: Subject) -> None:
-    """Run the graph; it reads the memory of what was recorded, which must therefore stay."""
+    """Replay the graph; ``recorded`` is an argument only to keep alive the tensors that the graph reads."""
     graph.replay()
 
 
 def _is_recorded(name: str) -> bool:
-    """Whether its memory was set aside before it runs, by CUDA graphs."""
+    """Whether the subject runs as a CUDA graph, whose memory is allocated before the measurement."""
     return name == GRAPHS or CAPTURED in name
 
 
@@ -283,20 +284,20 @@ def _timed(
             **speed_row(timings, name, case, OFFICIAL),
             "share_of_product_rate": flops / timings.median(name) / rate if name in ours else None,
             "product_rate_tflops": rate / 1e12,
-            "peak_mib": peaks.get(name),  # not where CUDA graphs have set their memory aside
+            "peak_mib": peaks.get(name),  # unknown for CUDA graphs, which allocate beforehand
         }
         for name in ready
     ]
 
 
 def _repeat(subject: Subject) -> None:
-    """Call after call, as in use: the next is being launched while one runs."""
+    """Make several calls in a row, so that one is launched while the previous one still runs, as in real use."""
     for _ in range(_CALLS):
         subject()
 
 
 def product_rate(case: Case) -> float:
-    """Floating-point operations a second of one large square product in the case's dtype: what the device can do."""
+    """Measure the device's peak rate: FLOP/s of one large square matrix product in the case's dtype."""
     size = _RATE_SIZE[case.device]
     left, right = (torch.randn(size, size, device=case.device, dtype=case.torch_dtype) for _ in range(2))
     timings = interleave({PRODUCTS: partial(torch.mm, left, right)}, rounds=5)
@@ -304,7 +305,7 @@ def product_rate(case: Case) -> float:
 
 
 def gpu_table(rows: list[Row]) -> str:
-    """Every subject of the cases."""
+    """Format a table with a line for every subject."""
     columns = [
         *_KEYS,
         "subject",

@@ -1,4 +1,4 @@
-"""What our networks are held against: the official code and networks of timm."""
+"""Networks to compare ours with: the official code and networks of timm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIMM = {
 
 
 def build(case: Case, subject: str, training: bool = False) -> nn.Module:
-    """One subject, on its device, in its mode; random weights, the same for ours and the official network."""
+    """Build a subject on its device and in its mode, with random weights, the same for our and the official network."""
     if subject == OFFICIAL:
         return networks.prepare(_official(case), case, training)
     if subject in sum(TIMM.values(), ()):
@@ -60,7 +60,7 @@ def _timm(case: Case, name: str) -> nn.Module:
 
 
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Graph builder and conv of every block, in our network or the official one."""
+    """Yield graph builder and conv of every block, in our network or the official one."""
     yield from networks.graphers(network)
     for module in network.modules():
         if hasattr(module, "dilated_knn_graph"):

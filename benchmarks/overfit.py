@@ -1,11 +1,11 @@
-"""Do the dense tasks learn? A small detector and a small segmenter fit the few images that they are evaluated on.
+"""Do the dense tasks learn? Overfit a small detector or a small segmenter to the few images it is evaluated on.
 
     python -m benchmarks.overfit detection --data COCO
     python -m benchmarks.overfit segmentation --data COCO
 
 ``COCO`` is a folder in COCO's layout, with ``semantic/SPLIT/*.png`` (COCO's panoptic category of every pixel) for
-segmentation. High figures show that losses, targets, evaluation and checkpoints fit together; they say nothing of new
-images. Figures and curves go to ``benchmarks/results``.
+segmentation. High scores show that losses, targets, evaluation and checkpoints fit together; they say nothing about new
+images. Scores and curves go to ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHARED: dict[str, Any] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Train, and keep figures and curves of the run under the name of the task."""
+    """Train, and save scores and curves of the run under the name of the task."""
     options = parse(arguments)
     torch.set_num_threads(1)
     results = provenance(vars(options))
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(run: Any) -> dict[str, Any]:
-    """Train; what it was about, how long it took, and the figures of the last evaluation."""
+    """Train the run; return its size, its duration and the scores of the last evaluation."""
     figures = run.fit()
     seconds = sum(row["seconds"] for row in read_metrics(run.folder / METRICS))
     sizes = {"images": len(run.data.val_images), "parameters": count_parameters(run.module, trainable_only=False)}
@@ -84,7 +84,7 @@ def measure(run: Any) -> dict[str, Any]:
 
 
 def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
-    """Mask R-CNN with narrow layers, small anchors and few proposals, on small images."""
+    """Start a Mask R-CNN with narrow layers, small anchors and few proposals, on small images."""
     from pyg_vig.tasks.detection import DetectionConfig, DetectionRun
 
     proposals = {"rpn_pre_nms_top_n_train": 200, "rpn_post_nms_top_n_train": 100, "rpn_batch_size_per_image": 128}
@@ -101,7 +101,7 @@ def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
 
 
 def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
-    """Semantic FPN with narrow layers, on small images."""
+    """Start a Semantic FPN with narrow layers, on small images."""
     from pyg_vig.tasks.segmentation import SegmentationConfig, SegmentationRun
 
     config = SegmentationConfig(
@@ -116,13 +116,13 @@ def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> An
 
 
 def training(epochs: int, lr: float, runs: str) -> dict[str, Any]:
-    """Batch norms stop learning for the last quarter, so that training sees what evaluation sees."""
+    """Return the shared options; batch norms are frozen in the last quarter, so that training matches evaluation."""
     schedule = {"epochs": epochs, "lr": lr, "warmup_steps": 50, "norm_epochs": epochs * 3 // 4}
     return BACKBONE | SHARED | schedule | {"evaluate_every": max(1, epochs // 10), "runs": runs}
 
 
 def lay_out(data: Path, target: Path) -> Path:
-    """COCO's semantic masks in ADE20K's layout, with the classes that occur numbered from 1."""
+    """Copy COCO's semantic masks into ADE20K's layout, with the classes that occur numbered from 1."""
     files = sorted((data / "semantic" / SPLIT).glob("*.png"))
     masks = {file.name: v2.functional.pil_to_tensor(Image.open(file)) for file in files}
     present = sorted({value for mask in masks.values() for value in mask.unique().tolist()} - {0})
@@ -137,7 +137,7 @@ def lay_out(data: Path, target: Path) -> Path:
 
 
 def picture(task: str, run: Any, side: int = 224, columns: int = 6) -> torch.Tensor:
-    """All images with what the saved network says of them."""
+    """Draw the saved network's predictions on all images, in a grid."""
     from pyg_vig.tasks import load_model
     from pyg_vig.tasks.drawing import draw_classes, draw_detections
     from pyg_vig.tasks.segmentation import segment

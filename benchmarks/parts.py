@@ -1,4 +1,4 @@
-"""The parts alone: k-NN, every conv forward and backward, pooling, in each formulation."""
+"""Benchmarks of single parts: k-NN, SVGA, pooling, and every conv forward and backward, in each formulation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DENSE, TABLE, DEFINITION, PYG = "dense", "pyg_vig", "pyg_vig, definition", "PyG"
 
 
 def measure_parts(case: Case, rounds: int) -> list[Row]:
-    """A row for every part, shape and formulation; ``case.model`` and ``case.size`` are of no account."""
+    """Return a row for every part, shape and formulation; ``case.model`` and ``case.size`` are ignored."""
     rows = []
     for shape, (nodes, channels) in {**SHAPES, **CLOUD}.items():
         parts: list[str] = ["knn"] if shape in CLOUD else ["knn", "svga", "pool", *PYG_CONVS]
@@ -77,13 +77,13 @@ def knn_subjects(x: Tensor) -> dict[str, Subject]:
 
 
 def _distances_one_by_one(x: Tensor, buffer: Tensor) -> None:
-    """The products that k-NN cannot do without, image after image into one buffer."""
+    """Compute only the products that k-NN needs, image by image into one buffer."""
     for image in x:
         torch.mm(image, image.mT, out=buffer)
 
 
 def pool_subjects(x: Tensor) -> dict[str, Subject]:
-    """The mean of every image's nodes."""
+    """Mean pooling of the nodes of every image."""
     layout, rows = Layout.from_equal(x.size(0), x.size(1)), x.flatten(0, 1)
     batch, feature_map = layout.batch_vector(x.device), x.mT.contiguous().unsqueeze(-1)
     return {
@@ -94,7 +94,7 @@ def pool_subjects(x: Tensor) -> dict[str, Subject]:
 
 
 def svga_subjects(x: Tensor) -> dict[str, Subject]:
-    """The maximum over SVGA's neighbours on a square grid; building the graph is part of it."""
+    """Maximum over SVGA neighbours on a square grid, including the construction of the graph."""
     side = math.isqrt(x.size(1))
     step = side // 7  # the published hybrids have 7 steps to the side in every stage
     layout, rows = Layout.from_grid(x.size(0), side, side), x.flatten(0, 1)
@@ -109,7 +109,7 @@ def svga_subjects(x: Tensor) -> dict[str, Subject]:
 
 
 def conv_subjects(name: str, x: Tensor, step: str) -> dict[str, Subject]:
-    """One conv, ``C`` to ``2 C`` channels, on the same k-NN graph in each formulation, and the products of ours."""
+    """One conv from ``C`` to ``2 C`` channels on the same k-NN graph in each formulation, and the products of ours."""
     batch, nodes, channels = x.shape
     rows, feature_map = x.flatten(0, 1), x.mT.contiguous().unsqueeze(-1)
     table = knn_table(rows, K, Layout.from_equal(batch, nodes), cosine=True)
@@ -127,7 +127,7 @@ def conv_subjects(name: str, x: Tensor, step: str) -> dict[str, Subject]:
     return {**subjects, PRODUCTS: record_products(subjects[TABLE], conv.parameters())}
 
 
-@torch.no_grad()  # inference mode refuses an EdgeIndex that was made outside of it
+@torch.no_grad()  # inference mode rejects an EdgeIndex created outside of it
 def _forward(conv: nn.Module, x: Tensor, graph: NeighborTable | Tensor) -> None:
     conv.eval()(x, graph)
 
@@ -141,8 +141,8 @@ def _mlp(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(nn.Linear(in_channels, out_channels), nn.BatchNorm1d(out_channels), nn.GELU())
 
 
-# PyG's conv of the same kind. Its linear layers are not grouped, and for max-relative it has none: SAGEConv with max is
-# the nearest to it; TransformerConv, with softmax and scaled products, is the nearest to cross-attention.
+# PyG's conv of the same kind. Its linear layers are not grouped, and it has no max-relative conv: SAGEConv with max is
+# the closest to that, and TransformerConv, with softmax and scaled products, is the closest to cross-attention.
 PYG_CONVS: dict[str, Callable[[int, int], nn.Module]] = {
     "max_relative": lambda i, o: pyg.SAGEConv(i, o, aggr="max"),
     "edge": lambda i, o: pyg.EdgeConv(_mlp(2 * i, o), aggr="max"),
@@ -150,4 +150,4 @@ PYG_CONVS: dict[str, Callable[[int, int], nn.Module]] = {
     "gin": lambda i, o: pyg.GINConv(_mlp(i, o)),
     "cross_attention": lambda i, o: pyg.TransformerConv(i, o // 4, heads=4),
 }
-DENSE_CONVS = ("max_relative", "edge", "sage", "gin")  # those that have been published in the dense formulation
+DENSE_CONVS = ("max_relative", "edge", "sage", "gin")  # the convs published in the dense formulation

@@ -21,7 +21,7 @@ from pyg_vig.benchmark.networks import PRODUCTS
 
 
 def plot_results(results: Mapping[str, Any], path: Path) -> list[Path]:
-    """Draw what the results hold, as ``NAME_speed.png`` and ``NAME_scaling.png`` beside ``path``."""
+    """Plot the results as ``NAME_speed.png`` and ``NAME_scaling.png`` next to ``path``; return the files drawn."""
     drawn = []
     for kind, draw in (("speed", _speed), ("scaling", _scaling)):
         if results.get(kind):
@@ -34,7 +34,7 @@ def plot_results(results: Mapping[str, Any], path: Path) -> list[Path]:
 
 
 def _speed(rows: list[Row]) -> plt.Figure:
-    """Images per second by subject; a panel for every case."""
+    """Plot images per second by subject, with a panel for every case."""
     panels: dict[str, list[Row]] = {}
     for row in rows:
         load = f"{row['size']} px, batch {row['batch']}, {row['dtype']}, malloc {row['malloc']}"
@@ -61,9 +61,9 @@ def _color(subject: str) -> str:
 
 
 def _scaling(rows: list[Row]) -> plt.Figure:
-    """Seconds and peak memory of k-NN over nodes, and over k."""
+    """Plot seconds and peak memory of k-NN over the number of nodes and over k."""
     curves = sorted({row["curve"] for row in rows}, reverse=True)
-    on_cpu = all(row["cpu_seconds"] is not None for row in rows)  # CPU time hardly shows what else the machine did
+    on_cpu = all(row["cpu_seconds"] is not None for row in rows)  # CPU time depends little on other load
     quantities = {"cpu_seconds": "CPU seconds"} if on_cpu else {"median": "seconds"}
     quantities["peak_mib"] = "peak memory beyond the input, MiB"
     figure, axes = plt.subplots(len(curves), 2, figsize=(8, 3.2 * len(curves)), squeeze=False, layout="constrained")

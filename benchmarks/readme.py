@@ -1,6 +1,6 @@
-"""Writes the README's speed tables from results: ``python -m benchmarks.readme RESULTS.json... README.md``.
+"""Write the README's speed tables from results: ``python -m benchmarks.readme RESULTS.json... README.md``.
 
-Results of ``python -m benchmarks`` make the table of CPUs, those of ``python -m benchmarks.gpu`` that of GPUs.
+Results of ``python -m benchmarks`` fill the CPU table, those of ``python -m benchmarks.gpu`` the GPU table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyg_vig.benchmark import table
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
 from pyg_vig.benchmark.report import Row
 
-SPEED, GPU = "speed", "gpu"  # sections of results, and what is between <!-- speed --> and <!-- /speed --> in the README
+SPEED, GPU = "speed", "gpu"  # sections of the results; their tables go between markers such as <!-- speed -->
 _GPU_KEYS = ("model", "mode", "batch", "dtype")
 _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 
@@ -37,10 +37,10 @@ def main() -> None:
 
 
 def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows of all results, described as the first is.
+    """Merge the rows of all results; everything else is taken from the first.
 
     Raises:
-        ValueError: if they are not of one machine, with the same versions.
+        ValueError: if the results come from different machines or versions.
     """
     first = results[0]
     for other in results[1:]:
@@ -54,7 +54,7 @@ def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def insert(text: str, name: str, section: str) -> str:
-    """Replace what lies between the markers of that name.
+    """Replace the text between the markers of that name.
 
     Raises:
         ValueError: if the text does not hold both markers, once each, in order.
@@ -67,7 +67,7 @@ def insert(text: str, name: str, section: str) -> str:
 
 
 def gpu_section(results: Mapping[str, Any]) -> str:
-    """The table of a GPU, and a line that says which."""
+    """Return the GPU table and its caption."""
     groups: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in results[GPU]:
         if "error" not in row:
@@ -99,7 +99,7 @@ def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int 
 
 
 def speed_section(results: Mapping[str, Any]) -> str:
-    """The table, and a line that says what it was measured on."""
+    """Return the CPU table and its caption."""
     columns = ["network", "mode", "official ms", "eager", "fused", "compiled"]
     columns += ["malloc tuned: official ms", "best of ours", "of products' speed", "peak memory"]
     groups: dict[tuple[Any, ...], list[Row]] = {}
@@ -111,7 +111,7 @@ def speed_section(results: Mapping[str, Any]) -> str:
 
 
 def _line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...], float]) -> list[str | None]:
-    """One case: our speed as a multiple of the official code's, under both settings of the allocator."""
+    """Return the line of a case: our speed relative to the official code, with both allocator settings."""
     default, tuned = (
         {row["subject"]: row for row in rows if row["malloc"] == malloc} for malloc in ("default", "tuned")
     )

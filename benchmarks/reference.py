@@ -1,4 +1,4 @@
-"""The official code of the published networks, from checkouts given by the user, with our weights in it."""
+"""The official code of the published networks, imported from the user's checkouts and loaded with our weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pyg_vig.models.vision_gnn import VisionGNN
 
 CONVS = {"max_relative": "mr", "edge": "edge", "sage": "sage", "gin": "gin"}
 
-# what the official code calls the networks that it builds by name, and the file they are in
+# file and constructor of the networks that the official code builds by name
 HYBRIDS = {
     **{f"mobilevig_{size}": ("mobilevig", f"mobilevig_{size}") for size in ("ti", "s", "m", "b")},
     **{f"greedyvig_{size}": ("greedyvig", f"GreedyViG_{size.upper()}") for size in ("s", "m", "b")},
@@ -31,16 +31,17 @@ NETWORKS = ("vig_ti", "vig_s", "vig_b", "pvig_ti", "pvig_s", "pvig_m", "pvig_b",
 
 
 def build_official(name: str, model: VisionGNN, directories: Sequence[str], size: int = 224) -> nn.Module:
-    """The official network of the same configuration and weights.
+    """Build the official network with the configuration and weights of ours.
 
     Args:
-        name: what our network is called.
-        model: ours.
+        name: name of our network.
+        model: our network.
         directories: folders that hold ``vig.py``, ``pyramid_vig.py``, ``mobilevig.py`` or ``greedyvig.py``.
-        size: side of the images; the official ViG runs at 224 only until its position embedding is resized.
+        size: side of the images. The position embedding is resized to it, as the official ViG runs at 224 only.
 
     Raises:
-        ValueError: if the folders do not hold the code, or the code has no such conv or cannot take such small images.
+        ValueError: if the folders do not hold the code, or if the code lacks the conv or cannot process such small
+            images.
     """
     if isinstance(model.config, HybridConfig):
         return _hybrid(name, model, directories)
@@ -70,7 +71,7 @@ def _hybrid(name: str, model: VisionGNN, directories: Sequence[str]) -> nn.Modul
 
 
 def _check_size(model: VisionGNN, size: int) -> None:
-    """Ours lowers the dilation in small graphs; the official code asks for nodes that are not there."""
+    """Raise if the graphs are too small: ours lowers the dilation then, the official code selects missing nodes."""
     needed = max(block.grapher.graph.k * block.grapher.graph.dilation for block in model.blocks)
     nodes = (-(-size // model.feature_info[-1]["reduction"])) ** 2
     if nodes < needed:
@@ -84,7 +85,7 @@ def _import(name: str, directories: Sequence[str]) -> ModuleType:
     directory = next((folder for folder in directories if (Path(folder) / f"{name}.py").is_file()), None)
     if directory is None:
         raise ValueError(f"--reference {' '.join(directories)}: no {name}.py there; give the official code's folder")
-    if not hasattr(np, "float"):  # the official code was written for a numpy that had it
+    if not hasattr(np, "float"):  # the official code was written for NumPy before 1.24
         np.__dict__["float"] = float
     sys.path.insert(0, directory)
     try:
@@ -94,7 +95,7 @@ def _import(name: str, directories: Sequence[str]) -> ModuleType:
 
 
 def _options(config: Any) -> SimpleNamespace:
-    """The options object that the official constructors read."""
+    """Return the options object that the official constructors read."""
     options = SimpleNamespace(
         k=config.k,
         conv=CONVS[config.conv],
@@ -118,7 +119,7 @@ def _options(config: Any) -> SimpleNamespace:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The official constructors print; timm warns that they import from its old places."""
+    """Silence the official constructors, which print and import from deprecated timm modules."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

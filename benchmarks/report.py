@@ -12,7 +12,7 @@ from pyg_vig.benchmark.report import Row, table
 
 
 def speed_table(rows: Sequence[Row]) -> str:
-    """Every subject of every case."""
+    """Format speed, with a line for every subject of every case."""
     keys = ("model", "mode", "batch", "size", "dtype", "malloc", "subject")
     measured = (
         [1e3 * row["median"], row["images_per_second"], _times(row["speedup"]), _percent(row["share_of_products"])]
@@ -22,7 +22,7 @@ def speed_table(rows: Sequence[Row]) -> str:
 
 
 def memory_table(rows: Sequence[Row]) -> str:
-    """Peak beyond the loaded model, and its ratio to the official code's."""
+    """Format peak memory beyond the loaded model, and its ratio to the official code's."""
     load = ("model", "mode", "batch", "size", "dtype")
     official = {tuple(row[key] for key in load): row["peak_mib"] for row in rows if row["subject"] == OFFICIAL}
     baselines = (official.get(tuple(row[key] for key in load)) for row in rows)
@@ -34,21 +34,21 @@ def memory_table(rows: Sequence[Row]) -> str:
 
 
 def parts_table(rows: Sequence[Row]) -> str:
-    """Every part in each formulation."""
+    """Format the times of every part in each formulation."""
     measured = ([1e3 * row["median"], _times(row["speedup"]), _percent(row["share_of_products"])] for row in rows)
     columns = ("ms", "x dense", f"of {PRODUCTS}' speed")
     return _keyed_table(rows, ("part", "shape", "batch", "step", "subject"), columns, measured)
 
 
 def scaling_table(rows: Sequence[Row]) -> str:
-    """The cost of k-NN."""
+    """Format the cost of k-NN."""
     measured = ([row["median"], row["cpu_seconds"], row["peak_mib"]] for row in rows)
     columns = ("seconds", "CPU seconds", "peak MiB")
     return _keyed_table(rows, ("curve", "nodes", "k", "channels", "subject"), columns, measured)
 
 
 def agreement_table(rows: Sequence[Row]) -> str:
-    """How far our logits lie from the official ones."""
+    """Format the relative difference between our logits and the official ones."""
     measured = ([f"{row['relative_difference']:.1e}"] for row in rows)
     return _keyed_table(rows, ("model", "size", "dtype"), ("largest difference / largest logit",), measured)
 

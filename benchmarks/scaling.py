@@ -21,12 +21,12 @@ CHANNELS = 64
 NODES = (196, 784, 3136, 12544, 50176, 100_000)
 NEIGHBORS = (3, 9, 18, 36, 72)
 _NODES_FOR_NEIGHBORS = 3136
-_FULL_MATRIX = 12544  # the whole distance matrix of more nodes fills the memory of small machines
+_FULL_MATRIX = 12544  # beyond this, the full distance matrix exhausts the memory of small machines
 OURS, FULL = "pyg_vig", "full matrix"
 
 
 def measure_scaling(case: Case, rounds: int, largest: int = NODES[-1]) -> Iterator[Row]:
-    """Rows over nodes at k = 9 (up to ``largest``), then over k at 3136 nodes; each curve in a process of its own."""
+    """Yield rows over nodes (up to ``largest``) at k = 9, then over k at 3136 nodes; each curve in its own process."""
     curves = {
         "nodes": [(nodes, 9) for nodes in NODES if nodes <= largest],
         "k": [(min(_NODES_FOR_NEIGHBORS, largest), k) for k in NEIGHBORS],
@@ -39,13 +39,13 @@ def measure_scaling(case: Case, rounds: int, largest: int = NODES[-1]) -> Iterat
 
 
 def _measure(case: Case, subject: str, cells: Sequence[tuple[int, int]], rounds: int) -> list[Row]:
-    """Seconds and peak memory of the same runs, for one search of the largest set takes long enough.
+    """Measure time and peak memory in the same runs, because a search of the largest set takes long.
 
-    Seconds of the processor hardly depend on what else the machine is doing, as long as there is one thread.
+    With a single thread, CPU time depends little on other load of the machine.
     """
     case.start()
     rows = []
-    for nodes, k in cells:  # ascending: what a smaller one leaves behind is little to a larger one
+    for nodes, k in cells:  # ascending, so that memory left by earlier cells hardly matters
         _search(subject, 2 * k, k, case.device)()  # loads kernels and thread pools
         cost = _cost(_search(subject, nodes, k, case.device), max(1, min(rounds, 10**9 // nodes**2)), case.device)
         rows.append({"nodes": nodes, "k": k, **cost})

@@ -1,4 +1,4 @@
-"""Series of measurements that go on in the file where they were interrupted."""
+"""Resume an interrupted series of measurements from its results file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 def rows_so_far(
     file: Path | None, results: Mapping[str, Any], rows: str, free: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Rows that ``file`` holds already; none where it does not exist.
+    """Return the rows that ``file`` already holds; none if it does not exist.
 
     Args:
-        file: of the series.
-        results: what :func:`pyg_vig.benchmark.provenance` says of this call.
+        file: results file of the series.
+        results: :func:`pyg_vig.benchmark.provenance` of this call.
         rows: name of the entry with the rows.
-        free: settings that may differ from those in the file, since every row says them of itself or they change none.
+        free: settings that may differ from those in the file, because every row records them or they affect no row.
 
     Raises:
-        SystemExit: the file was measured with other settings, code or versions, or on another machine: its rows would
-            be taken for what they are not, or be lost.
+        SystemExit: if the file was measured with other settings, code or versions, or on another machine: its rows
+            would be mislabelled or lost.
     """
     if file is None or not file.exists():
         return []

@@ -1,7 +1,7 @@
-"""Cost of SVGA's aggregation over the size of the image, its step scaled with it, against rolling the map.
+"""Cost of SVGA's aggregation over the image size, with the step scaled accordingly, compared to rolling the map.
 
-Times are per image, of batches with about as many pixels at every size: small ones would be timed in the cache, and
-large ones with glibc's page faults. ``--batch`` fixes the number of images instead.
+Times are per image, in batches with about the same number of pixels at every size: otherwise small batches would run
+from the cache, and large ones would include glibc's page faults. ``--batch`` fixes the number of images instead.
 
 ``python -m benchmarks.svga_scaling --output benchmarks/results/svga_scaling.json``
 """
@@ -25,13 +25,13 @@ from pyg_vig.graph import Layout, SVGAGraph, neighbor_max, to_map
 from pyg_vig.nn import CrossAttentionConv
 
 SIZES = (224, 448, 672, 896, 1024)  # pixels
-PIXELS = SIZES[-1] ** 2  # of a batch
+PIXELS = SIZES[-1] ** 2  # per batch
 CHANNELS, STRIDE = 48, 4  # of greedyvig_s's first stage
 OURS, ROLLED, ATTENTION = "pyg_vig, maximum", "rolled, maximum", "pyg_vig, CrossAttentionConv"
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure all sizes, print the table, and keep results and plot where asked to."""
+    """Measure all sizes, print the table, and write results and plot to ``--output`` if it is given."""
     options = parse(arguments)
     results = provenance(vars(options))
     results["svga_scaling"] = [
@@ -61,12 +61,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def scaled_step(side: int) -> int:
-    """The largest divisor of the side with at least the seven steps that the published networks have at 224 pixels."""
+    """Return the largest step that divides the side into at least 7 steps, as published networks have at 224 pixels."""
     return max(step for step in range(1, max(side // 7, 1) + 1) if side % step == 0)
 
 
 def subjects_of(size: int, batch: int) -> dict[str, Subject]:
-    """Each formulation on the same features, in its own memory layout; building the graph is part of it."""
+    """Return each formulation on the same features in its own memory layout, including the graph construction."""
     side = size // STRIDE
     step = scaled_step(side)
     layout = Layout.from_grid(batch, side, side)
@@ -82,7 +82,7 @@ def subjects_of(size: int, batch: int) -> dict[str, Subject]:
 
 
 def rolled_relative(x: Tensor, step: int) -> Tensor:
-    """Largest difference to the patches a multiple of ``step`` away, from zero, as published: a rolled map for each."""
+    """Maximum of zero and the differences to patches multiples of ``step`` away, as published: a roll per distance."""
     largest = torch.zeros_like(x)
     for axis in (2, 3):
         for distance in range(step, x.size(axis), step):
@@ -117,7 +117,7 @@ def _row(timings: Timings, size: int, name: str, batches: dict[int, int]) -> Row
 
 
 def scaling_table(rows: Iterable[Row]) -> str:
-    """Times an image, what they are of linear growth from the smallest one, and how many times as fast as rolling."""
+    """Format times per image, their ratio to linear growth from the smallest image, and the speed-up over rolling."""
     columns = ("malloc", "pixels", "step", "batch", "subject", "ms an image", "of linear growth", "x rolled")
     lines = []
     for row in rows:
@@ -128,7 +128,7 @@ def scaling_table(rows: Iterable[Row]) -> str:
 
 
 def exponents(rows: Iterable[Row], malloc: str) -> dict[str, float]:
-    """Slope of log time over log pixels for every subject, by least squares."""
+    """Fit the slope of log time over log pixels for every subject by least squares."""
     found = {}
     for name in (OURS, ROLLED, ATTENTION):
         cells = [row for row in rows if row["subject"] == name and row["malloc"] == malloc]
@@ -140,7 +140,7 @@ def exponents(rows: Iterable[Row], malloc: str) -> dict[str, float]:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Time over pixels, a panel for each setting of malloc, with lines of linear growth from the smallest image."""
+    """Plot time over pixels, a panel for each malloc setting, with lines of linear growth from the smallest image."""
     import matplotlib
 
     matplotlib.use("Agg")

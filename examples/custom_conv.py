@@ -1,4 +1,4 @@
-"""A convolution of your own, ten lines, in an image backbone: `python examples/custom_conv.py`.
+"""A ten-line graph convolution of your own in an image backbone: `python examples/custom_conv.py`.
 
 Trains a small ViG on scikit-learn's handwritten digits, once with the conv below and once with ViG's own.
 """
@@ -19,7 +19,7 @@ import pyg_vig
 
 
 class GatedConv(MessagePassing):
-    """Every neighbour passes a gate that the node opens for it, channel by channel."""
+    """Mean of the neighbours, gated channel by channel by an edge function of node and neighbour."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(aggr="mean")
@@ -34,7 +34,7 @@ class GatedConv(MessagePassing):
 
 
 def digits(count: int) -> tuple[TensorDataset, TensorDataset]:
-    """The digits as 32 x 32 images; a random fifth to test on."""
+    """Load the digits as 32 x 32 images; a random fifth is the test set."""
     images, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 8 - 1
     images = F.interpolate(images, (32, 32), mode="bilinear")

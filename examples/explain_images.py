@@ -1,10 +1,10 @@
-"""Why this digit: `python examples/explain_images.py --picture explained.png`.
+"""Explain image predictions: `python examples/explain_images.py --picture explained.png`.
 
 A GraphEncoder with cross-attention on graphs of image patches, explained by three of PyG's explainers: which pixels and
-edges carry the answer (GNNExplainer), how each pixel moves it (Captum's integrated gradients), whom patches attend to
-(AttentionExplainer). Prints PyG's summary of the network, its accuracy, and how often the answer stays when only the
-tenth of the pixels that matters most is left, and when that is taken away. Data: scikit-learn's handwritten digits, or
-with --root torchvision's Fashion-MNIST.
+edges the prediction relies on (GNNExplainer), how much each pixel contributes to it (Captum's integrated gradients),
+and which patches attend to which (AttentionExplainer). Prints PyG's summary of the network, its accuracy, and how often
+the prediction is unchanged when only the most important tenth of the pixels is kept, and when that tenth is removed.
+Data: scikit-learn's handwritten digits or, with --root, torchvision's Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PUBLISHED = "ResNet-18 on the pixels 94.9 (Fashion-MNIST's README)"
 
 
 def explainers(model: GraphEncoder) -> dict[str, Explainer]:
-    """What each of them is asked for."""
+    """Configure the three explainers."""
     config = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
     pixels, edges = {"node_mask_type": "attributes"}, {"edge_mask_type": "object"}
     algorithms = {
@@ -46,7 +46,7 @@ def explainers(model: GraphEncoder) -> dict[str, Explainer]:
 
 @torch.no_grad()
 def stays(model: GraphEncoder, data: Data, explanation: Explanation, share: float = 0.1) -> Tensor:
-    """Whether the answer is the same with the strongest pixels alone, and without them."""
+    """Whether the prediction is unchanged with only the most important pixels, and without them."""
     strength = explanation.node_mask.abs()
     strongest = strength >= strength.flatten().topk(round(share * strength.numel())).values[-1]
     without = data.x.masked_fill(strongest, data.x.min())
@@ -56,7 +56,7 @@ def stays(model: GraphEncoder, data: Data, explanation: Explanation, share: floa
 
 
 def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: Path) -> None:
-    """A row for every explainer, a column for every image."""
+    """Draw the explanations, with a row for every explainer and a column for every image."""
     size = (2 * len(graphs), 2 * len(explained) + 0.3)
     figure, axes = plt.subplots(len(explained), len(graphs), figsize=size, squeeze=False, layout="constrained")
     for row, (name, explanations) in zip(axes, explained.items(), strict=True):

@@ -1,11 +1,11 @@
 """A graph that need not fit into memory: `python examples/large_graph.py --nodes 200000`.
 
-Training sees a few papers at a time with a sample of their neighbours: PyG's NeighborLoader where pyg-lib or
-torch_sparse is installed, else the same in plain PyTorch, with neighbours drawn with replacement as in GraphSAGE.
-Inference takes all neighbours: block by block, and in every block so many nodes at a time, from a file to a file;
-exactly what the network says of the whole graph, for convs that look at the features of both ends of an edge only, as
-ours do. Data: a generated graph of eight groups whose members mostly know each other, or with --root Cora, standard
-split.
+Training uses mini-batches of nodes with sampled neighbours: PyG's NeighborLoader if pyg-lib or torch_sparse is
+installed, otherwise an equivalent in plain PyTorch that samples with replacement, as in GraphSAGE. Inference uses all
+neighbours: block by block and, within a block, a chunk of nodes at a time, reading features from one file and writing
+them to the next. The result is exactly that of the network on the whole graph, for convs whose messages depend only on
+the features of both ends of an edge, as ours do. Data: a generated graph of eight groups with edges mostly within the
+groups or, with --root, Cora with its standard split.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PUBLISHED = "GraphSAGE's sampling: none on this split; GCN on the whole graph 81
 
 
 def generated(nodes: int) -> Data:
-    """Eight groups; a node alone says little about its group, its neighbours more."""
+    """Generate a graph of eight groups; the group shows little in a node's own features, more in its neighbours'."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(nodes) % 8
     target = torch.arange(nodes).repeat_interleave(10)
@@ -46,7 +46,7 @@ def generated(nodes: int) -> Data:
 
 
 def batches(data: Data, sizes: list[int], batch_size: int) -> Iterator[Data]:
-    """Labelled nodes first, then the neighbours drawn for them."""
+    """Yield mini-batches: labelled nodes first, then the neighbours sampled for them."""
     if installed.WITH_PYG_LIB or installed.WITH_TORCH_SPARSE:
         yield from NeighborLoader(data, sizes, data.train_mask, batch_size=batch_size, shuffle=True)
         return
@@ -58,13 +58,13 @@ def batches(data: Data, sizes: list[int], batch_size: int) -> Iterator[Data]:
 
 
 def grouped(data: Data) -> tuple[Tensor, Tensor]:
-    """Sources of the edges, node after node, and where those of each node begin."""
+    """Return the edges in CSR form by target: sources, and the offsets at which those of each node begin."""
     edges = sorted_edges(data.edge_index, data.num_nodes).as_tensor()
     return edges[0], F.pad(edges[1].bincount(minlength=data.num_nodes).cumsum(0), (1, 0))
 
 
 def sample(source: Tensor, ptr: Tensor, seeds: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Nodes, the seeds first, and the edges among their places that were drawn."""
+    """Sample a subgraph: its nodes, seeds first, and its edges as positions among these nodes."""
     frontier, drawn = seeds, []
     for size in sizes:
         degree = ptr[frontier + 1] - ptr[frontier]
@@ -94,7 +94,7 @@ def train(model: GraphEncoder, data: Data, options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def infer(model: GraphEncoder, features: np.ndarray, edges: tuple[Tensor, Tensor], folder: Path, chunk: int) -> Tensor:
-    """Scores of all nodes; never more than a chunk of them with their neighbours in memory."""
+    """Return the scores of all nodes, with at most one chunk of nodes and their neighbours in memory."""
     model.eval()
     parts = [(first, min(first + chunk, len(features))) for first in range(0, len(features), chunk)]
     x = store(folder / "embedded", len(features), (model.embed(rows(features, slice(*part))) for part in parts))
@@ -104,7 +104,7 @@ def infer(model: GraphEncoder, features: np.ndarray, edges: tuple[Tensor, Tensor
 
 
 def step(block: nn.Module, x: np.ndarray, first: int, last: int, source: Tensor, ptr: Tensor) -> Tensor:
-    """The nodes from first to last after the block: it needs them and their neighbours."""
+    """Apply the block to the nodes from ``first`` to ``last``, using their features and those of their neighbours."""
     target = torch.arange(last - first).repeat_interleave(ptr[first + 1 : last + 1] - ptr[first:last])
     neighbors, place = source[ptr[first] : ptr[last]].unique(return_inverse=True)
     nodes = torch.cat([rows(x, slice(first, last)), rows(x, neighbors.numpy())])
@@ -117,7 +117,7 @@ def rows(x: np.ndarray, chosen: slice | np.ndarray) -> Tensor:
 
 
 def store(file: Path, count: int, parts: Iterator[Tensor]) -> np.ndarray:
-    """Write the parts one after the other; the file as an array."""
+    """Write the parts to a file one after the other; return it as a memory-mapped array."""
     array, first = None, 0
     for part in parts:
         if array is None:

@@ -1,11 +1,11 @@
-"""Papers and their citations: `python examples/node_classification.py --root DATA --dataset Cora`.
+"""Classify papers in a citation graph: `python examples/node_classification.py --root DATA --dataset Cora`.
 
-Standard split (20 labelled nodes per class to train on, 500 to validate, 1,000 to test). A GraphEncoder of one block
-scores the papers, and PyG's APPNP spreads the scores along the citations (https://arxiv.org/abs/1810.05997). In
-training, two passes see the papers with different words dropped, and shall agree on those without labels, as in GRAND
-(https://arxiv.org/abs/2005.11079). The epoch that is best on the validation nodes is tested. The settings were chosen
-on the validation nodes too; those of CiteSeer are `--no-normalize --weight-decay 2e-3 --epochs 80`. DATA/NAME is the
-root of PyG's Planetoid. Without --root, Zachary's karate club.
+Standard split (20 labelled nodes per class for training, 500 for validation, 1,000 for test). A GraphEncoder of one
+block scores the papers, and PyG's APPNP propagates the scores along the citations (https://arxiv.org/abs/1810.05997).
+In training, two passes see the papers with different words dropped, and a consistency loss on all nodes makes them
+agree, as in GRAND (https://arxiv.org/abs/2005.11079). The epoch with the best validation accuracy is tested. The
+settings, too, were chosen on the validation nodes; those for CiteSeer are `--no-normalize --weight-decay 2e-3 --epochs
+80`. DATA/NAME is the root of PyG's Planetoid. Without --root, the data is Zachary's karate club.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load(root: Path | None, name: str, normalize: bool) -> Data:
 
 
 class Spread(nn.Module):
-    """Scores of every node by itself and its neighbours, averaged over its surroundings."""
+    """Class scores of a GraphEncoder, propagated along the edges with APPNP."""
 
     def __init__(self, data: Data, options: argparse.Namespace):
         super().__init__()
@@ -64,13 +64,13 @@ class Spread(nn.Module):
 
 
 def drop_words(words: Tensor, rate: float) -> Tensor:
-    """Dropout on a sparse matrix, which draws for the few entries that are not zero only; a dense matrix."""
+    """Apply dropout to a sparse matrix, drawing random numbers for the non-zero entries only; return it dense."""
     kept = F.dropout(words.values(), rate)
     return torch.sparse_coo_tensor(words.indices(), kept, words.shape, is_coalesced=True).to_dense()
 
 
 def loss_of(model: Spread, data: Data, options: argparse.Namespace, ramp: float) -> Tensor:
-    """Cross-entropy on the labelled nodes, and disagreement of two passes on all."""
+    """Cross-entropy on the labelled nodes plus the disagreement of two passes on all nodes."""
     passes = (model(drop_words(data.words, options.drop_input), data.edge_index) for _ in range(2))
     outputs = torch.stack([scores.log_softmax(1) for scores in passes])
     labelled = sum(F.nll_loss(out[data.train_mask], data.y[data.train_mask]) for out in outputs) / 2
@@ -82,7 +82,7 @@ def loss_of(model: Spread, data: Data, options: argparse.Namespace, ramp: float)
 
 @torch.no_grad()
 def evaluate(model: Spread, data: Data) -> tuple[float, float, float]:
-    """Accuracy on the validation nodes, and minus the loss there; accuracy on the test nodes."""
+    """Return validation accuracy, negative validation loss, and test accuracy."""
     out = model.eval()(data.x, data.edge_index)
     loss = F.cross_entropy(out[data.val_mask], data.y[data.val_mask]).item()
     correct = (out.argmax(1) == data.y).double()
@@ -90,7 +90,7 @@ def evaluate(model: Spread, data: Data) -> tuple[float, float, float]:
 
 
 def run(data: Data, options: argparse.Namespace, seed: int) -> float:
-    """Test accuracy at the best validation accuracy (of equals, the one with the lowest loss)."""
+    """Train once; return the test accuracy at the best validation accuracy (ties are broken by the lower loss)."""
     torch.manual_seed(seed)
     model = Spread(data, options)
     optimizer = torch.optim.Adam(model.parameters(), options.lr, weight_decay=options.weight_decay)

@@ -1,4 +1,4 @@
-"""Draws what `point_clouds.py --output` kept: `python examples/point_cloud_curves.py FILE.json ... -o curves.png`."""
+"""Plot results of `point_clouds.py --output`: `python examples/point_cloud_curves.py FILE.json ... -o curves.png`."""
 
 from __future__ import annotations
 

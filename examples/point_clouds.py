@@ -1,11 +1,11 @@
-"""Shapes from points: `python examples/point_clouds.py --root DATA`.
+"""Classify point clouds: `python examples/point_clouds.py --root DATA`.
 
-ModelNet10, official split, 512 points a shape: `DATA/{train,test}.npz` with `pos` (N, 512, 3), `y` and `classes`. A
-GraphEncoder with dynamic k-NN graphs, and beside it (--model dgcnn) PyG's Dynamic Graph CNN, with the same head and
-trained the same way. In training a shape is a random choice of its points; in the test all its points are dealt into
-sets of that size, whose scores are averaged, so that points lie as densely as in training. The network of the last
-epoch counts; the curve is printed epoch by epoch, with the processor time spent on training. Without --root, spheres,
-boxes and rings.
+ModelNet10, official split, 512 points per shape: `DATA/{train,test}.npz` with `pos` (N, 512, 3), `y` and `classes`. A
+GraphEncoder with dynamic k-NN graphs or, for comparison (--model dgcnn), PyG's Dynamic Graph CNN with the same head and
+training. In training, every shape is a random subset of its points; in the test, all its points are split into sets of
+that size and their scores averaged, so that the point density is the same as in training. The network of the last epoch
+is reported; test accuracy and CPU time spent on training are printed after every epoch. Without --root, spheres, boxes
+and rings are generated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PUBLISHED = "VoxNet 92.0, ECC 90.8"
 
 
 class DGCNN(nn.Module):
-    """Features of points as in PyG's DGCNN: two dynamic edge convolutions, whose outputs are joined."""
+    """Point features as in PyG's DGCNN: the concatenated outputs of two dynamic edge convolutions."""
 
     def __init__(self, out_channels: int, k: int):
         super().__init__()
@@ -47,7 +47,7 @@ class DGCNN(nn.Module):
 
 
 class PointCloudNetwork(nn.Module):
-    """Features of points, of each the largest value in the cloud, and two linear layers."""
+    """Point features, max pooling over the cloud, and two linear layers."""
 
     def __init__(self, points: nn.Module, width: int, classes: int):
         super().__init__()
@@ -92,7 +92,7 @@ def load(root: Path | None) -> dict[str, TensorDataset]:
 
 
 def generated(count: int, seed: int, points: int = 64) -> TensorDataset:
-    """Spheres, surfaces of boxes, and rings."""
+    """Generate spheres, surfaces of boxes, and rings."""
     generator = torch.Generator().manual_seed(seed)
     gauss, y = torch.randn(count, points, 3, generator=generator), torch.arange(count) % 3
     sphere = F.normalize(gauss, dim=-1)
@@ -103,7 +103,7 @@ def generated(count: int, seed: int, points: int = 64) -> TensorDataset:
 
 
 def augment(pos: Tensor, points: int) -> Tensor:
-    """A random choice of the points, stretched along each axis and moved a little."""
+    """Take a random subset of the points, scaled along each axis and shifted at random."""
     keep = torch.rand(pos.shape[:2]).argsort(1)[:, :points]
     pos = pos.gather(1, keep.unsqueeze(-1).expand(-1, -1, 3))
     return pos * torch.empty(len(pos), 1, 3).uniform_(0.75, 1.33) + torch.empty(len(pos), 1, 3).uniform_(-0.1, 0.1)
@@ -123,7 +123,7 @@ def accuracy(model: nn.Module, data: TensorDataset, points: int, device: torch.d
 def train(
     model: nn.Module, parts: dict[str, TensorDataset], options: argparse.Namespace, device: torch.device
 ) -> list[dict[str, float]]:
-    """The curve: after every epoch the minutes of training so far and the accuracy on the test shapes."""
+    """Train; return, for every epoch, the minutes of training so far and the test accuracy."""
     loader = DataLoader(parts["train"], batch_size=32, shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     steps = min(len(loader), options.batches or len(loader))

@@ -1,9 +1,9 @@
 """PyG's convs in a Pyramid ViG: `python examples/pyramid_convs.py --root DATA`.
 
-A small Pyramid ViG of three stages. In the first one patches choose their neighbours among pooled patches: a bipartite
-graph, which a conv takes as a pair (pooled patches, patches). Fashion-MNIST (DATA is what torchvision's FashionMNIST
-takes), official split, of the training images the first so many; the network of the last epoch is tested. Without
---root, scikit-learn's handwritten digits, a random fifth to test on.
+A small Pyramid ViG of three stages. In the first stage, patches choose their neighbours among pooled patches: a
+bipartite graph, for which convs take the features as a pair (pooled patches, patches). Data: Fashion-MNIST (DATA is the
+root of torchvision's FashionMNIST), official split, training on the first --images images; the network of the last
+epoch is tested. Without --root, scikit-learn's handwritten digits, with a random fifth as test set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyg_vig
 from pyg_vig.benchmark import provenance, write
 
 CONVS = {
-    "GATv2Conv": lambda i, o: GATv2Conv(i, o // 4, heads=4, add_self_loops=False),  # pooled: no patch is its own
+    "GATv2Conv": lambda i, o: GATv2Conv(i, o // 4, heads=4, add_self_loops=False),  # bipartite: no self-loops
     "TransformerConv": lambda i, o: TransformerConv(i, o // 4, heads=4),
     "max_relative": "max_relative",
 }
@@ -30,7 +30,7 @@ PUBLISHED = "ResNet-18 94.9, two convolutions with pooling 91.6 (its README)"
 
 
 def load(root: Path | None, count: int, test: int) -> tuple[TensorDataset, TensorDataset]:
-    """Images of 32 x 32 pixels in [-1, 1], to train and to test on."""
+    """Load training and test images of 32 x 32 pixels in [-1, 1]."""
     if root is None:
         return digits(count)
     from torchvision.datasets import FashionMNIST

@@ -1,9 +1,9 @@
-"""Clothes as superpixels: `python examples/superpixels.py --root DATA`.
+"""Classify images as graphs of superpixels: `python examples/superpixels.py --root DATA`.
 
-Every image becomes a graph of about 75 superpixels (mean grey, place and size), linked where they touch, and a
-GraphEncoder tells what it is. Fashion-MNIST (DATA is what torchvision's FashionMNIST takes; the graphs are kept beside
-it), official split, of the training images the first so many; the network of the last epoch is tested. Without --root,
-scikit-learn's handwritten digits, a random fifth to test on.
+Every image becomes a graph of about 75 superpixels (mean grey value, position and size) with edges between adjacent
+ones, which a GraphEncoder classifies. Data: Fashion-MNIST (DATA is the root of torchvision's FashionMNIST; the graphs
+are stored there too), official split, training on the first --images images; the network of the last epoch is tested.
+Without --root, scikit-learn's handwritten digits, with a random fifth as test set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PUBLISHED = "graph attention on 75 superpixels 83.1 (arXiv 2002.05544), ResNet-1
 
 
 def images(root: Path | None, count: int, test: int) -> tuple[Any, Any]:
-    """Pairs (image, label) in [0, 1], to train and to test on."""
+    """Load training and test data: pairs (image, label) with pixels in [0, 1]."""
     if root is None:
         return tuple([((image + 1) / 2, label) for image, label in part] for part in digits(count))
     from torchvision.datasets import FashionMNIST

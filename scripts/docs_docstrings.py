@@ -1,4 +1,4 @@
-"""Docstrings are in reStructuredText, as PyG's are; the documentation site reads Markdown."""
+"""Convert docstrings from reStructuredText, which they are written in as PyG's are, to Markdown for the site."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _DISPLAY = re.compile(r"^( *)\.\. math::[ ]*\n+((?:\1 +.*\n|\s*\n)+)", re.MULTIL
 
 
 class Docstrings(griffe.Extension):
-    """Rewrites every docstring when it is read."""
+    """Griffe extension that converts every docstring when it is read."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Rewrite one."""
+        """Convert the docstring of one object."""
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value, ".".join(obj.path.split(".")[:2]))
 
 
 def to_markdown(text: str, part: str) -> str:
-    """Roles, links, formulas and the title of examples as Markdown has them.
+    """Convert roles, links, formulas and the heading of examples to Markdown.
 
     Args:
         text: the docstring.
-        part: the part of the package that it is in, such as ``pyg_vig.nn``, where names without a dot belong.
+        part: the subpackage of the docstring, such as ``pyg_vig.nn``; names without a dot are looked up there.
     """
     text = _DISPLAY.sub(_display, text + "\n").rstrip()
     text = _MATH.sub(lambda found: f"\\({' '.join(found[1].split())}\\)", text)
@@ -43,7 +43,7 @@ def _display(found: re.Match[str]) -> str:
 
 
 def _reference(found: re.Match[str], part: str) -> str:
-    """A link where the site has such a page; the name alone, else."""
+    """Return a link if the site documents the name, otherwise the plain name."""
     name = found[2].strip()
     shown = name.rpartition(".")[2] if found[1] else name
     target = name if "." in name else f"{part}.{name}"

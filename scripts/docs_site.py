@@ -1,7 +1,7 @@
-"""What the documentation site makes out of the package and the notebooks, as hooks of MkDocs.
+"""MkDocs hooks that generate pages of the documentation site from the package and the notebooks.
 
-A reference page for every public part of the package, a page for every notebook that is there, the changelog, and
-formulas as MathML, which browsers draw without a script.
+A reference page for every public part of the package, a page for every notebook, the changelog, and formulas as MathML,
+which browsers render without JavaScript.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyg_vig"
-_CLOSED = {PACKAGE / "nn", PACKAGE / "graph"}  # parts that make all that is public in their folders public themselves
+_CLOSED = {PACKAGE / "nn", PACKAGE / "graph"}  # packages that re-export the public names of their subpackages
 
 _OUTSIDE = re.compile(r"\]\(((?:\.\./)+)((?:benchmarks|examples|notebooks|pyg_vig|scripts)/[\w./-]+)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add to the navigation what is found."""
+    """Add notebooks and reference pages to the navigation."""
     for section in config.nav or []:
         if "Tutorials" in section:
             section["Tutorials"] += notebooks()
@@ -33,9 +33,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
-@event_priority(50)  # before the plugin that makes pages of notebooks
+@event_priority(50)  # before the plugin that converts notebooks to pages
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are no files of the folder ``docs``."""
+    """Add the pages and linked files that are not in the folder ``docs``."""
     for path in sorted({*notebooks(), *_linked_files(Path(config.docs_dir))}):
         files.append(File(path, str(ROOT), config.site_dir, config.use_directory_urls))
     for name in public_parts():
@@ -46,21 +46,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links out of the folder ``docs`` lead to the copies beside the pages."""
+    """Point links out of the folder ``docs`` to the copies next to the pages."""
     return _OUTSIDE.sub(lambda found: f"]({found[1][len('../') :]}{found[2]}", markdown)
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas become MathML."""
-    if page.file.src_uri.startswith("notebooks/"):  # which another converter makes, and leaves formulas as they are
+    """Convert formulas to MathML."""
+    if page.file.src_uri.startswith("notebooks/"):  # mkdocs-jupyter leaves formulas as they are
         content = re.sub(r"\$\$(.+?)\$\$", r'<div class="arithmatex">\\[\1\\]</div>', content, flags=re.DOTALL)
     return _FORMULA.sub(_formula, content)
 
 
 def public_parts() -> list[str]:
-    """The package, its parts that say what is public in them, and the bridges to other packages.
+    """List the package, its subpackages with ``__all__``, and the integrations with other packages.
 
-    ``pyg_vig.cli`` has no interface in Python, and what is inside of a part is public there.
+    ``pyg_vig.cli`` is left out, as it has no Python interface, and so are the subpackages of ``_CLOSED``.
     """
     parts = [path.parent for path in PACKAGE.rglob("__init__.py") if "__all__" in path.read_text()]
     parts = [path for path in parts if path.name != "cli" and path.parent not in _CLOSED]
@@ -69,12 +69,12 @@ def public_parts() -> list[str]:
 
 
 def notebooks() -> list[str]:
-    """The notebooks that are there."""
+    """List the notebooks."""
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def _linked_files(docs: Path) -> list[str]:
-    """Files of the repository that pages link to."""
+    """List the files of the repository that pages link to."""
     links = [link for page in docs.rglob("*.md") for link in _OUTSIDE.findall(page.read_text())]
     return [path for _, path in links]
 
@@ -85,7 +85,7 @@ def _page_of(name: str) -> str:
 
 def _formula(found: re.Match[str]) -> str:
     formula, display = html.unescape(found[2]).strip(), "block" if found[1] == "div" else "inline"
-    formula = re.sub(r"\\[bB]igg?[lr]?(?![a-z])", "", formula)  # MathML makes brackets as tall as needed
-    if display == "block":  # what runs over the neighbours goes below
+    formula = re.sub(r"\\[bB]igg?[lr]?(?![a-z])", "", formula)  # MathML stretches brackets by itself
+    if display == "block":  # set the index range below the operator
         formula = re.sub(r"\\(max|min|sum)_", r"\\\1\\limits_", formula)
     return convert(formula, display=display)

@@ -1,8 +1,8 @@
-"""Draws the figures of the documentation into docs/figures: `python scripts/figures.py --data DATA --weights RUNS`.
+"""Draw the figures of the documentation into docs/figures: `python scripts/figures.py --data DATA --weights RUNS`.
 
-Photographs are scikit-image's. RUNS holds photos.safetensors and photos_attention.safetensors, both from
+The photographs come from scikit-image. RUNS holds photos.safetensors and photos_attention.safetensors, both from
 scripts/photo_network.py (the second with --conv cross_attention). DATA holds coco/ as that script reads it, and
-ModelNet10/test.npz. Figures that need neither, superpixels and diversity, are drawn without them.
+ModelNet10/test.npz. Without these options, only the figures that need neither are drawn: superpixels and diversity.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pyg_vig.models.record import RecordedGraphs
 from pyg_vig.transforms import PointsToGraph, ToSuperpixels
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket")
-POINTS = {  # places of two patches of each, as shares of height and width
+POINTS = {  # two patches per photograph, as fractions of height and width
     "chelsea": [(0.42, 0.32), (0.9, 0.12)],
     "coffee": [(0.35, 0.5), (0.9, 0.2)],
     "astronaut": [(0.22, 0.42), (0.8, 0.55)],
@@ -42,13 +42,13 @@ SHOWN = (0, 5, 11)  # blocks
 
 @dataclass(frozen=True)
 class Sources:
-    """Where networks and data lie."""
+    """Folders of the data and the trained networks."""
 
     data: Path | None
     weights: Path | None
 
     def network(self, name: str) -> tuple[VisionGNN, str]:
-        """A trained network, and what to say of it."""
+        """Load a trained network, with a description for the figure."""
         path = self.weights / f"{name}.safetensors"
         facts = json.loads(path.with_suffix(".json").read_text())
         text = (
@@ -58,7 +58,7 @@ class Sources:
 
 
 def photo(name: str) -> Tensor:
-    """A photograph of scikit-image as the networks take it, ``(3, 224, 224)``."""
+    """Load a photograph of scikit-image as input for the networks, ``(3, 224, 224)``."""
     image = torch.from_numpy(getattr(photographs, name)()).permute(2, 0, 1)
     return evaluation_transform()(tv_tensors.Image(image)).as_subclass(Tensor)
 

@@ -1,8 +1,8 @@
 """Install torch_scatter and torch_cluster into the running environment, and make sure that they load.
 
-They come as source and need torch to build. Installers cache the wheel that they build under the name of the source
-alone, so after a change of torch the cached wheel no longer loads. Here the cache also keys on torch's version, what is
-installed is always imported, and what does not import is built again without the cache.
+They are source distributions that need torch to build. Installers cache the wheels that they build by the name of the
+source alone, so that a cached wheel no longer loads once torch changes. Here, the cache key also contains torch's
+version, installed packages are always imported, and those that fail to import are rebuilt without the cache.
 """
 
 import os
@@ -18,7 +18,7 @@ BYTES_PER_JOB = 2 * 2**30  # the compiler's peak memory for one source file of t
 
 
 def import_errors() -> dict[str, str]:
-    """The packages that do not import, and why; in new processes, as a library of the wrong torch may crash."""
+    """Return the packages that fail to import, with the error; try in new processes, as a wrong build may crash."""
     errors = {}
     for package in PACKAGES:
         command = [sys.executable, "-W", "ignore", "-c", f"import {package}"]
@@ -35,7 +35,7 @@ def uv_pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
 
 
 def builds_for_cuda() -> bool:
-    """Whether there is a GPU and a CUDA compiler of the version that torch was built with."""
+    """Whether there is a GPU, and a CUDA compiler of the major version that torch was built with."""
     import torch
 
     if os.environ.get("FORCE_CUDA") == "1":
@@ -53,7 +53,7 @@ def builds_for_cuda() -> bool:
 
 
 def build_environment(for_cuda: bool, config: Path) -> dict[str, str]:
-    """Variables for a quick build: all cores, and no debug information, a third of the compiler's time."""
+    """Return variables for a quick build: all cores, and no debug information, which takes a third of compile time."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     jobs = int(os.environ.get("MAX_JOBS") or max(1, min(os.cpu_count() or 1, memory // BYTES_PER_JOB)))
     if for_cuda:
@@ -67,7 +67,7 @@ def build_environment(for_cuda: bool, config: Path) -> dict[str, str]:
 def install(packages: list[str], *options: str) -> None:
     for_cuda = builds_for_cuda()
     build = f"{metadata.version('torch')}-{'cuda' if for_cuda else 'cpu'}"
-    for package in packages:  # a setting that setup.py ignores, but by which uv tells one build from another
+    for package in packages:  # setup.py ignores this setting, but uv uses it to tell cached builds apart
         options += ("--config-settings-package", f"{package}:torch={build}")
     with tempfile.TemporaryDirectory() as folder:
         environment = build_environment(for_cuda, Path(folder, "build.cfg"))

@@ -1,6 +1,6 @@
-"""Writes the tables of networks into README.md, between <!-- models --> and <!-- /models -->.
+"""Write the tables of networks into README.md, between <!-- models --> and <!-- /models -->.
 
-Our columns are counted here and now; the papers' are quoted. Without the markers the tables go to standard output.
+Our columns are computed, those of the papers are quoted. Without the markers, the tables go to standard output.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def main() -> None:
 
 
 def insert(text: str, content: str) -> str:
-    """Put the content between the markers, in the place of what is there."""
+    """Replace the text between the markers with the content."""
     between = re.compile(f"{MARKERS[0]}.*?{MARKERS[1]}", re.DOTALL)
     return between.sub(lambda _: f"{MARKERS[0]}\n{content}\n{MARKERS[1]}", text)
 
 
 def tables() -> str:
-    """Both tables, in Markdown."""
+    """Return both tables as Markdown."""
     note = (
         "Multiply-adds of convolutions and matrix products for one 224 x 224 image (vig_nano: 32 x 32). The paper "
         "columns are quoted, not measured here: parameters and FLOPs (which are multiply-adds) as printed, and top-1 "
@@ -49,7 +49,7 @@ def tables() -> str:
 
 
 def networks() -> str:
-    """One line a network."""
+    """Return the table of networks, one per line."""
     lines = []
     for name in list_models():
         model = build_model(get_config(name))
@@ -60,7 +60,7 @@ def networks() -> str:
 
 
 def graph_convs() -> str:
-    """One line a conv of ViG-Ti."""
+    """Return the table of ViG-Ti's convs, one per line."""
     lines = []
     for conv, paper in PUBLISHED_CONVS.items():
         model = build_model(get_config("vig_ti", conv=conv))
@@ -71,7 +71,7 @@ def graph_convs() -> str:
 
 
 def quoted(paper: Published | None) -> list[str]:
-    """The cells of a paper's figures."""
+    """Return the cells with a paper's figures."""
     if paper is None:
         return ["", "", ""]
     return [f"{paper.params_m} M" if paper.params_m else "", f"{paper.flops_g} G", f"{paper.top1} %"]

@@ -1,9 +1,9 @@
-"""Trains the small ViG behind the figures of photographs: it names the kind of thing in every patch.
+"""Train the small ViG behind the figures of photographs: it classifies every patch.
 
-No ImageNet weights come with this project, and random ones mean nothing, so the network learns from the 22 training
-images of a COCO subset: `python scripts/photo_network.py DATA/coco runs/figures/photos.safetensors`, with
-DATA/coco/train2017/*.jpg and DATA/coco/semantic/train2017/*.png (a COCO category a pixel), the same for val2017,
-and DATA/coco/annotations/panoptic_train2017.json. Categories are merged into COCO's supercategories.
+This project has no ImageNet weights, and graphs of random weights mean nothing, so the network is trained on the 22
+training images of a COCO subset: `python scripts/photo_network.py DATA/coco runs/figures/photos.safetensors`, with
+DATA/coco/train2017/*.jpg and DATA/coco/semantic/train2017/*.png (a COCO category per pixel), the same for val2017, and
+DATA/coco/annotations/panoptic_train2017.json. The classes are COCO's supercategories.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pyg_vig.analysis import patch_labels
 from pyg_vig.models import VisionGNN
 
 SIDE, PATCH = 224, 16
-TRAINING_SIDE = 160  # of the crops: half the work, and positions are resized
+TRAINING_SIDE = 160  # side of the crops: half the work; the position embedding is resized
 UNLABELLED = -1
 
 
 class LabelledPhotos:
-    """Photographs with the supercategory of every pixel.
+    """Photographs with a mask of COCO supercategories.
 
     Args:
         root: the folder of the COCO subset.
@@ -73,7 +73,7 @@ def training_transform() -> v2.Compose:
 
 
 def batches(photos: LabelledPhotos, size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random crops, and the label of each of their patches."""
+    """Yield random crops and the labels of their patches."""
     shrink = v2.Resize(SIDE + 64, antialias=True)
     kept, change = [shrink(*photos[i]) for i in range(len(photos))], training_transform()
     for _ in range(steps):
@@ -82,7 +82,7 @@ def batches(photos: LabelledPhotos, size: int, steps: int) -> Iterator[tuple[Ten
 
 
 def labels_of(mask: Tensor) -> Tensor:
-    """The most frequent label of every patch."""
+    """Return the most frequent label of every patch."""
     return patch_labels(mask, (mask.size(0) // PATCH, mask.size(1) // PATCH))
 
 
@@ -102,7 +102,7 @@ def train(model: VisionGNN, photos: LabelledPhotos, size: int, steps: int) -> No
 
 @torch.no_grad()
 def accuracy(model: VisionGNN, photos: LabelledPhotos) -> float:
-    """Share of the labelled patches that the network names rightly."""
+    """Return the fraction of labelled patches that are classified correctly."""
     model.eval()
     transform, right, total = evaluation_transform(), 0, 0
     for image, mask in (transform(*photos[i]) for i in range(len(photos))):

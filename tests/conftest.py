@@ -1,4 +1,4 @@
-"""What every test shares: one thread, a fixed seed, and hypothesis without a clock."""
+"""Shared set-up of all tests: one thread, a fixed seed, and hypothesis without deadlines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ settings.load_profile("pyg_vig")
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Sums in one order, and cores left to the tests beside this one."""
+    """Use one thread, so that sums have a fixed order and parallel tests do not compete for cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -25,5 +25,5 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """The same random numbers in every run and order of the tests."""
+    """Use the same random numbers in every run and test order."""
     torch.manual_seed(0)

@@ -1,7 +1,7 @@
-"""The rule that made the weights and inputs of the fixtures (``fixtures/*.json``, ``*.npz``), so neither is stored.
+"""Deterministic weights and inputs of the fixtures (``fixtures/*.json``, ``*.npz``), so that neither is stored.
 
-Every fixture holds what the official implementation of a network computed. Its weights are a function of their names
-and shapes: uniform numbers from a Mersenne twister seeded with the name's CRC-32, scaled by the kind of parameter.
+Every fixture holds results of the official implementation of a network. Its weights are a function of their names and
+shapes: uniform numbers from a Mersenne twister seeded with the name's CRC-32, scaled by the kind of parameter.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def uniform(key: str, n: int) -> np.ndarray:
-    """``n`` numbers in [0, 1), float64, that depend on ``key`` alone."""
+    """Return ``n`` float64 numbers in [0, 1) that depend only on ``key``."""
     state = np.random.RandomState(zlib.crc32(key.encode()))
     return (state.randint(0, 2**32, size=n, dtype=np.uint32) & 0xFFFFFF) * 2.0**-24
 
 
 def fill(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The tensor of that name in the official state dict, float32 (int64 for counters)."""
+    """Return the tensor named ``key`` in the official state dict, float32 (int64 for counters)."""
     if key.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
     u = uniform(key, math.prod(shape)).reshape(shape)
@@ -53,7 +53,7 @@ def _scaled(key: str, u: np.ndarray) -> np.ndarray:
 
 
 def golden_input(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The input of a case, float32: images for keys that begin with ``input``, else uniform in [-1, 1)."""
+    """Return the float32 input of a case: images for keys that start with ``input``, otherwise uniform in [-1, 1)."""
     if not key.startswith("input"):
         return torch.from_numpy((2 * uniform(key, math.prod(shape)) - 1).reshape(shape).astype(np.float32))
     batch, channels, height, width = shape
@@ -65,19 +65,19 @@ def golden_input(key: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def load_case(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Description and arrays of a fixture."""
+    """Load the description and arrays of a fixture."""
     description = json.loads((FIXTURES / f"{name}.json").read_text())
     with np.load(FIXTURES / f"{name}.npz") as arrays:
         return description, dict(arrays)
 
 
 def golden_weights(description: dict[str, Any]) -> dict[str, Tensor]:
-    """The official state dict of a case, without the tensors that its constructor computes."""
+    """Return the official state dict of a case, without the tensors that the official constructor computes."""
     return {
         key: fill(key, tuple(shape)) for key, shape, *_ in description["state_dict"] if not key.endswith("relative_pos")
     }
 
 
 def checksum(tensor: Tensor) -> int:
-    """CRC-32 of the little-endian bytes, as the fixtures list it."""
+    """Return the CRC-32 of the little-endian bytes, as recorded in the fixtures."""
     return zlib.crc32(tensor.contiguous().numpy().tobytes())

@@ -49,7 +49,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     link, file = tmp_path / "model", tmp_path / "scratch" / "weights"
     link.symlink_to(file)
-    for content in (b"first", b"second"):  # at first the link points to nothing
+    for content in (b"first", b"second"):  # initially, the link is dangling
         write_atomically(link, content)
         assert link.is_symlink()
         assert file.read_bytes() == content
@@ -72,7 +72,7 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda *_: False)  # even if the tests run as root
     with (
         pytest.raises(PermissionError, match=r"no permission to write network.pt2 in"),
         replacing(tmp_path / "network.pt2"),

@@ -1,4 +1,4 @@
-"""The recipes that come with the package."""
+"""The training recipes included in the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, and everything that users call has one."""
+"""Every docstring example runs, and every public name has one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def load(name: str) -> types.ModuleType:
-    """The module, or a skip that names the extra it needs and that is not installed."""
+    """Import the module, or skip the test if it needs an extra that is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -56,7 +56,7 @@ def public_names(package: str) -> list[tuple[str, object]]:
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     module = load(name)
-    monkeypatch.chdir(tmp_path)  # what an example writes, it writes here
+    monkeypatch.chdir(tmp_path)  # examples write their files here
     for test in doctest.DocTestFinder(exclude_empty=True).find(module):
         torch.manual_seed(0)
         messages: list[str] = []

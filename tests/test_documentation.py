@@ -1,4 +1,4 @@
-"""The pages of the documentation: their Python runs, and their pictures and links lead somewhere."""
+"""The pages of the documentation: Python code runs, and images and links have existing targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MADE_BY_SITE = ("reference/", "changelog.md")
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(DOCS)))
 def test_code_blocks_run_one_after_the_other(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)  # what an example writes, it writes here
+    monkeypatch.chdir(tmp_path)  # examples write their files here
     names: dict[str, object] = {"__name__": "__main__"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
         exec(compile(block, page.name, "exec"), names)

@@ -1,4 +1,4 @@
-"""The scripts behind the figures of the documentation: what they train on, and a figure that needs no weights."""
+"""The scripts for the figures of the documentation: their training data, and a figure that needs no weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def photo_network(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Two photographs, half sky and half road."""
+    """Write two photographs, half sky and half road."""
     from PIL import Image
 
     categories = [{"id": 187, "supercategory": "sky"}, {"id": 149, "supercategory": "ground"}]
@@ -50,7 +50,7 @@ def test_patches_are_labelled_with_supercategories(photo_network: ModuleType, co
     labels = photo_network.labels_of(mask)
     assert (image.shape, labels.shape) == ((3, 224, 224), (14, 14))
     assert labels[:5].unique().tolist() == [1]
-    assert labels[6:8].unique().tolist() == [-1]  # without a label
+    assert labels[6:8].unique().tolist() == [-1]  # unlabelled
     assert labels[9:].unique().tolist() == [0]
 
 

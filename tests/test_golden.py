@@ -1,4 +1,4 @@
-"""The rule gives the very bytes that the fixtures were made with."""
+"""The rule reproduces the exact bytes that the fixtures were created with."""
 
 from __future__ import annotations
 

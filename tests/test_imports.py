@@ -1,4 +1,4 @@
-"""Imports go one way, and the core needs nothing beyond torch, torch_geometric and numpy."""
+"""Imports respect the layers of the package, and the core needs only torch, torch_geometric and numpy."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(pyg_vig.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 CORE = {"atomic", "kernels", "native", "triton_kernels", "graph", "nn", "models", "transforms", "analysis"}
-TOOLS = {"benchmark", "export"}  # made of networks alone, each without the others
-EDGE = {  # what users start from; nothing in the core knows of it
+TOOLS = {"benchmark", "export"}  # depend on networks, not on each other
+EDGE = {  # entry points for users, which the core never imports
     "preprocessing",
     "train",
     "configs",
@@ -43,18 +43,18 @@ ALLOWED = {
 
 CORE_DEPENDENCIES = {"torch", "torch_geometric", "numpy", "pyg_vig"}
 EXTENSIONS = {"torch_cluster", "torch_scatter", "pyg_lib", "triton"}
-KERNELS = {ROOT / f"triton_kernels/{name}.py" for name in ("batch_norm", "knn", "reduce", "trial")}  # imported late
+KERNELS = {ROOT / f"triton_kernels/{name}.py" for name in ("batch_norm", "knn", "reduce", "trial")}  # imported lazily
 EXTRAS = ["lightning", "torchvision", "matplotlib", "networkx", "skimage", "sklearn", "timm", "PIL", "pandas"]
 
 
 def part_of(module: Path) -> str:
-    """The subpackage (or top-level module) of ``pyg_vig`` that the file belongs to."""
+    """Return the subpackage (or top-level module) of ``pyg_vig`` that the file belongs to."""
     inside = module.relative_to(ROOT).with_suffix("")
     return "" if inside.parts == ("__init__",) else inside.parts[0]
 
 
 def imported(module: Path, *, anywhere: bool) -> set[str]:
-    """Full names of imported modules: at import time, or anywhere in the file."""
+    """Return the full names of imported modules: at import time, or anywhere in the file."""
     tree = ast.parse(module.read_text())
     names = set()
     for node in ast.walk(tree) if anywhere else _run_at_import(tree):
@@ -67,7 +67,7 @@ def imported(module: Path, *, anywhere: bool) -> set[str]:
 
 
 def _run_at_import(node: ast.AST) -> list[ast.AST]:
-    """All nodes outside of functions and of what only type checkers see."""
+    """Return all nodes outside of functions and ``TYPE_CHECKING`` blocks."""
     found = []
     for child in ast.iter_child_nodes(node):
         checked_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
@@ -108,7 +108,7 @@ def test_extensions_are_imported_where_they_are_used():
 
 
 def test_importing_the_core_loads_no_extra():
-    """Beyond what torch and torch_geometric load by themselves."""
+    """No extra is loaded beyond those that torch and torch_geometric load by themselves."""
     code = """if True:
         import sys, warnings
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are saved with what they showed."""
+"""The notebooks run from top to bottom and are saved with their outputs."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def test_sixteen_bits_become_eight() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_photos_are_turned_as_the_camera_was_held(mode: str, tmp_path: Path) -> None:
     photo, exif = Image.new(mode, (40, 20)), Image.Exif()
-    photo.paste("white", (0, 0, 20, 20))  # left
-    exif[ExifTags.Base.Orientation] = 6  # what is left is on top
+    photo.paste("white", (0, 0, 20, 20))  # left half
+    exif[ExifTags.Base.Orientation] = 6  # rotates the left side to the top
     photo.save(tmp_path / "photo.png", exif=exif)
     image = evaluation_transform(20, 3)(Image.open(tmp_path / "photo.png"))
     assert image[:, :8].min() > 0.9 and image[:, -8:].max() < -0.9

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, block after block, and its links lead somewhere."""
+"""The README's Python blocks run in order, and its links have existing targets."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_images_are_kept_apart() -> None:
 
 
 def test_the_median_is_near_the_best_row() -> None:
-    """Searched for by gradient descent on the definition, there is no row that is much nearer."""
+    """Minimising the definition by gradient descent finds no row that is much closer."""
     x = torch.randn(30, 6, dtype=torch.float64)
     row = x.mean(0, keepdim=True).requires_grad_()
     optimizer, best = torch.optim.Adam([row], lr=0.02), math.inf
@@ -66,7 +66,7 @@ def test_the_network_keeps_its_statistics_and_mode() -> None:
 
 
 def test_a_plain_residual_network_collapses_and_vig_does_not() -> None:
-    """The observation of the paper's figure 3, in small, at random weights with the statistics of the batch."""
+    """Reproduce figure 3 of the paper at small scale, with random weights and batch statistics."""
     images = torch.rand(2, 3, 64, 64)
     ends = {}
     for name, options in {"vig": {}, "plain": {"grapher_fc": False, "ffn": False, "norm": None}}.items():

@@ -49,7 +49,7 @@ def test_lengths_from_pooled_nodes_go_to_their_centres() -> None:
 
 
 def test_mean_length_of_a_known_graph() -> None:
-    """On a grid, the four neighbours of a patch are one side away."""
+    """On a grid, the four neighbours of a patch are one patch size away."""
     graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", graph_kwargs={"neighbors": 4})
     torch.testing.assert_close(edge_length_by_block(graphs, size=(32, 32)), torch.full((6, 2), 4.0))
 
@@ -71,7 +71,7 @@ def test_pooled_neighbours_have_lengths_and_labels() -> None:
     graphs = pyramid(torch.rand(2, 3, 64, 64))
     assert edge_length_by_block(graphs).isfinite().all()
     masks = torch.zeros(2, 64, 64, dtype=torch.int64)
-    masks[1, :, :] = torch.arange(64) % 2  # a patch of 4 x 4 pixels ties, and takes the smallest
+    masks[1, :, :] = torch.arange(64) % 2  # patches of 4 x 4 pixels tie, and take the smallest label
     torch.testing.assert_close(purity_by_block(graphs, masks), torch.ones(2, 2, dtype=torch.float64))
 
 
@@ -94,7 +94,7 @@ def test_chance_is_what_random_neighbours_give() -> None:
 
 
 def test_purity_by_block_of_halves() -> None:
-    """Left and right halves differ: on a grid, the columns beside the border have fewer like neighbours."""
+    """With different labels left and right, only patches next to the border have neighbours of the other label."""
     graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", depth=1)
     masks = (torch.arange(32) >= 16).long().expand(2, 32, 32)
     labels = (torch.arange(8) >= 4).long().repeat(8)

@@ -8,7 +8,7 @@ from pyg_vig.analysis import patch_labels
 
 def test_the_most_frequent_label_counts() -> None:
     mask = torch.tensor([[0, 0, 9, 9], [0, 4, 9, 9], [4, 4, 0, 9], [4, 0, 0, 9]])
-    assert patch_labels(mask, (2, 2)).tolist() == [[0, 9], [4, 0]]  # of equals, the smallest
+    assert patch_labels(mask, (2, 2)).tolist() == [[0, 9], [4, 0]]  # ties go to the smallest label
 
 
 def test_pixels_without_label_do_not_count() -> None:

@@ -10,7 +10,7 @@ nx = pytest.importorskip("networkx")
 
 
 def test_a_star_and_a_pair() -> None:
-    """Nodes 1 to 3 listen to 0; 4 and 5 to each other; 6 to nobody."""
+    """Nodes 1 to 3 have neighbour 0, nodes 4 and 5 each other, and node 6 only itself."""
     edges = torch.tensor([[0, 0, 0, 5, 4, 6], [1, 2, 3, 4, 5, 6]])
     network = to_networkx(edges, Layout.from_grid(1, 1, 7), labels=torch.tensor([1, 1, 1, 2, 3, 3, -1]))
     statistics = graph_statistics(network, hubs=2)

@@ -22,7 +22,7 @@ NANO = Case("vig_nano", batch=2, size=32, threads=1)
 
 @pytest.fixture
 def this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure here: a fresh process takes seconds to start, and one test that starts them is enough."""
+    """Measure in this process: fresh ones take seconds to start, and one test that uses them is enough."""
     for part in ("speed", "memory", "profiling"):
         monkeypatch.setattr(f"pyg_vig.benchmark.{part}.in_fresh_process", lambda run, malloc, *rest: run(*rest))
 
@@ -41,7 +41,7 @@ def test_peak_is_what_the_run_holds_at_once() -> None:
         for _ in range(3):
             torch.ones(64 * MIB // 4)
 
-    assert 50 < peak_beyond(run) / MIB < 110  # one at a time; pages of other things come and go
+    assert 50 < peak_beyond(run) / MIB < 110  # one tensor at a time, with some noise from other allocations
 
 
 def test_subjects_of_a_network_run() -> None:
@@ -51,7 +51,7 @@ def test_subjects_of_a_network_run() -> None:
         assert scores.shape == (2, 10) and not scores.requires_grad
     step = comparison(NANO, "training", ["eager"])
     step["eager"]()
-    assert step["products"].flops > 2.9 * forward["products"].flops  # backward has two products for one
+    assert step["products"].flops > 2.9 * forward["products"].flops  # backward has two products per forward product
 
 
 def test_networks_with_two_classifiers_are_trained() -> None:

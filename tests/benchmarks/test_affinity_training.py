@@ -7,7 +7,7 @@ from benchmarks.affinity_training import CONVS, build, evaluate, fit, measure, s
 
 
 def stripes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images that are bright in one of ten bands of columns."""
+    """Generate images with one of ten bands of columns brightened."""
     targets = torch.arange(count) % 10
     images = 0.1 * torch.randn(count, 1, 32, 32)
     for image, target in zip(images, targets.tolist(), strict=True):

@@ -14,7 +14,7 @@ from pyg_vig.nn import GraphEncoder
 
 
 def rings(root: object) -> Task:
-    """Rings of two colours, given edges: as easy as can be."""
+    """Build a trivial task: tell apart two interleaved rings by their features, with given edges."""
     x = torch.randn(64, 3) + torch.tensor([2.0, -2.0]).repeat(32).view(64, 1)
     edges = torch.stack([torch.arange(64), (torch.arange(64) + 2) % 64])
     batch = Batch({"x": x, "edge_index": edges}, torch.tensor([0, 1] * 32))

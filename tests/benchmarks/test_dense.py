@@ -24,7 +24,7 @@ def test_dense_formulation_equals_the_conv(name: str, training: bool) -> None:
     expected = dense(x.mT.unsqueeze(-1), (table.index % NODES).view(BATCH, NODES, K))
     out = conv(x.flatten(0, 1), table)
     assert_close(out.view(BATCH, NODES, -1).mT.unsqueeze(-1), expected)
-    assert_close(conv.state_dict(), dense.conv.state_dict())  # running statistics too
+    assert_close(conv.state_dict(), dense.conv.state_dict())  # including running statistics
 
 
 def test_dense_knn_equals_the_table() -> None:

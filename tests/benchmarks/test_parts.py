@@ -41,7 +41,7 @@ def test_formulations_of_a_part_give_the_same(build: Callable[[Tensor], dict[str
 
 
 def _per_image(result: object) -> Tensor:
-    """Pooled rows ``(B, C)``, maxima ``(B, C, N)`` or neighbours ``(B, N, k)``, whatever form they came in."""
+    """Convert any formulation's result to pooled rows ``(B, C)``, maxima ``(B, C, N)`` or neighbours ``(B, N, k)``."""
     if not isinstance(result, Tensor):
         return (result.index % 196).view(2, 196, -1)
     if result.dim() == 2 and result.size(0) == 2 * 196:

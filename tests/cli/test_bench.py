@@ -14,7 +14,7 @@ def test_times_memory_and_bare_products_in_a_table_and_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "results" / "nano.json"
-    main(["bench", *QUICK, "--batch", "64", "--modes", "fused", "--json", str(file)])  # few images need no new memory
+    main(["bench", *QUICK, "--batch", "64", "--modes", "fused", "--json", str(file)])  # small batches allocate nothing
     heading, _, *rows = capsys.readouterr().out.splitlines()[:4]
     names = [cell.strip() for cell in heading.strip("|").split("|")]
     fused, products = (dict(zip(names, map(str.strip, row.strip("|").split("|")), strict=True)) for row in rows)

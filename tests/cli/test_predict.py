@@ -36,7 +36,7 @@ def test_a_classifier_names_five_classes(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_detector_draws_boxes_and_masks(capsys: pytest.CaptureFixture[str]) -> None:
     model = build_detector("mask_rcnn", channels=16, options={"min_size": 64, "max_size": 96}, **TINY)
-    with torch.no_grad():  # sure of a dog wherever it looks
+    with torch.no_grad():  # predict a dog everywhere, with high confidence
         model.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([0.0, 0, 20]))
     save_model(model, "model.safetensors")
     main(["predict", "model.safetensors", "photo.jpg", "-o", "pictures"])
@@ -56,7 +56,7 @@ def test_a_segmenter_draws_its_class_map(capsys: pytest.CaptureFixture[str]) -> 
     pixel = pil_to_tensor(Image.open("photo_predicted.png"))[:, 30, 45].tolist()
     colour = palette(2)[1]
     expected = [(a + b) / 2 for a, b in zip((30, 90, 200), colour, strict=True)]
-    assert pixel == pytest.approx(expected, abs=4)  # JPEG
+    assert pixel == pytest.approx(expected, abs=4)  # JPEG compression
 
 
 def test_a_damaged_image_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:

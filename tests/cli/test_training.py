@@ -11,7 +11,7 @@ from pyg_vig.train.config import GROUPS
 
 
 class Recorder:
-    """Keeps what it is asked for."""
+    """Stand-in for a run that returns its arguments."""
 
     options = RunConfig
 

@@ -1,4 +1,4 @@
-"""The examples run on what packages bundle, briefly, and print what they promise."""
+"""The examples run briefly on bundled or generated data and print the expected results."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pyramid_convs(capsys, tmp_path):
     assert "machine" in results and str(tmp_path) not in file.read_text()
 
 
-@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")  # captum, about PyG's call
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")  # from captum, about PyG's call
 def test_explain_images(capsys, tmp_path):
     for needed in ("captum", "matplotlib", "sklearn", "tabulate"):
         pytest.importorskip(needed)
@@ -82,14 +82,14 @@ def test_large_graph(capsys):
     options = ["--nodes", "1600", "--epochs", "30", "--batch-size", "80", "--chunk", "300"]
     out = printed(capsys, "large_graph", *options)
     assert "generated graph of 1,600 nodes, gin: test accuracy " in out
-    assert float(out.rsplit(" ", 1)[1].rstrip("%\n")) > 55  # a node alone: 30 %
+    assert float(out.rsplit(" ", 1)[1].rstrip("%\n")) > 55  # 30 % from a node's own features
 
 
 @pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention"])
 def test_inference_in_chunks_is_that_of_the_whole_graph(tmp_path, conv):
     example = importlib.import_module("large_graph")
     data = example.generated(400)
-    data.edge_index = data.edge_index[:, data.edge_index[1] % 5 != 0]  # every fifth node is without neighbours
+    data.edge_index = data.edge_index[:, data.edge_index[1] % 5 != 0]  # every fifth node has no neighbours
     model = GraphEncoder(8, 16, 8, depth=3, conv=conv, pool=None).eval()
     actual = example.infer(model, data.x.numpy(), example.grouped(data), tmp_path, chunk=150)
     torch.testing.assert_close(actual, model(data.x, data.edge_index), rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Small networks of every kind, and what they compute, found without the explorer."""
+"""Small networks of every kind, and their results computed without the explorer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = {"isotropic": (32, 48), "attention": (32, 32), "pooled": (128, 128), "sv
 
 
 def network(kind: str) -> VisionGNN:
-    """Random weights, strong enough that patches and weights differ."""
+    """Build a network with random weights, and affinities sharp enough that attention weights differ."""
     name, overrides = NETWORKS[kind]
     model = pyg_vig.create_model(name, num_classes=3, **overrides).eval()
     for parameter_name, parameter in model.named_parameters():
@@ -33,7 +33,7 @@ def image_for(kind: str) -> Tensor:
 
 
 def recorded_neighbors(model: nn.Module, image: Tensor) -> list[dict[int, list[int]]]:
-    """For every block, the neighbours of every patch, from the recorded graphs: edge by edge, each once."""
+    """Return the neighbours of every patch in every block, collected edge by edge without duplicates."""
     with pyg_vig.record_graphs(model) as graphs, torch.no_grad():
         model(image.unsqueeze(0))
     blocks = []

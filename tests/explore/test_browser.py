@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows is what the network computed."""
+"""The page in a real browser shows what the network computed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Any]:
-    """A function that opens an exploration; the page must log nothing and load nothing."""
+    """Yield a function that opens an exploration; the page must neither log nor load anything."""
     problems: list[str] = []
 
     def open_(exploration: Exploration, **context: Any) -> Page:
@@ -49,7 +49,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Any]:
 
 
 def place_of(page: Page, grid: tuple[int, int], patch: int) -> tuple[float, float]:
-    """The middle of a patch in pixels of the window."""
+    """Return the centre of a patch in window pixels."""
     page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator("#stage").bounding_box()
     row, column = divmod(patch, grid[1])
@@ -140,12 +140,12 @@ def test_overlays_show_similarity_and_in_degree(kind, open_page):
         """() => { const canvas = document.getElementById("heat");
         return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data); }"""
     )
-    green = np.array(colors).reshape(-1, 4)[:, 1]  # grows with the value all along the scale
+    green = np.array(colors).reshape(-1, 4)[:, 1]  # monotone along the colour scale
     assert np.corrcoef(green, expected)[0, 1] > 0.98
     page.keyboard.press("3")
     degree = np.bincount(block.neighbors, minlength=len(expected))
     if block.grid == block.source_grid:
-        degree = degree - 1  # itself
+        degree = degree - 1  # without the self-loop
     assert page.evaluate("Array.from(currentBlock().inDegree())") == degree.tolist()
     assert page.locator("#high").inner_text() == str(degree.max())
     page.keyboard.press("1")
@@ -172,7 +172,7 @@ def test_the_keyboard_alone(open_page):
     assert spoken.startswith(f"Block 3, patch in row {row + 1}, column {column + 1}: {len(expected[2][patch])} neigh")
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
-    assert selected(page) == row * 12  # the border holds
+    assert selected(page) == row * 12  # stops at the border
     page.keyboard.press("[")
     assert block_number(page) == "2 of 3"
     page.keyboard.press("t")
@@ -187,7 +187,7 @@ def test_the_slider_chooses_the_block_and_leaves_the_patch(open_page):
     page.locator("#block").focus()
     page.keyboard.press("ArrowRight")
     assert block_number(page) == "2 of 4"
-    assert selected(page) == 2 * 16 + 4  # the same place in a coarser grid
+    assert selected(page) == 2 * 16 + 4  # the same position in a coarser grid
     assert highlighted(page) == expected[1][2 * 16 + 4]
     assert page.locator("#block").get_attribute("aria-valuetext") == "block 2 of 4, 16 × 16 patches"
     page.locator("#block").fill("4")
@@ -226,7 +226,7 @@ def test_follows_the_system_and_keeps_its_contrast(scheme, open_page):
 
 
 def luminance(page: Page, selector: str, of: str) -> float:
-    """Relative luminance as WCAG 2 defines it."""
+    """Return the relative luminance as defined by WCAG 2."""
     color = page.locator(selector).first.evaluate(f"element => getComputedStyle(element).{of}")
     channels = np.array([float(value) for value in color[4:-1].split(",")]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)

@@ -46,7 +46,7 @@ def test_similarity_is_the_cosine_of_what_the_graph_is_built_from():
 
 
 def test_attention_is_what_the_conv_multiplies_by():
-    """Each value of one edge replaced by ones: the sum of what arrives is the sum of the weights."""
+    """If all values are ones, the conv's weighted sum equals the sum of the captured weights."""
     model, image = network("attention"), image_for("attention")
     conv = next(module for module in model.modules() if isinstance(module, CrossAttentionConv))
     calls = []
@@ -72,17 +72,17 @@ def test_similarity_of_query_and_key_orders_patches_as_similarity_maps_do():
 
 @pytest.mark.parametrize("conv", ["GATConv", "GATv2Conv", "TransformerConv"])
 def test_attention_of_pygs_convs(conv):
-    """PyG returns the edges in another order, with loops of its own added."""
+    """PyG returns the edges in a different order, including the self-loops that it adds."""
     model = pyg_vig.create_model("vig_nano", depth=1, conv=conv, k=5).eval()
     block = capture_graphs(model, torch.rand(3, 32, 32))[0]
     assert block.attention
     sums = np.add.reduceat(block.weights, block.pointers[:-1])
-    np.testing.assert_allclose(sums, 1, rtol=1e-4)  # each node is its own neighbour, so PyG adds none
+    np.testing.assert_allclose(sums, 1, rtol=1e-4)  # self-loops are in the graph already
 
 
 def test_leaves_no_trace():
     model, image = network("attention").train(), image_for("attention")
-    model.stem.eval()  # modes may differ between parts
+    model.stem.eval()  # modules may be in different modes
     before = {key: value.clone() for key, value in model.state_dict().items()}
     capture_graphs(model, image)
     assert model.training and not model.stem.training

@@ -32,7 +32,7 @@ def test_everything_is_inside():
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
     assert addresses and all(address.startswith("data:") for address in addresses)
     assert "default-src 'none'" in html
-    assert set(re.findall(r"https?://[\w./]+", html)) <= {"http://www.w3.org/2000/svg"}  # the name of a language
+    assert set(re.findall(r"https?://[\w./]+", html)) <= {"http://www.w3.org/2000/svg"}  # an XML namespace, not a link
 
 
 def test_words_of_the_user_stay_words():
@@ -69,7 +69,7 @@ def test_the_same_photo_as_file_image_and_tensor_gives_the_same_graphs(tmp_path:
 
 
 def test_photos_are_normalised_as_the_weights_expect(monkeypatch: pytest.MonkeyPatch):
-    """The hybrids were trained with ImageNet's mean, the others with 0.5."""
+    """The hybrids use ImageNet's mean, the others 0.5."""
     model, seen = network("svga"), []
     model.register_forward_pre_hook(lambda model, args: seen.append(args[0]))
     grey = Image.new("RGB", (40, 40), (128, 128, 128))

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("family", OURS)
 def test_exported_program_computes_the_same_for_any_batch(family: str) -> None:
-    """In float64, where no near-tie between neighbours falls the other way."""
+    """Compare in float64, where rounding does not decide near-ties between neighbours differently."""
     model = small_network(family).double()
     program = trace(model)
     custom = {str(node.target) for node in program.graph.nodes if "pyg_vig" in str(node.target)}

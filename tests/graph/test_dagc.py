@@ -11,19 +11,19 @@ SIZES = [(8, 8, 2), (4, 6, 1), (6, 9, 3), (8, 6, 4), (7, 7, 2), (5, 8, 3), (9, 5
 
 
 def threshold(image: Tensor) -> Tensor:
-    """Mean less standard deviation of the L1 distance to the patch half the image away; image ``(C, H, W)``."""
+    """Mean minus standard deviation of the L1 distance to the patch half an image away; image ``(C, H, W)``."""
     _, height, width = image.shape
     distance = (image - image.roll((-height // 2, -width // 2), (1, 2))).abs().sum(0)
     return distance.mean() - distance.std()
 
 
 def shifts(height: int, width: int, step: int) -> list[tuple[int, int]]:
-    """Distance and axis of every roll of the published loops, less those that roll nothing."""
+    """Distance and axis of every roll in the published loops, except rolls by zero."""
     return [(i, 1) for i in range(step, height, step)] + [(i, 2) for i in range(step, width, step)]
 
 
 def rolled_max_relative(image: Tensor, step: int) -> Tensor:
-    """The published aggregation of one image: masked differences to rolled maps, from zero."""
+    """Published aggregation of one image: maximum of zero and the masked differences to rolled maps."""
     limit, largest = threshold(image), torch.zeros_like(image)
     for shift, axis in shifts(*image.shape[1:], step):
         difference = image.roll(shift, axis) - image
@@ -32,7 +32,7 @@ def rolled_max_relative(image: Tensor, step: int) -> Tensor:
 
 
 def maps(count: int, channels: int, height: int, width: int) -> Tensor:
-    """Images of smooth blobs and noise, with patches that look alike: some links are kept, some are cut."""
+    """Generate noise scaled per patch, so that some patches are similar: some edges are kept, some are cut."""
     x = torch.randn(count, channels, height, width, dtype=torch.float64)
     return x * torch.rand(count, 1, height, width, dtype=torch.float64)
 
@@ -52,7 +52,7 @@ class TestAgainstRolling:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
     def test_table(self, height, width, step):
-        """Itself, then what each roll brings to the place, or itself again where the two are not alike."""
+        """Each row holds the patch itself and, for every roll, the rolled patch, or itself again if dissimilar."""
         images = maps(2, 3, height, width)
         x, layout = rows_of(images)
         number = torch.arange(height * width).view(1, height, width)

@@ -15,7 +15,7 @@ def test_sorts_by_destination_and_keeps_the_order_of_neighbours():
     edge_index.validate()
     assert edge_index.tolist() == [[0, 2, 3, 1, 0], [0, 0, 1, 1, 3]]
     assert edge_index.sparse_size() == (4, 4)
-    assert EDGES.tolist() == [[3, 0, 1, 0, 2], [1, 0, 1, 3, 0]]  # untouched
+    assert EDGES.tolist() == [[3, 0, 1, 0, 2], [1, 0, 1, 3, 0]]  # unchanged
 
 
 def test_sorted_edge_index_is_used_as_it_is():

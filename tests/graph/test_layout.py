@@ -63,7 +63,7 @@ class TestGrouping:
 
     @pytest.mark.parametrize("reduce", ["mean", "max", "sum"])
     def test_pool_equals_a_loop(self, layout, reduce):
-        x = torch.randn(layout.num_nodes, 5, dtype=torch.float64) - 3  # all negative: a maximum of zero would show
+        x = torch.randn(layout.num_nodes, 5, dtype=torch.float64) - 3  # negative, to detect a maximum of zero
         pooled = layout.pool(x, reduce)
         for graph in range(layout.num_graphs):
             rows = x[layout.batch_vector() == graph]

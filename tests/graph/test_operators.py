@@ -14,13 +14,13 @@ EDGES = 18
 
 
 def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
-    """Node 2 of a ragged graph has no neighbours."""
+    """Return sources and, for a ragged graph, row pointers; node 2 of the ragged graph has no neighbours."""
     ptr = torch.tensor([0, 1, 6, 6, 10, 11, EDGES]) if ragged else None
     return torch.randint(0, NUM_SRC, (EDGES,)), ptr
 
 
 def calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...]]]:
-    """Every operator with arguments in float64 that ask for gradients."""
+    """Return every operator with its arguments, in float64 and requiring gradients."""
     src, ptr = graph(ragged)
     x, y = (torch.randn(rows, CHANNELS, dtype=torch.float64, requires_grad=True) for rows in (NUM_SRC, NUM_DST))
     weight = torch.randn(EDGES, heads, dtype=torch.float64, requires_grad=True) if heads else None
@@ -48,9 +48,9 @@ CASES = pytest.mark.parametrize(
 
 
 @CASES
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own doing
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # caused by opcheck itself
 def test_operator_is_well_formed(name: str, ragged: bool, heads: int) -> None:
-    """Schema, fake kernel, autograd and compilation with dynamic shapes, by torch's own checks."""
+    """Check schema, fake kernel, autograd and compilation with dynamic shapes by ``torch.library.opcheck``."""
     operator, arguments = calls(ragged, heads)[name]
     torch.library.opcheck(operator, arguments)
 

@@ -16,7 +16,7 @@ def table() -> NeighborTable:
 
 
 def irregular() -> EdgeIndex:
-    """Nodes 0, 3 and 5 (the first, one in the middle, the last) have no neighbours; node 2 has all."""
+    """Edges in which nodes 0, 3 and 5 (first, middle, last) have no neighbours and node 2 has all."""
     dst = torch.tensor([1, *[2] * NUM_SRC, 4, 4])
     src = torch.tensor([6, *range(NUM_SRC), 0, 3])
     return EdgeIndex(torch.stack([src, dst]), sort_order="col", sparse_size=(NUM_SRC, NUM_DST))
@@ -27,7 +27,7 @@ def edgeless() -> EdgeIndex:
 
 
 def adj_t(layout: torch.layout) -> Tensor:
-    """A row per destination, as PyG's ``ToSparseTensor`` makes it."""
+    """Adjacency matrix with a row per destination, as created by PyG's ``ToSparseTensor``."""
     src, dst = irregular().as_tensor()
     matrix = torch.sparse_coo_tensor(torch.stack([dst, src]), torch.ones(src.numel()), (NUM_DST, NUM_SRC))
     return matrix.coalesce() if layout == torch.sparse_coo else matrix.to_sparse(layout=layout)
@@ -44,7 +44,7 @@ GRAPHS = {
 
 
 def neighbors(adjacency: Adjacency) -> list[list[int]]:
-    """The neighbours of every destination, found without the functions under test."""
+    """Return the neighbours of every destination without using the functions under test."""
     if isinstance(adjacency, NeighborTable):
         return adjacency.index.tolist()
     if adjacency.layout != torch.strided:
@@ -95,7 +95,7 @@ class TestAgainstALoop:
         out, expected = neighbor_sum(x, graph, weight), reduce_by_loop(x, lists, "sum", weight)
         torch.testing.assert_close(out, expected)
         inputs = (x,) if weight is None else (x, weight)
-        rounding = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}  # the two add in different orders
+        rounding = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}  # the order of additions differs
         torch.testing.assert_close(gradients(out, *inputs), gradients(expected, *inputs), **rounding)
 
 

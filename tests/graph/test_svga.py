@@ -19,7 +19,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
 
 def rolled(x: Tensor, height: int, width: int, step: int) -> list[Tensor]:
-    """The neighbours' rows as the published code finds them: the map rolled by every multiple of the step."""
+    """Return the neighbours' rows as in the published code: the map rolled by every multiple of the step."""
     feature_map = x.view(-1, height, width, x.size(1))
     maps = [torch.roll(feature_map, shift, 1) for shift in range(step, height, step)]
     maps += [torch.roll(feature_map, shift, 2) for shift in range(step, width, step)]
@@ -51,7 +51,7 @@ class TestAgainstRolling:
 
     @pytest.mark.parametrize(("height", "width", "step"), [*CLIQUES, (7, 7, 2), (5, 8, 3)])
     def test_mobilevig_aggregation(self, height, width, step):
-        """The published loop starts from zero, which is what the node itself contributes."""
+        """The published loop starts from zero, which is the contribution of a self-loop."""
         x = torch.randn(2 * height * width, 5)
         expected = torch.zeros_like(x)
         for rows in rolled(x, height, width, step):
@@ -115,7 +115,7 @@ class TestBuilder:
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize(("height", "width", "step"), CLIQUES)
 class TestReductionsOverCliques:
-    """Strided reductions against the same reductions over the edge list."""
+    """Compare strided reductions with the same reductions over the edge list."""
 
     def pair(self, height: int, width: int, step: int, loop: bool) -> tuple[CrissCross, EdgeIndex]:
         return CrissCross(2, height, width, step, loop=loop), svga_graph(height, width, step, loop=loop, batch_size=2)

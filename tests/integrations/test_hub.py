@@ -62,7 +62,7 @@ def test_the_card_tells_the_network_as_it_is() -> None:
 
 
 def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Hub's client is replaced by a folder: there is no network in tests."""
+    """Replace the Hub's client by a local folder, as tests have no network access."""
     hub = tmp_path / "hub"
     calls: list[Any] = []
 

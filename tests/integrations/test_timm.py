@@ -78,7 +78,7 @@ def test_classifiers_are_reset() -> None:
 
 
 def test_hybrids_train_with_a_plain_loss_and_distil_when_asked() -> None:
-    """timm's training script takes one tensor; networks with two classifiers say so by set_distilled_training."""
+    """timm's training script expects one tensor; two classifiers return a pair after set_distilled_training(True)."""
     model = timm.create_model("mobilevig_ti", num_classes=4, **HYBRID).train()
     images = torch.rand(2, 3, 64, 64)
     scores = model(images)

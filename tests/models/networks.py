@@ -16,7 +16,7 @@ _FIXED = {name: value for name, value in _VIG.items() if name != "k"}
 _PYRAMID: dict[str, Any] = {"channels": (8, 16), "depths": (1, 1), "reductions": (2, 1), "k": 4, "head_channels": 16}
 _HYBRID: dict[str, Any] = {"channels": (8, 16), "depths": ((1, 1), (0, 1)), "steps": (4, 2), "head_channels": 16}
 
-# name of the test: name of the network, options
+# test id: network name, options
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "vig": ("vig_nano", _VIG),
     "pyramid": ("pvig_ti", _PYRAMID),
@@ -31,7 +31,7 @@ SIZE = 32
 
 
 def small_network(family: str) -> VisionGNN:
-    """Untrained, but with norms and layer scales that matter."""
+    """Build an untrained network whose norms and layer scales are not trivial."""
     name, options = FAMILIES[family]
     torch.manual_seed(0)
     model = pyg_vig.create_model(name, image_size=SIZE, num_classes=10, **options)

@@ -128,7 +128,7 @@ def test_synchronised_batch_norms_are_saved_as_batch_norms(model, tmp_path):
 
 def test_loaded_networks_are_in_evaluation_mode(model, tmp_path):
     pyg_vig.save_checkpoint(model.train(), tmp_path / "model.safetensors")
-    loaded = pyg_vig.load_model(tmp_path)  # the folder will do
+    loaded = pyg_vig.load_model(tmp_path)  # the folder also works
     assert not any(module.training for module in loaded.modules())
 
 
@@ -188,7 +188,7 @@ def test_another_classifier_is_reported_and_drawn_anew_only_when_asked(model, tm
 @pytest.mark.parametrize("layout", ["official", "pyg_vig"])
 @pytest.mark.parametrize(("name", "options"), [("vig_nano", {"depth": 1}), ("mobilevig_ti", HYBRID)])
 def test_networks_with_and_without_a_classifier_exchange_the_rest(layout, name, options, tmp_path):
-    """In the layout of other code as well, whose names of a classifier do not come from the network's own keys."""
+    """Also in the official layout, whose classifier keys differ from the network's own."""
     full, bare = (pyg_vig.create_model(name, num_classes=classes, **options) for classes in (4, 0))
     for source, target, message in (
         (full, bare, r"head\.classifier\.4 for 0.* num_classes=4, or pass reset_head=True"),
@@ -271,6 +271,6 @@ def test_weights_of_another_image_size(tmp_path, name, depth):
     pyg_vig.load_checkpoint(large, tmp_path / "model.safetensors")
     loaded = large.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in small.state_dict().items() if "position" not in key)
-    if name == "vig_nano":  # what a network of the old size makes of larger images
+    if name == "vig_nano":  # same output as the original network on larger images
         images = torch.rand(1, 3, 96, 96)
         torch.testing.assert_close(large(images), small(images))

@@ -1,4 +1,4 @@
-"""Every family of networks goes through the compiler whole, once for all batch sizes."""
+"""Every family of networks compiles without graph breaks, once for all batch sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fresh_compiler() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_evaluation_compiles_once_for_all_batch_sizes(family: str) -> None:
-    model = small_network(family).double()  # in float32 a near-tie between neighbours may fall either way
+    model = small_network(family).double()  # in float32, rounding may decide near-ties differently
     counter = CompileCounterWithBackend("eager")
     compiled = torch.compile(model, fullgraph=True, backend=counter)
     for batch in (2, 5, 3, 40):

@@ -14,7 +14,7 @@ from pyg_vig.nn import MaxRelativeConv
 def test_convs_of_vig_ti_come_to_the_published_flops(conv: str) -> None:
     model = pyg_vig.create_model("vig_ti", conv=conv)
     fused, definition = count_macs(model) / 1e9, count_macs(model, definition=True) / 1e9
-    assert definition == pytest.approx(PUBLISHED_CONVS[conv].flops_g, abs=0.06)  # theirs counts norms too
+    assert definition == pytest.approx(PUBLISHED_CONVS[conv].flops_g, abs=0.06)  # the paper's count includes norms
     assert fused <= definition
     if conv == "edge":  # the fused path costs as much as max-relative
         assert fused == pytest.approx(1.301, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Whole networks and blocks on a GPU against the same on the CPU."""
+"""Compare whole networks and blocks on a GPU with the same on the CPU."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LAYOUT = Layout.from_grid(4, 14, 14)
 
 
 def on_random_graph(device: str) -> Layout:
-    """The layout with a graph that is the same everywhere, whatever rounding does to distances."""
+    """Return the layout with a fixed random graph, the same on all devices regardless of rounding."""
     index = torch.randint(0, LAYOUT.num_nodes, (LAYOUT.num_nodes, 9), generator=torch.Generator().manual_seed(0))
     return LAYOUT.with_edges(NeighborTable(index.to(device), LAYOUT.num_nodes))
 
 
 @pytest.fixture(autouse=True)
 def full_precision() -> Iterator[None]:
-    """No TF32, so that neighbours at nearly the same distance are told apart as on the CPU."""
+    """Disable TF32, so that neighbours at almost equal distances are ranked as on the CPU."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     yield
@@ -40,7 +40,7 @@ def full_precision() -> Iterator[None]:
 
 
 def relative(found: Tensor, expected: Tensor, shortest: float = 0.0) -> float:
-    """Error relative to the length of what was expected, or to ``shortest`` where that is longer."""
+    """Return the error relative to the norm of the expected tensor, or to ``shortest`` if that is larger."""
     found, expected = found.detach().cpu().double(), expected.detach().cpu().double()
     return float((found - expected).norm()) / max(float(expected.norm()), shortest)
 
@@ -56,7 +56,7 @@ def test_the_kernels_find_nearly_the_official_graphs_and_scores(case: str, dtype
     edges, layout = graphs[0], graphs.source_layouts[0]
     expected = torch.from_numpy(arrays["knn_00"].astype(int)).flatten(0, 1)
     found = (edges[0].cpu() % layout.nodes_per_graph).view_as(expected)
-    shared = (found.unsqueeze(2) == expected.unsqueeze(1)).any(2).double().mean()  # in whatever order
+    shared = (found.unsqueeze(2) == expected.unsqueeze(1)).any(2).double().mean()  # in any order
     error = relative(logits, torch.from_numpy(arrays["logits_f64run"]))
     assert (shared > 0.999 and error < 1e-2) if dtype == torch.float32 else (shared > 0.8 and error < 0.2), (
         shared,
@@ -72,7 +72,7 @@ def test_half_precision_runs_from_end_to_end(name: str) -> None:
 
 
 def step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) -> dict[str, Tensor]:
-    """Output, gradients and running statistics of a training step of two blocks."""
+    """Return output, gradients and running statistics of a training step of two blocks."""
     torch.manual_seed(0)
     blocks = nn.ModuleList(ViGBlock(32, graph="given", **options) for _ in range(2)).to(device).train()
     x = x.detach().to(device).requires_grad_()
@@ -91,14 +91,14 @@ def test_training_steps_of_blocks(conv: str, dtype: torch.dtype) -> None:
     x = torch.randn(LAYOUT.num_nodes, 32)
     expected = step({"conv": conv}, torch.float32, "cpu", x)
     found = step({"conv": conv}, dtype, "cuda", x)
-    noise = 1e-3 * float(expected["gradient"].norm())  # of biases before a batch norm, whose gradient is zero
+    noise = 1e-3 * float(expected["gradient"].norm())  # biases before a batch norm have zero gradients
     errors = {
         name: relative(found[name], entry, noise if "gradient" in name else 1.0) for name, entry in expected.items()
     }
     if dtype == torch.float32:
         worst = max(errors, key=errors.__getitem__)
         assert errors[worst] < 2e-3, (worst, errors[worst])
-    else:  # gradients that ought to be zero are noise
+    else:  # gradients that should be zero are noise
         assert sorted(errors.values())[len(errors) // 2] < 0.2 and errors["output"] < 0.05, errors
 
 
@@ -108,7 +108,7 @@ def test_biases_before_a_batch_norm_have_gradients_of_zero_and_move_its_mean() -
     nn.init.constant_(layer.linear.bias, 3.0)
     block(torch.randn(LAYOUT.num_nodes, 32, device="cuda"), LAYOUT).sum().backward()
     assert not layer.linear.bias.grad.any()
-    assert (layer.norm.running_mean.abs() > 0.2).all()  # a tenth of 3, and what the rows bring
+    assert (layer.norm.running_mean.abs() > 0.2).all()  # a tenth of the bias 3, plus the rows' mean
     assert layer.norm.num_batches_tracked == 1
 
 
@@ -124,7 +124,7 @@ def test_gradients_of_gradients() -> None:
 
 
 def test_training_keeps_little() -> None:
-    """Of two widths for every node a block keeps about a dozen; written out, it would be near thirty."""
+    """A block keeps about a dozen times its input's size for backward; without recomputation, close to thirty."""
     layout, channels = Layout.from_grid(32, 14, 14), 192
     blocks = nn.ModuleList(ViGBlock(channels) for _ in range(6)).cuda().train()
     x = torch.randn(layout.num_nodes, channels, device="cuda")
@@ -142,7 +142,7 @@ def test_training_keeps_little() -> None:
 
 
 def test_inference_and_training_steps_as_cuda_graphs() -> None:
-    """Nothing waits for the device, so that all of it can be recorded once and replayed."""
+    """Nothing synchronises with the device, so that everything can be captured once and replayed."""
     torch.manual_seed(0)
     network, images = (
         pyg_vig.create_model("vig_nano", drop_path_rate=0.0).cuda(),
@@ -156,7 +156,7 @@ def test_inference_and_training_steps_as_cuda_graphs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # the compiler's advice
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # a hint of the compiler
 def test_compiled_training_step() -> None:
     torch.manual_seed(0)
     network, images = (

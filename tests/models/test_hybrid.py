@@ -21,7 +21,7 @@ PARAMETERS = {  # counted from the official code
     "greedyvig_m": 21_928_112,
     "greedyvig_b": 30_905_296,
 }
-MACS = {  # the same, by the same counter
+MACS = {  # likewise, by the same counter
     "mobilevig_ti": 662_142_336,
     "mobilevig_s": 983_688_960,
     "greedyvig_s": 1_580_681_472,
@@ -31,7 +31,7 @@ SMALL = {
     "greedyvig_s": {"channels": (16, 24), "depths": ((1, 1), (1, 1)), "steps": (4, 2)},
     "attention_vig_s": {"channels": (16, 24), "depths": ((1, 1), (1, 1)), "steps": (4, 2)},
 }
-SIZE = 64  # grids of 16 x 16 and 8 x 8, which the steps divide
+SIZE = 64  # grids of 16 x 16 and 8 x 8, divisible by the steps
 
 
 def small(name: str, **overrides) -> nn.Module:
@@ -39,7 +39,7 @@ def small(name: str, **overrides) -> nn.Module:
 
 
 def lively(model: nn.Module) -> nn.Module:
-    """The network in float64 with scales and statistics at which every branch has a say."""
+    """Convert the network to float64, with scales and statistics for which every branch matters."""
     for name, module in model.named_modules():
         if name.endswith("layer_scale") and not isinstance(module, nn.Identity):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -89,13 +89,13 @@ class TestOfficialNames:
         listed = {key: tuple(shape) for key, shape, *_ in load_case("mobilevig_ti")[0]["state_dict"]}
         with torch.device("meta"):
             state = to_official(pyg_vig.create_model("mobilevig_ti"))
-        shapes = {key: tuple(value.shape or (1,)) for key, value in state.items()}  # the fixture lists counters so
+        shapes = {key: tuple(value.shape or (1,)) for key, value in state.items()}  # as counters in the fixture
         assert shapes == listed
 
     def test_greedyvig_has_the_official_keys(self):
         with torch.device("meta"):
             state = to_official(pyg_vig.create_model("greedyvig_s"))
-        assert len(state) == 622  # of the official state dict
+        assert len(state) == 622  # as in the official state dict
         shapes = {key: tuple(value.shape) for key, value in state.items()}
         assert shapes["stem.stem.3.weight"] == (48, 24, 3, 3)
         assert shapes["backbone.0.0.layer_scale_2"] == (48,)
@@ -115,7 +115,7 @@ class TestOfficialNames:
         assert all(key == found and torch.equal(x, y) for (key, x), (found, y) in pairs)
 
     def test_pairs_are_stored_as_two_blocks(self):
-        """The published weight sees all node channels and then all neighbour channels; ours alternates them."""
+        """The published weight has all node channels first, then all neighbour channels; ours alternates them."""
         model = small("greedyvig_s")
         own = model.stages[0].blocks[1].grapher.conv.nn.linear.weight
         official = to_official(model)["backbone.0.1.mixer.graph_conv.nn.0.weight"].flatten(1)
@@ -147,7 +147,7 @@ class TestAnyHybrid:
 
     @pytest.mark.parametrize("size", [(SIZE, SIZE), (SIZE, 96), (50, 77), (36, 20), (5, 3)])
     def test_images_of_any_size_one_by_one_or_together(self, name, size):
-        """Grids that the steps divide or not, of odd sides, narrower than a step, and of a single patch."""
+        """Grids divisible by the steps or not, with odd sides, narrower than a step, or of a single patch."""
         model, batch = lively(small(name)), images(3, *size)
         with torch.no_grad():
             together = model(batch)
@@ -191,7 +191,7 @@ class TestAnyHybrid:
         model.reset_classifier(3)
         assert model(images(1).float()).shape == (1, 3)
         for classifier in (model.head.classifier, model.head.distillation_classifier):
-            assert (classifier.bias == 0).all()  # drawn like all other layers
+            assert (classifier.bias == 0).all()  # initialised like all other layers
         model.reset_classifier(0)
         assert model(images(1).float()).shape == (1, 32)
 
@@ -223,7 +223,7 @@ def test_graphs_of_every_block_can_be_recorded():
     with pyg_vig.record_graphs(model) as graphs:
         model(images(1).float())
     assert graphs.names == ["stages.1.blocks.0.grapher", "stages.1.blocks.1.grapher"]
-    assert graphs[0].shape == (2, 64 * (1 + 3 + 3))  # itself, and every second patch of its column and its row
+    assert graphs[0].shape == (2, 64 * (1 + 3 + 3))  # itself and every second patch of its column and row
 
 
 @pytest.mark.parametrize(

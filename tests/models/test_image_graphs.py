@@ -1,4 +1,4 @@
-"""Image networks on PyG batches of patches: every conv, and input that does not fit."""
+"""Image networks on PyG batches of patches: every conv, and invalid input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def network(**options) -> nn.Module:
 
 
 def photos() -> list[Data]:
-    """Graphs of images of three sizes."""
+    """Create graphs of images of three sizes."""
     to_graph = ImageToGraph(4, graph="grid")
     return [to_graph(torch.rand(1, *size, dtype=torch.float64)) for size in ((16, 16), (24, 16), (20, 28))]
 

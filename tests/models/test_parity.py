@@ -1,4 +1,4 @@
-"""The networks hold the published weights and compute what the official code computed, in float64."""
+"""The networks load official state dicts and reproduce the results of the official code in float64."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_training_step_equals_the_official_one(device, tmp_path):
     assert relative_error(logits.detach(), arrays["logits_f64run"]) < 1e-12
     assert loss.detach().item() == pytest.approx(expected["loss"], rel=1e-12)
     state = to_official(model.cpu())
-    for parameter in model.parameters():  # from here on the state holds the gradients
+    for parameter in model.parameters():  # below, the official state dict contains gradients
         parameter.data = parameter.grad
     gradients = to_official(model)
     for key, norm in expected["grad_l2"].items():

@@ -32,7 +32,7 @@ def test_relative_tables_are_resized_once_a_size():
     expected = F.interpolate(module.table[None, None], (120, 30), mode="bicubic", align_corners=False)[0, 0]
     torch.testing.assert_close(module(layout), expected)
     assert module(layout) is module(layout)
-    module.table.mul_(2)  # as loading a checkpoint does
+    module.table.mul_(2)  # in place, as when loading a checkpoint
     torch.testing.assert_close(module(layout), 2 * expected)
 
 

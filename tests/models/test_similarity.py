@@ -29,7 +29,7 @@ def convs_of(model: nn.Module) -> list[CrossAttentionConv]:
 
 
 def calls_of_convs(model: nn.Module, image: Tensor) -> list[tuple]:
-    """What every conv of the network is called on."""
+    """Return every conv of the network with the arguments of its call."""
     calls: list[tuple] = []
     handles = [
         conv.register_forward_pre_hook(lambda conv, args: calls.append((conv, *args))) for conv in convs_of(model)
@@ -44,7 +44,7 @@ def calls_of_convs(model: nn.Module, image: Tensor) -> list[tuple]:
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("affinity", ["exponential", "sigmoid", "cosine"])
 def test_equals_the_weights_of_the_edges(affinity, heads):
-    """Where the chosen patch and another are linked, the map holds the weight that the network uses."""
+    """For every edge of the chosen patch, the map holds the weight that the network uses."""
     model = hybrid(conv_kwargs={"affinity": affinity, "heads": heads})
     image = torch.randn(3, 32, 48).double()
     maps = similarity_maps(model, image, POINTS)

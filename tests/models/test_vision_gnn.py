@@ -138,7 +138,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(network):
     model, size = network
     batch = images(2, size)
     first = next(module for module in model.stages.modules() if isinstance(module, nn.BatchNorm1d))
-    first.momentum = None  # the mean over all batches
+    first.momentum = None  # cumulative average over all batches
     for training in (False, True):
         plain, checkpointed = copy.deepcopy(model.train(training)), copy.deepcopy(model.train(training))
         checkpointed.set_grad_checkpointing(True)
@@ -281,7 +281,7 @@ def test_on_the_meta_device(name):
 
 @pytest.mark.parametrize("name", ["vig_nano", "mobilevig_ti"])
 def test_per_image_gradients(name):
-    """By torch.func, as for differential privacy."""
+    """Per-sample gradients with torch.func, as used for differential privacy."""
     model = pyg_vig.create_model(name, image_size=64).double().eval()
     weights, batch = dict(model.named_parameters()), images(2, 64)
 

@@ -1,4 +1,4 @@
-"""Where the compiled kernels come from, and what happens where they cannot be had."""
+"""Building and caching of the compiled kernels, and the fallback when they are not available."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(build.find_compiler() is None, reason="needs a C
 
 
 def search(tmp_path: Path, **environment: str) -> str:
-    """What a new process says that finds neighbours with its own cache."""
+    """Search neighbours in a new process with its own kernel cache; return what it prints."""
     settings = os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment
     result = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, check=True, env=settings)
     return result.stdout.strip()
@@ -35,7 +35,7 @@ def search(tmp_path: Path, **environment: str) -> str:
 def test_built_once(tmp_path):
     said = search(tmp_path)
     assert said.startswith("True [0, 1, 1, ")
-    (kernels,) = (tmp_path / "pyg_vig").iterdir()  # and nothing else is left behind
+    (kernels,) = (tmp_path / "pyg_vig").iterdir()  # the only file left behind
     before = kernels.stat().st_mtime_ns
     assert search(tmp_path) == said
     assert kernels.stat().st_mtime_ns == before

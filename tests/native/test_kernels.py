@@ -1,4 +1,4 @@
-"""Every kernel in C against its definition in plain PyTorch."""
+"""Compare every C kernel with its definition in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def graph(request):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("channels", [1, 7, 64, 100, 192])
 def test_largest_neighbor(graph, dtype, channels):
-    x = torch.randint(-3, 4, (10, channels)).to(dtype)  # with equals, of which the first neighbour wins
+    x = torch.randint(-3, 4, (10, channels)).to(dtype)  # with ties, which the first neighbour wins
     found = operators.largest(x, *graph)
     with native_kernels(False):
         expected = operators.largest(x, *graph)
@@ -72,7 +72,7 @@ def test_indices_of_either_type(kind):
 
 
 @pytest.mark.parametrize("act", native.DIFFERENTIABLE)
-@pytest.mark.parametrize("shape", [(2, 1), (63, 5), (64, 16), (65, 33), (1000, 48)])  # around a block of rows
+@pytest.mark.parametrize("shape", [(2, 1), (63, 5), (64, 16), (65, 33), (1000, 48)])  # around the block size of 64 rows
 def test_batch_norm(shape, act):
     x = torch.randn(shape) * torch.rand(shape[1]) * 3 + torch.randn(shape[1]) * 10
     weight, bias, grad = torch.rand(shape[1]) + 0.5, torch.randn(shape[1]), torch.randn(shape)
@@ -91,7 +91,7 @@ def test_batch_norm(shape, act):
 
 
 def test_batch_norm_is_closer_to_the_truth_than_sums_of_squares():
-    """A mean a thousand times the deviation: differences to the first row keep the digits."""
+    """For a mean of a thousand standard deviations, subtracting the first row preserves precision."""
     x = torch.randn(5000, 8) + 1000
     _, coefficients = native.batch_norm(x, torch.ones(8), torch.zeros(8), 1e-5, "none")
     torch.testing.assert_close(coefficients[1].double(), x.double().var(0, correction=0), rtol=1e-4, atol=0)

@@ -41,14 +41,14 @@ def test_unknown_name_lists_the_known():
 
 @pytest.mark.parametrize("name", _ACTIVATIONS)
 def test_maximum_over_an_interval_sits_at_an_end(name):
-    """Which is what the fused edge convolution takes of them."""
+    """The fused edge convolution relies on this property."""
     activation = activation_resolver(name).double()
     assert is_quasi_convex(activation)
     values = activation(torch.linspace(-12, 12, 4001, dtype=torch.float64)).detach()
     falls = values[:-1] > values[1:] + 1e-12
     rises = values[1:] > values[:-1] + 1e-12
     assert rises.any()
-    if falls.any():  # then it falls first
+    if falls.any():  # it decreases before it increases
         assert int(falls.nonzero().max()) < int(rises.nonzero().min())
 
 

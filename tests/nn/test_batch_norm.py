@@ -18,7 +18,7 @@ def layer(kind: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def run(module: nn.Module, x: torch.Tensor, act: nn.Module | None) -> dict[str, torch.Tensor]:
-    """Output, gradients and running statistics of a step."""
+    """Return output, gradients and running statistics of a training step."""
     x = x.clone().requires_grad_()
     out = module(x, act)
     (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out).cos()).sum().backward()
@@ -110,13 +110,13 @@ def test_compiled_equals_eager(kind, kernel):
     eager = run(copy.deepcopy(module), x, nn.GELU())
     compiled = copy.deepcopy(module)
     compiled.forward = torch.compile(compiled.forward, fullgraph=True, backend="aot_eager")
-    with native_kernels(kernel):  # which a machine without a compiler lacks
+    with native_kernels(kernel):  # not available without a C compiler
         found = run(compiled, x, nn.GELU())
     for name, entry in found.items():
         torch.testing.assert_close(entry, eager[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of the check itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # caused by opcheck itself
 def test_operators_keep_their_promises():
     x, weight, bias = torch.randn(8, 3), torch.rand(3), torch.randn(3)
     torch.library.opcheck(

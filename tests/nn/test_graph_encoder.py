@@ -20,7 +20,7 @@ SIZES = [12, 20, 9]
 
 
 def encoder(**options) -> GraphEncoder:
-    """A small encoder in evaluation, with batch norm statistics that are not those of a fresh layer."""
+    """Build a small encoder in evaluation mode, with non-trivial batch norm statistics."""
     options = {"depth": 3, "k": 4} | options
     model = GraphEncoder(6, 16, 5, **options).double()
     for module in model.modules():
@@ -32,7 +32,7 @@ def encoder(**options) -> GraphEncoder:
 
 
 def graphs(sizes=SIZES) -> list[Data]:
-    """Random graphs; in each the last node is isolated."""
+    """Generate random graphs, each with an isolated last node."""
     return [
         Data(x=torch.randn(n, 6, dtype=torch.float64), edge_index=torch.randint(0, max(n - 1, 1), (2, 3 * n)), y=n)
         for n in sizes
@@ -322,7 +322,7 @@ class TestWithPyG:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
     def test_explained_edges_are_those_given(self):
-        """The mask follows the given order of edges: only the edges on the path to node 0 matter to it."""
+        """The mask is in the given order of edges: only the edges on the path to node 0 matter."""
         edges = torch.tensor([[5, 1, 3, 2], [4, 0, 2, 1]])
         model = GraphEncoder(6, 16, 2, depth=2, pool=None, fc=False, ffn=False).eval()
         explainer = Explainer(
@@ -353,7 +353,7 @@ def test_exports_with_a_batch_vector():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")  # torch's own lowering
+@pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")  # in torch's lowering
 @pytest.mark.parametrize("given", ["nothing", "edges", "edges and batch"])
 def test_compiles_whole(given):
     model, data = encoder(depth=1), Batch.from_data_list(graphs())

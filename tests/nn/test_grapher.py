@@ -18,7 +18,7 @@ CONVS = ["max_relative", "edge", "sage", "gin", "GATv2Conv"]
 
 
 def official_grapher(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of a Grapher with max-relative conv, from the official names and 1x1 convolutions."""
+    """Convert official names and 1x1 convolutions to the state dict of a Grapher with max-relative conv."""
     places = {
         "fc1.0": "fc1.linear",
         "fc1.1": "fc1.norm",
@@ -60,7 +60,7 @@ class TestOfficialGrapher:
         x, layout = to_nodes(feature_map)
         out = to_map(grapher(x, layout), layout)
         torch.testing.assert_close(out.float(), torch.from_numpy(arrays["out"]), rtol=0, atol=2e-6)
-        official = torch.from_numpy(arrays["knn_00"].astype("int64"))  # (B, n, k), numbered by image
+        official = torch.from_numpy(arrays["knn_00"].astype("int64"))  # (B, n, k), indices within the image
         offset = torch.arange(layout.num_graphs).view(-1, 1, 1) * (size // reduction) ** 2
         assert torch.equal(seen[0].index, (official + offset).flatten(0, 1))
 
@@ -76,7 +76,7 @@ class TestEquation:
 
     def test_neighbours_of_the_pooled_map(self):
         grapher = randomize(Grapher(8, k=3, reduction=2).double()).eval()
-        feature_map = torch.randn(2, 8, 5, 7).double()  # the last row and column fill no window
+        feature_map = torch.randn(2, 8, 5, 7).double()  # last row and column fit no pooling window
         x, layout = to_nodes(feature_map)
         hidden = grapher.fc1(x)
         pooled, pooled_layout = to_nodes(F.avg_pool2d(to_map(hidden, layout), 2, 2))

@@ -25,7 +25,7 @@ def as_rows(feature_map: Tensor) -> Tensor:
 
 
 def normalised(x: Tensor, norm: nn.BatchNorm2d, training: bool) -> Tensor:
-    """Batch norm of a map from its definition."""
+    """Batch norm of a feature map by definition."""
     mean, variance = norm.running_mean, norm.running_var
     if training:
         mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)

@@ -1,4 +1,4 @@
-"""Whoever watches a module, or changes it by hooks, sees every call: nothing is computed in its place."""
+"""Hooks on a module see, and may change, every call: no fused path replaces a watched module."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]
 
 
 def calls(module: nn.Module) -> list[nn.Module]:
-    """A list that gets the module with every call."""
+    """Return a list to which the module is appended with every call."""
     seen: list[nn.Module] = []
     module.register_forward_hook(lambda module, inputs, output: seen.append(module))
     return seen
@@ -43,7 +43,7 @@ def test_hooks_of_every_kind_count(kind):
 
 
 def test_counters_of_operations_do_not_count():
-    """They hook into all modules of the process, but the operations to count are those of the fused paths."""
+    """They hook into all modules of the process, but should count the operations of the fused paths."""
     layer = nn.Linear(4, 4)
     with FlopCounterMode(display=False):
         assert not is_watched(layer)
@@ -61,7 +61,7 @@ def test_parts_of_layers_are_called_where_watched_to_the_same_output(name, train
     assert len(seen) == 1
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # it is deprecated, and in use
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # deprecated, but still in use
 @pytest.mark.parametrize("name", LAYERS)
 def test_weights_made_by_a_hook_are_made_in_every_step(name):
     build, inputs = LAYERS[name]

@@ -30,7 +30,7 @@ class TestGroupedLinear:
         torch.testing.assert_close(layer(x), expected)
 
     def test_is_drawn_like_the_convolution(self):
-        """Uniform within the square root of the width of one group."""
+        """Weights and biases are uniform within one over the square root of a group's input channels."""
         for layer in (GroupedLinear(64, 4096, 4), nn.Conv1d(64, 4096, 1, groups=4)):
             assert 0.24 < layer.weight.detach().abs().max() <= 0.25
             assert 0.24 < layer.bias.detach().abs().max() <= 0.25
@@ -55,7 +55,7 @@ class TestGroupedLinear:
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("train", [True, False])
 def test_is_conv_and_batch_norm_of_the_feature_map(groups, train):
-    """Outputs, gradients and running statistics: what makes the node matrix equal to the published code's maps."""
+    """Outputs, gradients and running statistics on node rows equal those of the published code on feature maps."""
     conv, norm = nn.Conv2d(12, 18, 1, groups=groups).double(), nn.BatchNorm2d(18).double()
     reference = randomize(nn.Sequential(conv, norm)).train(train)
     layer = LinearNorm(12, 18, groups=groups).double().train(train)
@@ -79,7 +79,7 @@ def test_is_conv_and_batch_norm_of_the_feature_map(groups, train):
 class TestFolding:
     @pytest.mark.parametrize("groups", [1, 2])
     @pytest.mark.parametrize("bias", [True, False])
-    @pytest.mark.parametrize("rows", [3, 50])  # with few rows nothing is folded
+    @pytest.mark.parametrize("rows", [3, 50])  # few rows are not worth folding
     def test_equals_the_two_layers(self, groups, bias, rows):
         layer = randomize(LinearNorm(8, 12, groups=groups, bias=bias).double()).eval()
         x = torch.randn(rows, 8).double()
@@ -125,7 +125,7 @@ class TestUpdates:
 
 
 def test_no_cached_weights_survive_a_step():
-    """The folded weights follow the parameters, also after training again."""
+    """Folded weights follow the parameters, even after further training."""
     layer = LinearNorm(8, 12).eval()
     x = torch.randn(50, 8)
 
@@ -140,7 +140,7 @@ def test_no_cached_weights_survive_a_step():
 @pytest.mark.parametrize("train", [False, True])
 def test_an_adapter_in_place_of_the_linear_layer_is_called(train):
     class Adapter(nn.Module):
-        """Adds a product of low rank to what the layer says, as LoRA does."""
+        """Adds a low-rank product to the output of the layer, as LoRA does."""
 
         def __init__(self, layer: nn.Module) -> None:
             super().__init__()

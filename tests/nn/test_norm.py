@@ -39,7 +39,7 @@ def test_instance_norm_is_refused():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("affine", [True, False])
 def test_fold(shape, bias, affine):
-    """Into a linear layer or a convolution."""
+    """Fold a norm into a linear layer or a convolution."""
     layer = nn.Linear(4, 6, bias) if len(shape) == 2 else nn.Conv2d(4, 6, 3, bias=bias)
     norm = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(6, affine=affine)
     randomize(nn.Sequential(layer, norm)).eval()

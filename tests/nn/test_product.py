@@ -70,7 +70,7 @@ def test_other_numbers_and_other_modes_are_left_to_torch(parts):
     x, weight, _ = parts
     assert has_kernel((x,), weight)
     assert has_kernel((x, x), weight[:, :12], groups=4)
-    assert not has_kernel((x[:, :10], x[:, :10]), weight[:, :5], groups=4)  # a group of odd width
+    assert not has_kernel((x[:, :10], x[:, :10]), weight[:, :5], groups=4)  # groups of odd width
     assert not has_kernel((x.double(),), weight.double())
     assert not has_kernel((x,), weight.double())
     assert not has_kernel((x, x.double()), weight[:, :12], groups=4)
@@ -94,7 +94,7 @@ def test_other_numbers_and_other_modes_are_left_to_torch(parts):
 @pytest.mark.parametrize("around", [True, False])
 @pytest.mark.parametrize("tracked", [True, False])
 def test_groups_pairs_and_what_stands_around(channels, groups, pair, around, act, tracked):
-    """Against one product a group, of interleaved rows."""
+    """Compare with one product per group, on interleaved rows."""
     x, y = torch.randn(2, 37, channels, requires_grad=tracked).unbind() if pair else (torch.randn(37, channels), None)
     x = x.requires_grad_(tracked)
     weight = torch.randn(28, channels * (2 if pair else 1) // groups, requires_grad=tracked)
@@ -150,7 +150,7 @@ def test_wrong_width_is_torchs_error(parts):
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("fused", [True, False])
 def test_layers_in_float32_are_what_they_are_in_float64(groups, fused):
-    """The one goes through the kernel, the other does not."""
+    """Only float32 uses the kernel."""
     torch.manual_seed(0)
     layer = LinearNorm(24, 40, groups=groups)
     layer(torch.randn(50, 24))
@@ -225,7 +225,7 @@ def test_a_hook_on_an_activation_after_a_convolution_sees_its_output():
 
 @pytest.mark.parametrize("pair", [False, True], ids=["rows", "pair"])
 def test_groups_filled_up_with_zeros(pair: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on GPUs: one product with a full matrix is the product of the groups, and so are its gradients."""
+    """As on GPUs, one product with a block-diagonal matrix equals the grouped product, including gradients."""
     rows = tuple(torch.randn(7, 12, dtype=torch.float64, requires_grad=True) for _ in range(1 + pair))
     weight, bias = (
         torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((8, 3 * len(rows)), (8,))

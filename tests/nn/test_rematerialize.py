@@ -21,7 +21,7 @@ needs_kernels = pytest.mark.skipif(library() is None, reason="no C compiler")
 
 
 class Watch:
-    """Tells whether the memory of matrices that passed is held by anybody."""
+    """Tracks whether the memory of the tensors passed to it is still in use."""
 
     def __init__(self) -> None:
         self.seen: list[Callable[[], object]] = []
@@ -176,7 +176,7 @@ def block_and_rows(name: str) -> tuple[Callable[[nn.Module, Tensor], Tensor], nn
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_gradients_of_blocks_are_those_of_kept_matrices(name):
-    """To the bit; and, but for rounding, those of PyTorch's own layers."""
+    """Gradients are equal bit by bit and, up to rounding, equal those of PyTorch's own layers."""
     run, block, x = block_and_rows(name)
     ours = gradients(block, x, run)
     with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, lambda kept: kept):
@@ -216,7 +216,7 @@ def test_gradients_of_gradients_of_a_block():
 
 
 def test_parameters_may_change_before_the_way_back():
-    """A product's input is made again with the parameters of its time."""
+    """The input of a product is recomputed with the parameters of the forward pass."""
     first, second, x = LinearNorm(6, 8), LinearNorm(8, 4), torch.randn(40, 6)
     out = second(first(x, nn.GELU()))
     (expected,) = torch.autograd.grad(out.pow(2).sum(), second.linear.weight, retain_graph=True)

@@ -24,11 +24,11 @@ def test_blocks_run_across_for_one_image() -> None:
     figure = plot_blocks(model, torch.rand(1, 3, 64, 64), blocks=(0, 1, 2), points=[[(0.5, 0.25)]], across=True)
     assert [ax.get_title() for ax in figure.axes] == ["block 1 of 3", "block 2 of 3", "block 3 of 3"]
     stars = [(float(ax.lines[0].get_xdata()[0]), float(ax.lines[0].get_ydata()[0])) for ax in figure.axes]
-    assert stars == [(18, 34), (20, 36), (20, 36)]  # the same place on grids of 16 and 8 patches
+    assert stars == [(18, 34), (20, 36), (20, 36)]  # the same position on grids of 16 and 8 patches
 
 
 def test_pixels_are_shown_as_they_were_before_they_were_normalised() -> None:
-    """The hybrids take ImageNet's mean, the others 0.5."""
+    """The hybrids use ImageNet's mean, the others 0.5."""
     model, pixels = pyg_vig.create_model("mobilevig_ti"), torch.rand(3, 64, 64)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.config.mean, model.config.std))
     figure = plot_blocks(model, ((pixels - mean) / std)[None], blocks=(0,))
@@ -60,7 +60,7 @@ def test_points_lie_where_it_is_bright_and_dark() -> None:
     image = torch.zeros(1, 16, 16)
     image[:, 4:6, 6:8] = 1
     image[:, 10:12, 2:4] = -1
-    image[:, 0, 0] = 5  # the border is left out
+    image[:, 0, 0] = 5  # border patches are ignored
     assert contrasting_points(image) == [(2.5 / 8, 3.5 / 8), (5.5 / 8, 1.5 / 8)]
 
 

@@ -32,7 +32,7 @@ def test_curves_are_means_and_bands_quartiles() -> None:
     assert plot_by_block({"a": values, "b": torch.ones(2)}, "a number", ax=ax) is ax
     assert curve(ax, "a").tolist() == [2, 2]
     assert ax.lines[0].get_xdata().tolist() == [1, 2]
-    (band,) = ax.collections  # none for one value a block
+    (band,) = ax.collections  # none for curves with one value per block
     height = band.get_paths()[0].vertices
     assert {tuple(point) for point in height.tolist()} >= {(1, 1), (1, 3), (2, 2)}
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]

@@ -26,7 +26,7 @@ def test_superpixels_are_dots_in_their_colour_and_lines_where_they_touch() -> No
     np.testing.assert_allclose(dots.get_offsets(), data.pos)
     np.testing.assert_allclose(dots.get_facecolors()[:, :3], data.x[:, :3])
     assert len(lines.get_segments()) == data.edge_index.size(1) // 2
-    assert len(borders.get_segments()) == 32  # a cross of 16 pixels each way
+    assert len(borders.get_segments()) == 32  # a cross of two lines of 16 pixels
     assert {tuple(segment.mean(0)) for segment in borders.get_segments()} >= {(8, 0.5), (0.5, 8)}
 
 

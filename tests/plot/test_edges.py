@@ -16,11 +16,11 @@ IMAGE = torch.rand(3, 20, 30)
 
 def test_every_edge_is_a_line_coloured_by_its_length() -> None:
     layout = Layout.from_grid(2, 2, 3)
-    edges = torch.tensor([[5, 0, 6, 11, 6], [0, 1, 6, 6, 7]])  # one image each, and a loop
+    edges = torch.tensor([[5, 0, 6, 11, 6], [0, 1, 6, 6, 7]])  # two edges per image and a loop
     ax = plot_edges(IMAGE, edges, layout)
     (lines,) = ax.collections
     drawn = [segment.tolist() for segment in lines.get_segments()]
-    assert drawn == [[[25, 15], [5, 5]], [[5, 5], [15, 5]]]  # the short one on top
+    assert drawn == [[[25, 15], [5, 5]], [[5, 5], [15, 5]]]  # shorter edges on top
     np.testing.assert_allclose(lines.get_array(), [500**0.5, 10])
     assert len(plot_edges(IMAGE, edges, layout, graph=1).collections[0].get_segments()) == 2
 
@@ -48,7 +48,7 @@ def test_attention_goes_from_the_star_to_its_neighbours() -> None:
     _, ax = plt.subplots()
     drawn = plot_attention(image[0], block.edge_index, block.alpha, block.layout, [(1, 2), (6, 5)], head=1, ax=ax)
     assert drawn is ax
-    rays = [lines for lines in ax.collections if hasattr(lines, "get_segments")][1::2]  # over a white line each
+    rays = [lines for lines in ax.collections if hasattr(lines, "get_segments")][1::2]  # each over a white line
     for lines, (row, column), color in zip(rays, [(1, 2), (6, 5)], COLORS, strict=False):
         assert all(segment[0].tolist() == [4 * column + 2, 4 * row + 2] for segment in lines.get_segments())
         ends = {(int(y // 4), int(x // 4)) for x, y in (segment[1] for segment in lines.get_segments())}

@@ -55,7 +55,7 @@ class TestPlot:
     def test_strongest_edges_join_the_centres_of_their_patches(self) -> None:
         image, (_, ax) = torch.rand(1, 8, 12), plt.subplots()
         edges = torch.tensor([[0, 1, 2, 3, 5], [1, 1, 5, 0, 4]])
-        mask = torch.tensor([0.5, 9.0, 1.0, 0.1, 0.0])  # the second is a loop, the last worth nothing
+        mask = torch.tensor([0.5, 9.0, 1.0, 0.1, 0.0])  # the second is a loop, the last has zero weight
         explanation = Explanation(edge_index=edges, edge_mask=mask)
         assert plot_explanation(image, patches(image), explanation, edges=4, ax=ax) is ax
         (lines,) = ax.collections
@@ -80,7 +80,7 @@ class TestPlot:
 
 
 class TestWithExplainers:
-    """A network on an image graph, explained by PyG and drawn."""
+    """Explain a network on an image graph with PyG and plot the explanation."""
 
     image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
 

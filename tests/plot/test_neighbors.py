@@ -15,7 +15,7 @@ from pyg_vig.plot.style import as_picture
 
 
 def framed(ax: Axes, color: str, side: float) -> set[tuple[int, int]]:
-    """Row and column of the patches with a frame of the colour, read off the drawing."""
+    """Return row and column of the patches that have a frame of this colour in the plot."""
     frames = [patch for patch in ax.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
     found = [patch.get_center() for patch in frames if to_hex(patch.get_edgecolor()) == color.lower()]
     return {(int(y // side), int(x // side)) for x, y in found}

@@ -1,4 +1,4 @@
-"""A few drawn images in COCO's format and in ADE20K's layout: coloured rectangles on grey."""
+"""A few synthetic images in COCO's format and in ADE20K's layout: coloured rectangles on grey."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SIZES = [(64, 80), (80, 64), (72, 72), (64, 96)]  # height and width
 
 
 def rectangle(index: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height: on the left in even images, on the right in odd ones."""
+    """Return left, top, width and height: on the left in even images, on the right in odd ones."""
     return (4 if index % 2 == 0 else width - 34), height // 4, 30, height // 2
 
 
 @pytest.fixture
 def coco_folder(tmp_path: Path) -> Path:
-    """Four images with one rectangle each, one without, and a crowd in the first."""
+    """Write four images with one rectangle each, the first also with a crowd, and one image without."""
     content: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
     content["categories"] = [{"id": 11, "name": "blue"}, {"id": 7, "name": "red"}]
     folder = tmp_path / "coco"
@@ -57,7 +57,7 @@ def annotation(number: int, image: int, category: int, box: list[int], segmentat
 
 @pytest.fixture
 def ade20k_folder(tmp_path: Path) -> Path:
-    """The same rectangles as classes 1 (ground), 2 and 3, with an unlabelled row at the top."""
+    """Write the same images with classes 1 (background), 2 and 3, and an unlabelled row at the top."""
     folder = tmp_path / "ade20k"
     for part in ("images", "annotations"):
         (folder / part / "part").mkdir(parents=True)

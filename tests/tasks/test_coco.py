@@ -17,12 +17,12 @@ def images_of(folder: Path, **options: bool) -> CocoImages:
 def test_boxes_masks_and_labels_fit_the_pixels(coco_folder: Path) -> None:
     images = images_of(coco_folder, train=True)
     assert images.classes == ["red", "blue"]
-    assert len(images) == len(SIZES)  # the empty one is left out
+    assert len(images) == len(SIZES)  # without the empty image
     for i, (height, width) in enumerate(SIZES):
         image, target = images[i]
         x, y, w, h = rectangle(i, height, width)
         assert image.shape == (3, height, width)
-        assert target["boxes"].tolist() == [[x, y, x + w, y + h]]  # the crowd is left out
+        assert target["boxes"].tolist() == [[x, y, x + w, y + h]]  # without the crowd
         assert target["labels"].tolist() == [1 if i < 2 else 2]
         inside = image[:, target["masks"][0].bool()]
         colour = torch.tensor(COLOURS[7 if i < 2 else 11]) / 255
@@ -76,10 +76,10 @@ def test_worse_predictions_cost_precision(coco_folder: Path) -> None:
     for i in range(len(SIZES)):
         _, target = images[i]
         labels = target["labels"] if i < 2 else 3 - target["labels"]  # the wrong class in two of four
-        shifted = target["boxes"] + torch.tensor([4.0, 0, 4, 0])  # an intersection over union of 26 / 34
+        shifted = target["boxes"] + torch.tensor([4.0, 0, 4, 0])  # IoU 26 / 34
         metric.update([target["image_id"]], [{"boxes": shifted, "labels": labels, "scores": torch.tensor([1 - i / 8])}])
     figures = metric.compute()
-    assert figures["box_map50"] == figures["box_map75"] == pytest.approx(0.5)  # all of red, none of blue
+    assert figures["box_map50"] == figures["box_map75"] == pytest.approx(0.5)  # AP 1 for red, 0 for blue
     assert figures["box_map"] == pytest.approx(0.5 * 6 / 10)  # thresholds 0.5 to 0.75 of 0.5 to 0.95
     assert "mask_map" not in figures
 

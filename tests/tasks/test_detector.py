@@ -87,10 +87,10 @@ def test_weights_of_a_classifier_start_the_backbone_and_freeze_its_norms(tmp_pat
 )
 def test_pyramid_vig_s_has_the_published_size(detector: str, parameters: float, flops: float) -> None:
     parts = count_parts(build_detector(detector, backbone="pvig_s", num_classes=80))
-    search = parts.pop("neighbour search")  # which the paper's counter, like any of layers alone, does not see
+    search = parts.pop("neighbour search")  # not seen by counters that hook into layers, such as the paper's
     assert sum(part.parameters for part in parts.values()) / 1e6 == pytest.approx(parameters, rel=2e-3)
     assert sum(part.macs for part in parts.values()) / 1e9 == pytest.approx(flops, rel=2e-3)
-    places = [64000, 16000, 4000, 1000]  # of 1280 x 800 pixels, by stage; neighbours are pooled to at most 4000
+    places = [64000, 16000, 4000, 1000]  # patches by stage at 1280 x 800 pixels; candidates are pooled to 4000
     blocks, channels = [2, 2, 6, 2], [80, 160, 400, 640]
     distances = sum(n * min(n, 4000) * c * b for n, c, b in zip(places, channels, blocks, strict=True))
     assert search.macs == distances == 101_120_000_000

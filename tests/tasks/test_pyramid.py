@@ -34,7 +34,7 @@ def test_every_map_learns() -> None:
 @pytest.mark.parametrize("synchronised", [False, True])
 def test_frozen_norms_stay(synchronised: bool) -> None:
     backbone = PyramidBackbone("pvig_ti", freeze_norm=True, **SMALL["pvig_ti"])
-    if synchronised:  # a conversion makes new modules
+    if synchronised:  # the conversion creates new modules
         backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
     backbone.train()
     before = {name: value.clone() for name, value in backbone.state_dict().items() if "running" in name}

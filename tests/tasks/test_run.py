@@ -1,4 +1,4 @@
-"""Training from options to the folder of the run, on a few drawn images."""
+"""Training runs on a few synthetic images, from options to run folder."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_segmenters_take_images_of_any_size_and_learn(decoder: str, backbone: st
 def test_padding_is_cut_off_again() -> None:
     model = build_segmenter("fpn", backbone="pvig_ti", num_classes=2, backbone_options=TINY, options=NARROW["fpn"])
     image = torch.rand(1, 3, 64, 64)
-    mean = torch.full((1, 3, 64, 32), 0.5)  # what normalises to the zeros of the padding
+    mean = torch.full((1, 3, 64, 32), 0.5)  # normalised to zero, like the padding
     with torch.no_grad():
         padded = model.eval()(torch.cat([image, mean], 3)[..., :80])
         whole = model(torch.cat([image, mean], 3))

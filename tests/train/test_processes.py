@@ -1,4 +1,4 @@
-"""Two processes learn what one learns from the same images a step."""
+"""Training with two processes equals training with one on the same images per step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyg_vig
 from pyg_vig.train import Run, RunConfig
 from pyg_vig.train.folder import new_folder
 
-# Norms are frozen, as those of two processes differ. The graph is fixed, and float64 it is, as k-NN and Adam (where a
-# gradient is all but zero) amplify rounding.
+# Norms are frozen, because their batch statistics differ between processes. The graph is fixed and the precision is
+# float64, because k-NN and Adam (for gradients close to zero) amplify rounding errors.
 OPTIONS = {"depth": 2, "channels": 16, "graph": "grid"}
 
 
@@ -74,7 +74,7 @@ def test_frozen_norms_keep_their_statistics(alone: Run) -> None:
 
 
 def test_processes_share_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYG_VIG_RUN", "")  # whatever is set in here is gone after the test
+    monkeypatch.setenv("PYG_VIG_RUN", "")  # so that the variable is removed after the test
     monkeypatch.delenv("PYG_VIG_RUN")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(ValueError, match="need a common --name"):

@@ -23,7 +23,7 @@ RANDOM = {"rand_augment": "rand-m9-mstd0.5-inc1", "erase": 0.5, "repeats": 2, "m
 
 
 def config(folder: Path, **changes: Any) -> RunConfig:
-    """All that is random, and a running average, so that resuming has to restore all of it."""
+    """Enable every source of randomness and a weight average, all of which resuming has to restore."""
     small = RunConfig(limit=96, batch_size=16, options=TINY, epochs=2, runs=str(folder), ema=0.8, log_every=2, **RANDOM)
     return replace(small, **changes)
 
@@ -34,7 +34,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of three epochs that was never interrupted."""
+    """Train a run of three epochs without interruption."""
     run = Run.start(config(tmp_path_factory.mktemp("runs"), epochs=3, name="whole", accumulate=2))
     run.fit()
     return run
@@ -114,7 +114,7 @@ def test_a_killed_process_resumes_exactly(finished: Run, tmp_path: Path) -> None
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (tmp_path / "killed" / "last.ckpt").exists():
         time.sleep(0.01)
-    time.sleep(0.1)  # into the epoch after
+    time.sleep(0.1)  # into the next epoch
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""What may go wrong in a long run: files that cannot be read, losses that are no numbers."""
+"""Failures in long runs: unreadable files and NaN losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = {"depth": 1, "channels": 16, "k": 3}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of eight photos; a JPEG that ends too early, and a text that is called an image."""
+    """Write two classes of eight photos, among them a truncated JPEG and a text file named as an image."""
     root = tmp_path / "photos"
     for part in ("train", "val"):
         for label, name in enumerate(("cat", "dog")):
@@ -41,7 +41,7 @@ def test_bad_images_are_named_skipped_and_counted(photos: Path, workers: int, ca
     labels = torch.cat([labels for _, labels in data.val_dataloader()])
     assert labels.bincount().tolist() == [7, 7]
     assert data.skipped == 2
-    if workers == 0:  # other processes log for themselves
+    if workers == 0:  # worker processes have their own logs
         assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
         assert {name for name in ("cat/3.jpg", "dog/5.jpg") if name in caplog.text} == {"cat/3.jpg", "dog/5.jpg"}
 
@@ -52,7 +52,7 @@ def test_another_image_takes_the_place_of_a_bad_one_in_training(photos: Path, wo
     data = ImageData(load_splits(config.data), get_config("vig_nano"), config)
     labels = [labels for _, labels in data.train_dataloader()]
     assert [len(part) for part in labels] == [4] * 4
-    assert torch.cat(labels).bincount().tolist() == [8, 8]  # the next one, of the same class here
+    assert torch.cat(labels).bincount().tolist() == [8, 8]  # replaced by the next image, here of the same class
     assert data.skipped == 2
 
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         ):
             run.fit()
     kept = torch.load(run.folder / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 6  # of the epoch before
+    assert kept["global_step"] == 6  # from the previous epoch
     Run.resume(run.folder).fit()
     assert [row["epoch"] for row in read_metrics(run.folder / "metrics.csv")] == [0, 1, 2]
 
@@ -132,7 +132,7 @@ def test_what_is_refused_leaves_no_folder(tmp_path, changes, message):
         ({"devices": "all"}, "devices must be a whole number or one of auto, got 'all'"),
         ({"devices": 0}, "devices must be at least 1, got 0"),
         ({"augment": "flip"}, "augment must be one of auto, affine, .*, got 'flip'"),
-        ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),  # what YAML makes of 1e-3
+        ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),  # YAML reads 1e-3 as a string
         ({"epochs": True}, "epochs must be a whole number, got True"),
         ({"options": ["depth"]}, "options must be a mapping"),
         ({"weights": 3}, "weights must be text or null, got 3"),

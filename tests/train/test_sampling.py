@@ -52,7 +52,7 @@ def test_repeated_images_are_changed_anew_each_time() -> None:
         sampler.set_epoch(epoch)
         drawn += list(sampler)
         assert [index for _, index in list(sampler)[::3]] == [index for _, index in list(sampler)[1::3]]
-    assert len(set(drawn)) == 18  # no pair of draw and image twice, so no random number twice
+    assert len(set(drawn)) == 18  # (draw, image) pairs, and so random numbers, never repeat
     images = [data()[key][0].item() for key in drawn[:3]]
     assert len(set(images)) == 3
 

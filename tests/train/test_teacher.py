@@ -39,7 +39,7 @@ def test_a_network_of_ours_as_teacher(tmp_path: Path) -> None:
 
 def test_a_teacher_from_timm_sees_pixels_as_it_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     model = timm.create_model("resnet10t", num_classes=10).eval()
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: model)  # without its weights from the net
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: model)  # without downloading weights
     teacher = Teacher.open("resnet10t", STUDENT, 10)
     photo = torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8)
     ours = evaluation_transform(32, 3, mean=STUDENT.mean, std=STUDENT.std)(photo)

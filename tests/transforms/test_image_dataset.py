@@ -10,7 +10,7 @@ from pyg_vig.transforms import ImageGraphDataset, ImageToGraph, ToSuperpixels, t
 
 
 class Images:
-    """A dataset as torchvision's are, that counts how often it is read."""
+    """A torchvision-like dataset that counts how often it is read."""
 
     def __init__(self, count: int = 6, seed: int = 0) -> None:
         self.pixels = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
@@ -50,7 +50,7 @@ def test_takes_composed_transforms(tmp_path):
 def test_second_time_comes_from_the_disk(tmp_path):
     first, images = ImageGraphDataset(tmp_path, Images(), TO_GRAPH, log=False), Images()
     second = ImageGraphDataset(tmp_path, images, ImageToGraph(4, k=3), log=False)
-    assert images.reads == 6  # once each, to know the dataset
+    assert images.reads == 6  # once each, to identify the dataset
     assert torch.equal(second[5].edge_index, first[5].edge_index)
     assert [path.name for path in tmp_path.iterdir()] == [first.path.name]
 

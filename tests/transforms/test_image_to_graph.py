@@ -33,7 +33,7 @@ def test_positions_are_the_centres_of_the_patches(image):
     y, x = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(48) + 0.5, indexing="ij")
     data = ImageToGraph((8, 16), graph=None)(torch.stack([x, y]))
     assert data.grid.tolist() == [[4, 3]]
-    torch.testing.assert_close(data.pos, data.x.view(12, 2, 128).mean(-1))  # of its pixels' places
+    torch.testing.assert_close(data.pos, data.x.view(12, 2, 128).mean(-1))  # mean of the pixel positions
     assert "edge_index" not in data
 
 

@@ -9,7 +9,7 @@ from pyg_vig.transforms.photo import as_photo, open_photo
 
 def test_photos_are_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # taken with the camera turned by a quarter
+    exif[0x0112] = 6  # taken with the camera rotated by 90 degrees
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.jpg", exif=exif)
     assert open_photo(tmp_path / "photo.jpg").size == (30, 40)
 

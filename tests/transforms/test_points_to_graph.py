@@ -135,7 +135,7 @@ def test_a_batch_comes_apart_again():
     for part, cloud in zip(parts, clouds, strict=True):
         alone = PointsToGraph(k=4, edge_attr=True)(cloud)
         assert part.keys() == alone.keys()
-        assert all(torch.equal(part[name], alone[name]) for name in alone.keys())  # noqa: SIM118 - of Data
+        assert all(torch.equal(part[name], alone[name]) for name in alone.keys())  # noqa: SIM118 - Data is not a dict
 
 
 def test_one_number_for_every_point_is_a_column():

@@ -13,7 +13,7 @@ skimage = pytest.importorskip("skimage")
 
 @pytest.fixture
 def quarters() -> torch.Tensor:
-    """Four quarters in four colours."""
+    """Image of four quarters in four colours."""
     image = torch.zeros(3, 32, 48)
     image[0, :16] = 1
     image[1, :, 24:] = 1
@@ -32,7 +32,7 @@ def test_quarters(quarters):
     torch.testing.assert_close(data.x[:, :3], torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]]))
     torch.testing.assert_close(data.x[:, 3:5], data.pos / torch.tensor([48, 32]))
     assert data.x[:, 5].tolist() == [0.25] * 4
-    assert data.edge_index.tolist() == [[1, 2, 0, 3, 0, 3, 1, 2], [0, 0, 1, 1, 2, 2, 3, 3]]  # no diagonals
+    assert data.edge_index.tolist() == [[1, 2, 0, 3, 0, 3, 1, 2], [0, 0, 1, 1, 2, 2, 3, 3]]  # no diagonal edges
     assert data.y.tolist() == [7]
     assert "segmentation" not in data
 
@@ -70,7 +70,7 @@ def test_grey_images_are_segmented_by_their_value():
     data = ToSuperpixels(16)(image)
     assert data.x.size(1) == 4
     crosses_the_edge = (data.x[:, 0] > 0) & (data.x[:, 0] < 1)
-    assert data.x[crosses_the_edge, 3].sum() < 0.02  # of the image; a quarter if the value did not count
+    assert data.x[crosses_the_edge, 3].sum() < 0.02  # share of the image; 1/4 if superpixels ignored the values
 
 
 def test_one_colour_gives_at_least_one_superpixel():

@@ -1,4 +1,4 @@
-"""The kernels compile to machine code for several GPUs, which needs none, and fit into what these have."""
+"""The kernels compile to machine code for several GPUs, without a GPU, and fit into their shared memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ triton = pytest.importorskip("triton")
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter compiles nothing"),
-    # Triton 3.9, on a setting that its next release changes; no kernel here depends on it.
+    # Triton 3.9 warns about a setting that its next release changes; no kernel here depends on it.
     pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset:UserWarning"),
 ]
 
@@ -21,8 +21,8 @@ pytestmark = [
 class GPU(NamedTuple):
     backend: str
     arch: int | str
-    lanes: int  # threads of a warp
-    shared: int  # KiB of shared memory that a program can have
+    lanes: int  # threads per warp
+    shared: int  # KiB of shared memory per program
 
 
 GPUS = {
@@ -35,7 +35,7 @@ GPUS = {
 
 FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS", "HAS_RUNNING", "HAS_OFFSET"}
 POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
-ROWS = ("x", "y", "grad", "weight", "base", "bias")  # of features, distances or weights
+ROWS = ("x", "y", "grad", "weight", "base", "bias")  # features, distances or weights
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(kernel: Any, gpu: str, dtype: str, pointers: dict[str, str], warps: int = 4, **constants: Any) -> None:
-    """Compile the kernel with all its options on."""
+    """Compile the kernel with all options enabled and check its shared memory."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -65,7 +65,7 @@ def check(kernel: Any, gpu: str, dtype: str, pointers: dict[str, str], warps: in
 def test_reductions(name: str, degree: int, gpu: str, channels: int) -> None:
     from pyg_vig.triton_kernels import reduce
 
-    pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions are in float32
+    pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions run in float32
     _, (rows, width) = reduce._tiles(1000, channels)
     check(getattr(reduce, f"_{name}_kernel"), gpu, "*bf16", pointers, ROWS=rows, CHANNELS=width, DEGREE=degree)
 

@@ -1,4 +1,4 @@
-"""Runs the tests of the Triton kernels in Triton's interpreter, which takes a process of its own."""
+"""Run the tests of the Triton kernels in Triton's interpreter, in a separate process."""
 
 from __future__ import annotations
 

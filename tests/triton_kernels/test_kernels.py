@@ -1,7 +1,7 @@
-"""The Triton kernels against their plain definitions: on a GPU, or in Triton's interpreter.
+"""Compare the Triton kernels with their definitions in plain PyTorch, on a GPU or in Triton's interpreter.
 
-The interpreter has to be chosen before Triton is imported, so ``test_interpreter.py`` runs this file in a process of
-its own. By itself, on a machine without a GPU, it is skipped.
+The interpreter has to be enabled before Triton is imported, so ``test_interpreter.py`` runs this file in a separate
+process. Without a GPU and the interpreter, it is skipped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ROUNDING = {
     torch.bfloat16: {"rtol": 0.02, "atol": 0.1},
 }
 DTYPES = list(ROUNDING)
-ROUNDING_OF_ROWS = {  # half precision rounds the result once
+ROUNDING_OF_ROWS = {  # in half precision, the result is rounded once
     torch.float32: {"rtol": 1e-4, "atol": 1e-4},
     torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2},
     torch.float16: {"rtol": 2e-3, "atol": 2e-3},
@@ -53,7 +53,7 @@ ROUNDING_OF_ROWS = {  # half precision rounds the result once
 
 
 def both(run: Callable[[], object]) -> tuple[object, object]:
-    """What the kernels give, and what the plain definition gives."""
+    """Return the result of the kernels and that of the plain definition."""
     found = []
     for enabled in (True, False):
         with triton_kernels(enabled):
@@ -62,12 +62,12 @@ def both(run: Callable[[], object]) -> tuple[object, object]:
 
 
 def integers(*shape: int) -> Tensor:
-    """Small whole numbers, whose sums are exact in any order and which tie often."""
+    """Return small integers, whose sums are exact in any order and which tie often."""
     return torch.randint(-3, 4, shape).float().to(DEVICE)
 
 
 def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
-    """Sources and row pointers, some edges twice; ragged with nodes that have no neighbours, the last among them."""
+    """Return sources and, if ragged, row pointers, with no neighbours for the first and last node; edges may repeat."""
     degrees = torch.randint(0, 7, (NUM_DST,)) if ragged else torch.full((NUM_DST,), 4)
     degrees[[0, -1]] *= not ragged
     ptr = torch.cat([torch.zeros(1, dtype=torch.int64), degrees.cumsum(0)])
@@ -170,7 +170,7 @@ def test_nothing_to_reduce() -> None:
 def test_nearest_is_the_definition_with_its_ties(
     graphs: int, count: int, loop: bool | None, biased: bool, sources: int
 ) -> None:
-    """70 destinations take two blocks of rows; so many sources that they are ranked at once, or block by block."""
+    """70 destinations take two blocks of rows; the sources are ranked at once or, if there are many, by block."""
     src = integers(graphs * sources, 5)
     dst = integers(graphs * 70, 5) if loop is None else src
     base, bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
@@ -178,7 +178,7 @@ def test_nearest_is_the_definition_with_its_ties(
     assert torch.equal(found, expected)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy, on infinity times zero
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NumPy, for infinity times zero
 @pytest.mark.parametrize("sources", [40, 260], ids=["in registers", "in blocks"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
@@ -186,7 +186,7 @@ def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
     x[:3] = 0
     x[0, 0], x[1, 0] = torch.nan, torch.inf
     found, expected = both(lambda: nearest_ragged(x, x, None, None, None, None, 1, 9, True, True))
-    assert torch.equal(found[:3], expected[:3])  # they have no direction: all are equally far
+    assert torch.equal(found[:3], expected[:3])  # without direction, all nodes are equally far
     unit, _ = directions(x.double(), x.double())
     cosines = unit @ unit.T
     assert_close(cosines.gather(1, found), cosines.gather(1, expected), rtol=0, atol=1e-6)
@@ -230,9 +230,9 @@ def test_nearest_adds_up_in_float32(dtype: torch.dtype, sources: int) -> None:
 
 
 def test_the_library_calls_the_kernels() -> None:
-    """Only they promise an order of ties."""
+    """Checked by the order of ties, which only the kernels guarantee."""
     half = integers(2, 10, 6)
-    x = torch.cat([half, -half], 1).flatten(0, 1)  # of mean zero, so that centring leaves whole numbers
+    x = torch.cat([half, -half], 1).flatten(0, 1)  # zero mean, so that centred values are integers
     distance = torch.cdist(x.view(2, 20, 6), x.view(2, 20, 6)).square().round()
     distance.diagonal(0, 1, 2).fill_(torch.inf)
     expected = distance.sort(stable=True).indices[..., :3] + torch.tensor([0, 20], device=DEVICE).view(2, 1, 1)
@@ -280,7 +280,7 @@ def _moved(adjacency: Adjacency, device: str) -> Adjacency:
 @pytest.mark.parametrize(("rows", "channels"), [(2, 1), (37, 40), (300, 130)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 class TestBatchNorm:
-    """Against the formula in float64: several blocks of rows, tiles that are not full, a mean far from zero."""
+    """Compare with the formula in float64, for several blocks of rows, partial tiles and a mean far from zero."""
 
     def setup(self, rows: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
         x = (3 + torch.randn(rows, channels)).to(DEVICE, dtype)
@@ -306,7 +306,7 @@ class TestBatchNorm:
         assert batches == 4
         assert torch.equal(
             batch_norm._recomputed_output(act, x, coefficients), out
-        )  # what training makes again is the same
+        )  # recomputation in backward is exact
 
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         x, weight, bias, *_ = self.setup(rows, channels, dtype)

@@ -1,4 +1,4 @@
-"""Dilation on graphs of different sizes, and what cannot be ordered: NaN, infinities, overflow."""
+"""Dilation on graphs of different sizes, and distances that cannot be ordered: NaN, infinity, overflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZES = [5, 30, 0, 12, 7]
 BATCH = torch.arange(len(SIZES)).repeat_interleave(torch.tensor(SIZES))
 
 
-@pytest.mark.parametrize("channels", [3, 16])  # by tree and by matrix product
+@pytest.mark.parametrize("channels", [3, 16])  # tree search and matrix products
 @pytest.mark.parametrize("loop", [True, False])
 def test_a_batch_gives_what_its_members_give_one_by_one(channels, loop):
     x = torch.rand(sum(SIZES), channels, dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_a_feature_that_is_not_finite_counts_as_zero(value, cosine):
     assert torch.equal(knn_graph(x, k=3, cosine=cosine), expected)
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])  # the square of 1e30 is no float32
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])  # the square of 1e30 overflows float32
 def test_no_edge_leaves_its_graph_whatever_the_features(value):
     x, batch = torch.rand(9, 16), torch.tensor([0] * 6 + [1] * 3)
     x[1], x[7] = value, value

@@ -40,9 +40,9 @@ def check_nearest(
     bias: Tensor | None = None,
     atol: float = 1e-9,
 ) -> None:
-    """Hold a table against brute force in float64; ``loop`` is ``None`` for two node sets.
+    """Compare a table with brute force in float64; ``loop`` is ``None`` for two node sets.
 
-    Where distances tie, any order will do: what must agree are the distances, rank by rank.
+    Ties may be in any order, so the distances are compared, rank by rank.
     """
     src, dst = rank_distances(src, cosine), rank_distances(dst, cosine)
     assert table.index.shape == (dst.size(0), k)
@@ -71,7 +71,7 @@ def check_nearest(
 
 @st.composite
 def clouds(draw: st.DrawFn, duplicates: bool = True) -> tuple[Tensor, Tensor, int]:
-    """Nodes, batch vector and number of graphs; some graphs are empty, some points coincide."""
+    """Draw nodes, batch vector and number of graphs; some graphs are empty, some points coincide."""
     sizes = draw(st.lists(st.sampled_from([0, 2, 3, 7, 12]), min_size=1, max_size=4).filter(any))
     batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
@@ -115,7 +115,7 @@ class TestNearest:
 
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_far_from_the_origin(self, backend):
-        """Coordinates of a map: the squares are ten million times the distances."""
+        """Coordinates with a large offset, as on a map: their squares are ten million times the distances."""
         x = 0.1 * torch.randn(300, 3) + 300
         table = knn_table(x, 5, Layout.from_equal(1, 300), backend=backend)
         check_nearest(table, x, x, torch.zeros(300), torch.zeros(300), 5, loop=True, atol=1e-4)
@@ -130,7 +130,7 @@ class TestNearest:
     @pytest.mark.parametrize("loop", [True, False, None])
     @pytest.mark.parametrize("dilation", [1, 2])
     def test_bias(self, loop, dilation):
-        """A bias ranks the node itself like any other, as the published code does; without loops it is left out."""
+        """With a bias, the node itself is ranked like any other, as in the published code; without loops, excluded."""
         n, m = 8, 8 if loop is not None else 6
         x, y = torch.randn(3 * n, 4, dtype=torch.float64), torch.randn(3 * m, 4, dtype=torch.float64)
         src, dst = (x, x) if loop is not None else (y, x)
@@ -176,7 +176,7 @@ class TestBatches:
             first += len(part)
         assert torch.equal(knn_graph(x, 4, batch).as_tensor(), torch.cat(parts, 1))
 
-    @pytest.mark.parametrize("sizes", [[30, 30, 30], [60, 3, 5, 4, 3, 3, 3]])  # the second is not worth padding
+    @pytest.mark.parametrize("sizes", [[30, 30, 30], [60, 3, 5, 4, 3, 3, 3]])  # the second wastes too much when padded
     def test_ragged_search_pads_no_more_than_it_must(self, sizes, monkeypatch):
         held: list[int] = []
         search = backends.nearest
@@ -367,7 +367,7 @@ def test_input_is_left_alone_and_no_gradient_flows():
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])
 def test_compiled_equals_eager(epsilon):
-    """The whole search in one graph; with random picks, any three of the six nearest."""
+    """The whole search compiles into one graph; stochastic dilation may pick any three of the six nearest."""
     x = torch.randn(2 * 15, 8)
 
     def run(x: Tensor) -> Tensor:
@@ -383,7 +383,7 @@ def test_compiled_equals_eager(epsilon):
 
 @pytest.mark.slow
 def test_memory_is_linear_in_nodes():
-    """20,000 nodes hold no more than their share of 4 GiB for 100,000 (which takes a minute on one core)."""
+    """20,000 nodes need at most a fifth of the 4 GiB allowed for 100,000 (which take a minute on one core)."""
     code = """if True:
         import resource, warnings
         warnings.simplefilter("ignore")
@@ -398,7 +398,7 @@ def test_memory_is_linear_in_nodes():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kibibytes = int(result.stdout)
     assert kibibytes < 0.2 * 4 * 2**20
-    assert kibibytes < 2**18  # all the distances at once would take 1.5 GiB
+    assert kibibytes < 2**18  # the full distance matrix would take 1.5 GiB
 
 
 def test_half_precision_finds_what_float32_finds():

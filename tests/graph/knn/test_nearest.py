@@ -16,14 +16,14 @@ distances = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=12),
 
 
 def choose(distance: torch.Tensor, k: int) -> torch.Tensor:
-    """The choice among given distances ``(N, M)``: all features are zero, so the bias alone counts."""
+    """Select among given distances ``(N, M)``, passed as bias with all features zero."""
     rows, columns = distance.shape
     sources, targets = (distance.new_zeros(1, size, 1) for size in (columns, rows))
     return nearest(sources, targets, k, bias=distance)[0]
 
 
 def check(distance: torch.Tensor, k: int) -> None:
-    """The k smallest values, in increasing order, at distinct columns."""
+    """Check that the k smallest values are selected, in increasing order and at distinct columns."""
     index = choose(distance, k)
     assert index.dtype == torch.int64
     assert index.shape == (len(distance), k)
@@ -38,13 +38,13 @@ class TestChoice:
         check(distance, data.draw(st.integers(1, distance.size(-1))))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-    @pytest.mark.parametrize("columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000])  # groups, offers
+    @pytest.mark.parametrize("columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000])  # around GROUP and OFFER
     def test_random(self, columns, dtype):
         distance = torch.randn(60, columns).to(dtype)
         for k in {1, min(9, columns), min(300, columns)}:
             check(distance, k)
 
-    @pytest.mark.parametrize("k", [1023, 1024, 1025, 3000])  # around the largest that the kernel takes
+    @pytest.mark.parametrize("k", [1023, 1024, 1025, 3000])  # around the kernel's maximum
     def test_many(self, k):
         check(torch.randn(3, 3000), k)
 
@@ -60,7 +60,7 @@ class TestChoice:
     @pytest.mark.parametrize("columns", [60, 2500])
     @pytest.mark.parametrize("scale", [1e-38, 1.0, 1e38])
     def test_values_of_all_sizes(self, columns, scale):
-        """Guesses that assume even spacing find nothing here; halves do."""
+        """Skewed values, for which guesses that assume even spacing fail and the kernel has to bisect."""
         distance = torch.randn(40, columns).exp().pow(5) * torch.randn(40, columns).sign() * scale
         distance[..., ::7] = torch.inf
         distance[..., 1::11] = -torch.inf
@@ -87,7 +87,7 @@ class TestFormula:
     @pytest.mark.parametrize(("rows", "columns"), [(20, 30), (7, 1500), (300, 1500)])
     @pytest.mark.parametrize("cosine", [True, False])
     def test_products_starts_and_the_node_itself(self, cosine, rows, columns, parts, loop):
-        """Against PyTorch alone in float64, whose distances tell apart what float32 may not."""
+        """Compare with plain PyTorch in float64, which distinguishes distances that float32 may not."""
         sources, targets = torch.randn(3, columns, 24), torch.randn(3, rows, 24)
         given = {"base": torch.randn(3, columns), "bias": torch.randn(rows, columns)}
         options = {name: given[name] for name in parts}
@@ -100,7 +100,7 @@ class TestFormula:
             itself = found == torch.arange(rows).view(1, rows, 1)
             assert bool(itself[..., 0].all() if loop else not itself.any())
 
-    @pytest.mark.parametrize("channels", [1, 3, 64, 700])  # of the last few sources fill the cache
+    @pytest.mark.parametrize("channels", [1, 3, 64, 700])  # with 700, few sources fill the cache
     @pytest.mark.parametrize("columns", [5, 16, 17, 196, 2000])
     def test_products_of_integers_are_exact(self, channels, columns):
         sources, targets = (torch.randint(-2, 3, (2, size, channels)).float() for size in (columns, 50))
@@ -110,7 +110,7 @@ class TestFormula:
 
     @needs_kernel
     def test_directions(self):
-        """Rows without one are zeros, as in PyTorch."""
+        """Rows that cannot be normalised become zeros, as in the PyTorch definition."""
         x = torch.randn(1, 30, 5)
         x[0, 3], x[0, 7, 2], x[0, 8, 1], x[0, 9] = 0, torch.nan, torch.inf, 1e30
         unit, _ = directions(x, x)

@@ -1,4 +1,4 @@
-"""The equation of every conv, written as a loop over nodes: slow, and plain to see."""
+"""Reference equations of every conv, written as loops over nodes: slow, but easy to verify."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Equation = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (conv, x_i, rows of 
 
 
 def update(layer: nn.Module, rows: Tensor) -> Tensor:
-    """Linear layer in groups, norm, activation: each group of channels has a weight of its own."""
+    """Apply a grouped linear layer, with one weight per group of channels, then norm and activation."""
     linear, groups = layer.linear, layer.linear.groups
     parts = [part @ weight.T for part, weight in zip(rows.chunk(groups, 1), linear.weight.chunk(groups), strict=True)]
     out = torch.cat(parts, 1)

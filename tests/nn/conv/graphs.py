@@ -1,4 +1,4 @@
-"""The graphs on which the convs are tested, and how to give their parameters values that hide nothing."""
+"""Graphs to test the convs on, and random parameters that leave no term of an equation trivial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ["table", "irregular", "bipartite table", "bipartite irregular"]
 
 
 class Graph(NamedTuple):
-    """Node features, one matrix or two, and who is whose neighbour."""
+    """Node features, as one matrix or a pair (source, target), and an adjacency."""
 
     x: Tensor | tuple[Tensor, Tensor]
     adjacency: Adjacency
@@ -30,12 +30,12 @@ class Graph(NamedTuple):
 
     @property
     def edge_index(self) -> Tensor:
-        """The plain edge list, which every conv answers by its definition."""
+        """Plain edge list, for which every conv evaluates its edge-by-edge definition."""
         return as_edge_index(self.adjacency).as_tensor()
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> Graph:
-    """One of ``NAMES``; in the irregular ones nodes 0, 4 and the last have no neighbours."""
+    """Create one of ``NAMES``; in irregular graphs, nodes 0, 4 and the last have no neighbours."""
     target = torch.randn(NUM_DST, CHANNELS, dtype=dtype)
     source = torch.randn(NUM_SRC, CHANNELS, dtype=dtype) if "bipartite" in name else target
     x, n = ((source, target) if "bipartite" in name else target), source.size(0)
@@ -48,7 +48,7 @@ def make(name: str, dtype: torch.dtype = torch.float64) -> Graph:
 
 
 def randomize(module: nn.Module) -> nn.Module:
-    """Random parameters and statistics, negative scales of batch norm among them."""
+    """Randomise parameters and statistics, including negative scales of batch norm."""
     with torch.no_grad():
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
             if tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""What the convs answer to graphs and features that do not fit, and to NaN."""
+"""Convs on graphs and features that do not match, and on NaN."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_last_nodes_that_a_sorted_edge_index_does_not_name_are_isolated(conv, bi
     x = (X, X[:5]) if bipartite else X
     torch.testing.assert_close(layer.eval()(x, edges), layer(x, edges.as_tensor()))
     assert layer.train()(x, edges).shape == layer(x, edges.as_tensor()).shape
-    layer(x[0] if bipartite else x, edges)  # the list itself serves other numbers of nodes
+    layer(x[0] if bipartite else x, edges)  # the edge list is not bound to one number of nodes
 
 
 @pytest.mark.parametrize("conv", CONVS)

@@ -1,4 +1,4 @@
-"""What holds for every conv of pyg_vig."""
+"""Properties of every conv of pyg_vig."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Wave(nn.Module):
 
 
 class OnTable(nn.Module):
-    """A conv whose neighbour table is made inside the compiled region, as the graph builders make it."""
+    """A conv whose neighbour table is created inside the compiled region, as by the graph builders."""
 
     def __init__(self, conv: NeighborConv) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class OnTable(nn.Module):
 
 
 def definition_of(conv: NeighborConv) -> NeighborConv:
-    """A copy that takes the readable path."""
+    """Return a copy that computes by definition instead of the fused path."""
     conv = copy.deepcopy(conv)
     conv.fuse = False
     return conv
 
 
 def run_with_gradients(conv: nn.Module, graph: Graph, adjacency: object) -> tuple[Tensor, list[Tensor]]:
-    """Output, gradients by inputs and parameters, and statistics after the step."""
+    """Return output, gradients with respect to inputs and parameters, and statistics after the step."""
     graph = Graph(copy.deepcopy(graph.x), graph.adjacency)
     leaves = [rows.requires_grad_() for rows in {id(rows): rows for rows in (graph.source, graph.target)}.values()]
     out = conv(graph.x, adjacency)
@@ -93,7 +93,7 @@ class TestDefinition:
     def test_commutes_with_a_permutation_of_the_nodes(self, conv, name):
         graph, conv = graphs.make(name), make_conv(conv, norm="batch", heads=2)
         order = torch.randperm(graph.target.size(0))
-        rank = order.argsort()  # the new number of each node
+        rank = order.argsort()  # new index of every node
         permuted = conv(graph.x[order], rank[graph.edge_index])
         torch.testing.assert_close(permuted, conv(graph.x, graph.adjacency)[order])
 
@@ -125,7 +125,7 @@ class TestFusedPath:
         )
 
     def test_any_batch_norm(self, conv, train):
-        """No bias; a cumulative average; no affine part; no running statistics."""
+        """Without bias; batch norm with cumulative average, no affine parameters, no statistics, or another eps."""
         for options in [{"momentum": None}, {"affine": False}, {"track_running_stats": False}, {"eps": 0.1}]:
             layer = make_conv(conv, train=train, heads=4, norm="batch", bias=False)
             for update in [module for module in layer.modules() if hasattr(module, "norm")]:
@@ -140,7 +140,7 @@ class TestFusedPath:
         before = norm.running_mean.clone(), norm.running_var.clone()
         edges = EdgeIndex(torch.empty(2, 0, dtype=torch.int64), sort_order="col", sparse_size=(5, 5))
         assert bool(layer(x, edges).isfinite().all())
-        if conv in (EdgeConv, SAGEConv):  # the others have their norm after the aggregation
+        if conv in (EdgeConv, SAGEConv):  # the others normalise after the aggregation
             assert torch.equal(norm.running_mean, before[0])
             assert torch.equal(norm.running_var, before[1])
 
@@ -173,7 +173,7 @@ class TestFusedPath:
         assert len(calls) == 1
 
     def test_holds_no_row_per_edge(self, conv, train):
-        """Autograd keeps no tensor as large as the edges: 60 nodes with 40 neighbours each."""
+        """Autograd saves no tensor with a row per edge: 60 nodes with 40 neighbours each."""
         table = NeighborTable(torch.stack([torch.randperm(60)[:40] for _ in range(60)]), 60)
         layer = make_conv(conv, train=train, norm="batch", heads=4).float()
         kept: list[int] = []
@@ -201,7 +201,7 @@ class TestCompiled:
         torch._dynamo.reset()
         graph, layer = graphs.make("table"), OnTable(make_conv(conv, train=True, norm="batch", heads=4))
         expected = run_with_gradients(copy.deepcopy(layer), graph, graph.adjacency.index)
-        backend = "inductor" if conv is EdgeConv else "aot_eager"  # generating code takes long: the most involved one
+        backend = "inductor" if conv is EdgeConv else "aot_eager"  # code generation is slow: only for the most complex
         compiled = torch.compile(layer, fullgraph=True, backend=backend)
         found = run_with_gradients(compiled, graph, graph.adjacency.index)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -25,7 +25,7 @@ def make_conv(out: int = 24, *, train: bool = False, **options) -> CrossAttentio
 
 
 def by_loop(conv: CrossAttentionConv, graph: Graph) -> tuple[Tensor, Tensor]:
-    """The equations, node by node and head by head: what enters the update beside the node, and the weights."""
+    """Evaluate the equations by node and head; return the aggregated messages and the attention weights."""
     source, target = graph.edge_index
     sums, weights = [], torch.empty(source.numel(), conv.heads, dtype=torch.float64)
     for i, node in enumerate(graph.target):
@@ -50,14 +50,14 @@ def by_loop(conv: CrossAttentionConv, graph: Graph) -> tuple[Tensor, Tensor]:
 
 
 def on_cliques(loop: bool = False) -> tuple[Graph, Graph]:
-    """The same grid as cliques, and as edges."""
+    """Return the same graph as cliques and as an edge list."""
     graph = CrissCross(2, 4, 6, 2, loop=loop)
     x = torch.randn(graph.num_src, CHANNELS, dtype=torch.float64)
     return Graph(x, graph), Graph(x, svga_graph(4, 6, 2, loop=loop, batch_size=2))
 
 
 def run_with_gradients(conv: CrossAttentionConv, graph: Graph, adjacency: object) -> list[Tensor]:
-    """Output, gradients by inputs and parameters, statistics after the step."""
+    """Return output, gradients with respect to inputs and parameters, and statistics after the step."""
     leaves = [rows.detach().clone().requires_grad_() for rows in (graph.source, graph.target)]
     x = (leaves[0], leaves[1]) if isinstance(graph.x, tuple) else leaves[0]
     out = conv(x, adjacency)
@@ -82,7 +82,7 @@ class TestDefinition:
             torch.testing.assert_close(alpha, weights, rtol=1e-10, atol=1e-10)
 
     def test_update_sees_node_and_sum_in_turn(self):
-        """Channel 0 of both halves reaches the first group of the update only."""
+        """The channels of node and sum alternate, so that both reach every group of the update."""
         graph, conv = graphs.make("table"), make_conv(update_heads=4, act=None)
         total, _ = by_loop(conv, graph)
         rows = torch.stack([graph.target, total], -1).flatten(1)  # x_0, t_0, x_1, t_1, ...
@@ -173,7 +173,7 @@ class TestFusedPath:
     @pytest.mark.parametrize("loop", [False, True])
     @pytest.mark.parametrize(("affinity", "normalize"), [(a, "sum") for a in AFFINITIES] + [("exponential", "mean")])
     def test_in_dense_products_of_cliques(self, train, affinity, normalize, loop, monkeypatch):
-        """What accelerators and compilers get."""
+        """The path for accelerators and compilers."""
         for module in ("pyg_vig.graph.reduce", "pyg_vig.nn.conv.cross_attention_conv"):
             monkeypatch.setattr(f"{module}.needs_plain_operations", lambda x: True)
         conv = make_conv(train=train, heads=2, affinity=affinity, normalize=normalize, norm="batch")
@@ -194,7 +194,7 @@ class TestFusedPath:
 
     @pytest.mark.parametrize("form", ["table", "edges", "cliques"])
     def test_holds_no_row_per_edge(self, train, form):
-        """Autograd keeps no tensor as large as the edges: 144 nodes with 22 neighbours each."""
+        """Autograd saves no tensor with a row per edge: 144 nodes with 22 neighbours each."""
         cliques = CrissCross(1, 12, 12, 1)
         adjacency = {"table": NeighborTable(cliques.index, 144), "edges": cliques.edge_index, "cliques": cliques}[form]
         conv = CrossAttentionConv(32, 32, norm="batch").train(train)

@@ -18,7 +18,7 @@ def test_weighted_statistics_count_rows():
     torch.testing.assert_close(var, rows.var(0, correction=0))
 
 
-@pytest.mark.parametrize("offset", [0.0, 1000.0])  # the variance must not drown in the mean
+@pytest.mark.parametrize("offset", [0.0, 1000.0])  # a large mean must not cancel the variance
 def test_edge_statistics(offset):
     a, b = torch.randn(5, 3).double() + offset, torch.randn(6, 3).double() - 2 * offset
     src, dst = torch.randint(6, (20,)), torch.randint(5, (20,))

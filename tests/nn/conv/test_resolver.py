@@ -21,7 +21,7 @@ WIDENING = [
     *["ARMAConv", "SGConv", "MFConv", "FeaStConv", "HypergraphConv", "LEConv", "ClusterGCNConv", "GENConv", "FiLMConv"],
     *["SuperGATConv", "EGConv", "GeneralConv", "MeshCNNConv"],
 ]
-KEEPING = ["GatedGraphConv", "AGNNConv", "APPNP"]  # their output is as wide as their input
+KEEPING = ["GatedGraphConv", "AGNNConv", "APPNP"]  # output channels equal input channels
 BIPARTITE = [
     *["SAGEConv", "GraphConv", "ResGatedGraphConv", "GATConv", "GATv2Conv", "TransformerConv", "MFConv", "LEConv"],
     *["GENConv", "FiLMConv", "GeneralConv"],
@@ -73,7 +73,7 @@ class TestOurs:
 
 
 class TotalConv(NeighborConv):
-    """A fused conv as users write them: with widths alone in its constructor."""
+    """A user-defined fused conv, whose constructor takes only the channels."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class TestTorchGeometric:
         assert torch.equal(conv(x, neighbors), alone(x, neighbors.edge_index.as_tensor()))
 
     def test_no_self_loops_between_two_node_sets(self):
-        """GAT links node i to itself, but node i is not pooled node i."""
+        """GATConv adds a self-loop (i, i), but node i and pooled node i are not the same."""
         assert conv_resolver("GATConv", 8, 16, bipartite=True).conv.add_self_loops is False
         assert conv_resolver("GATConv", 8, 16).conv.add_self_loops is True
 

@@ -1,4 +1,4 @@
-"""Batch norm over the edges of all processes: two of them must act as one with both batches."""
+"""Batch norm over the edges of all processes: two processes must equal one with both batches."""
 
 from __future__ import annotations
 
