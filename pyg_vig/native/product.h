@@ -177,7 +177,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
     const int64_t step = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL, size = (1 + step * depth) * PANEL;
     const int64_t in_strip = size < STRIP ? STRIP / size : 1, strips = (panels + in_strip - 1) / in_strip;
     const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
-    const int64_t share = 1 + groups * strips * tiles / (16 * threads); /* cores of a shared machine differ in speed */
+    const int64_t share = groups * strips * tiles / (16 * threads); /* cores of a shared machine differ in speed */
     float *packed = scratch(0, groups * panels * size);
     if (!packed) return 1;
     #pragma omp parallel num_threads(threads)
@@ -191,7 +191,7 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
             if (y) pack_panel(from, factor, offset, width, 2, depth, packed + i * size);
             else pack_panel(from, factor, offset, width, 1, depth, packed + i * size);
         }
-        #pragma omp for collapse(2) schedule(dynamic, share)
+        #pragma omp for collapse(2) schedule(dynamic, share > 1 ? share : 1)
         for (int64_t strip = 0; strip < groups * strips; strip++)
             for (int64_t t = 0; t < tiles; t++) {
                 const int64_t group = strip / strips, begin = strip % strips * in_strip;

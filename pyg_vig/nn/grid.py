@@ -69,6 +69,7 @@ class ConvNorm(nn.Module):
         if is_foldable(self.norm) and not is_replaced(self.conv, nn.Conv2d):
             fold_into(self.conv, self.norm)
             self.norm = nn.Identity()
+            self.conv.to(memory_format=torch.channels_last)  # otherwise every call copies the weights to that layout
 
 
 class Downsample(nn.Module):
