@@ -141,7 +141,8 @@ def trace(model: VisionGNN, image_size: Size | None = None) -> ExportedProgram:
         raise ValueError("a network with graph='given' takes PyG graphs, not images: it cannot be exported")
     images = example_images(model, 2, image_size)
     with torch.no_grad():
-        return torch.export.export(model.fuse(), (images,), dynamic_shapes={"images": {0: Dim("batch")}})
+        fused = model.fuse().to(memory_format=torch.contiguous_format)  # torch warns about weights in other layouts
+        return torch.export.export(fused, (images,), dynamic_shapes={"images": {0: Dim("batch")}})
 
 
 def example_images(model: VisionGNN, batch: int, image_size: Size | None = None) -> torch.Tensor:
