@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
+from pyg_vig.nn.fused_linear import can_use_kernels
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
-from pyg_vig.nn.product import is_served
 from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
 
@@ -36,7 +36,7 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
         return False
     if x.device.type == "cuda":
         return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
-    return is_served(x, weight)
+    return can_use_kernels(x, weight)
 
 
 def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:

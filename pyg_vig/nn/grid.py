@@ -9,11 +9,11 @@ from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
+from pyg_vig.nn.fused_linear import IDENTITY, fused_conv2d
 from pyg_vig.nn.hooks import is_replaced, is_watched
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, fold_into, is_foldable
-from pyg_vig.nn.product import IDENTITY, convolve
 from pyg_vig.nn.rematerialize import save_recipe
 from pyg_vig.nn.residual import ResidualBranch
 
@@ -55,12 +55,12 @@ class ConvNorm(nn.Module):
         if is_replaced(conv, nn.Conv2d) or is_watched(conv) or is_watched(norm):
             return act(norm(conv(x)))
         if is_foldable(norm):
-            return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
+            return fused_conv2d(x, conv, *fold(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
             rows, layout = to_nodes(save_recipe(x, conv._conv_forward(x, conv.weight, None), "input"))
             return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
         if isinstance(norm, nn.Identity):
-            return convolve(x, conv, conv.weight, conv.bias, act)
+            return fused_conv2d(x, conv, conv.weight, conv.bias, act)
         return act(norm(conv(x)))
 
     @torch.no_grad()

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
 from pyg_vig.nn.hooks import is_replaced, is_watched
 from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
-from pyg_vig.nn.product import IDENTITY, product
 from pyg_vig.nn.rematerialize import add_residual
 
 
@@ -66,7 +66,7 @@ class GroupedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
-        return product(x, self.weight, self.bias, groups=self.groups)
+        return fused_linear(x, self.weight, self.bias, groups=self.groups)
 
 
 class LinearNorm(nn.Module):
@@ -113,13 +113,13 @@ class LinearNorm(nn.Module):
         weight, bias, groups = linear.weight, linear.bias, linear.groups
         if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
             scale, shift = folded(norm, bias)
-            return product(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
+            return fused_linear(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):
-            return product(x, weight, bias, act, groups=groups, shortcut=shortcut)
+            return fused_linear(x, weight, bias, act, groups=groups, shortcut=shortcut)
         if fuses(norm, act, x[0] if isinstance(x, tuple) else x):
-            out = normalize(product(x, weight, groups=groups), norm, act, offset=bias)
+            out = normalize(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
         else:
-            out = act(norm(product(x, weight, bias, groups=groups)))
+            out = act(norm(fused_linear(x, weight, bias, groups=groups)))
         return out if shortcut is None else add_residual(shortcut, out)
 
     def reset_parameters(self) -> None:

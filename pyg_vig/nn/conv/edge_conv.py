@@ -11,10 +11,10 @@ from pyg_vig.graph.precision import as_float64
 from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
+from pyg_vig.nn.fused_linear import fused_linear
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
 from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
-from pyg_vig.nn.product import product
 
 
 class EdgeConv(NeighborConv):
@@ -120,12 +120,12 @@ class EdgeConv(NeighborConv):
         if linear.groups % 2:  # some group sees both halves of the input
             weight = torch.block_diag(*weight.chunk(linear.groups))
             node, neighbor = weight.chunk(2, dim=1)
-            return x[1][:, :0], product(x[1], node - neighbor, bias), product(x[0], neighbor)
+            return x[1][:, :0], fused_linear(x[1], node - neighbor, bias), fused_linear(x[0], neighbor)
         (node, neighbor), groups = weight.chunk(2), linear.groups // 2
         bias_node, bias_edge = (None, None) if bias is None else bias.chunk(2)
-        b = product(x[0], neighbor, groups=groups)
-        a = b if x[0] is x[1] else product(x[1], neighbor, groups=groups)
-        return product(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
+        b = fused_linear(x[0], neighbor, groups=groups)
+        a = b if x[0] is x[1] else fused_linear(x[1], neighbor, groups=groups)
+        return fused_linear(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
 
 
 def _training_affine(
