@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 
 _ALIASES: dict[str | None, str] = {
     "leakyrelu": "leaky_relu",
@@ -63,7 +63,7 @@ def kernel_name(activation: nn.Module) -> str | None:
     """
     name = _IN_KERNELS.get(type(activation))
     exact = name != "gelu" or activation.approximate == "none"
-    return name if name is not None and exact and not is_watched(activation) else None
+    return name if name is not None and exact and not has_hooks(activation) else None
 
 
 def activate(x: Tensor, name: str) -> Tensor:

@@ -16,7 +16,7 @@ from pyg_vig import native
 from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.fused_linear import can_use_kernels
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
 from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
@@ -29,7 +29,7 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
 
     Both must be PyTorch's own modules, without hooks (which would not be called); ``act`` none, ReLU or (exact) GELU.
     """
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or is_watched(norm):
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or has_hooks(norm):
         return False
     weight: Any = norm.weight
     if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:

@@ -13,7 +13,7 @@ from pyg_vig.graph import GraphSpec, Layout, graph_resolver
 from pyg_vig.graph.given import check_edge_attr, sorted_with_attr
 from pyg_vig.nn.conv import ConvSpec
 from pyg_vig.nn.grapher import ViGBlock
-from pyg_vig.nn.hooks import messages_are_watched
+from pyg_vig.nn.hooks import needs_messages
 from pyg_vig.nn.linear import LinearNorm
 
 POOLS = ("mean", "max", "sum", None)
@@ -179,8 +179,8 @@ class GraphEncoder(nn.Module):
         """Sort the edges once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
         and hooks follow the given order) needs them as they are.
         """
-        explained = any(messages_are_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
-        if torch.compiler.is_compiling() or explained:
+        keep_order = any(needs_messages(module) for module in self.modules() if isinstance(module, MessagePassing))
+        if torch.compiler.is_compiling() or keep_order:
             return layout.with_edges(edge_index, edge_attr)
         return layout.with_edges(*sorted_with_attr(edge_index, edge_attr, layout.num_nodes))
 

@@ -10,7 +10,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.fused_linear import IDENTITY, fused_conv2d
-from pyg_vig.nn.hooks import is_replaced, is_watched
+from pyg_vig.nn.hooks import has_custom_forward, has_hooks
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.norm import fold, fold_into, is_foldable
@@ -52,7 +52,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply convolution, norm and activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
-        if is_replaced(conv, nn.Conv2d) or is_watched(conv) or is_watched(norm):
+        if has_custom_forward(conv, nn.Conv2d) or has_hooks(conv) or has_hooks(norm):
             return act(norm(conv(x)))
         if is_foldable(norm):
             return fused_conv2d(x, conv, *fold(conv.weight, conv.bias, norm), act)
@@ -66,7 +66,7 @@ class ConvNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the convolution."""
-        if is_foldable(self.norm) and not is_replaced(self.conv, nn.Conv2d):
+        if is_foldable(self.norm) and not has_custom_forward(self.conv, nn.Conv2d):
             fold_into(self.conv, self.norm)
             self.norm = nn.Identity()
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
-from pyg_vig.nn.hooks import is_replaced, is_watched
+from pyg_vig.nn.hooks import has_custom_forward, has_hooks
 from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
 from pyg_vig.nn.rematerialize import add_residual
 
@@ -107,7 +107,7 @@ class LinearNorm(nn.Module):
     ) -> Tensor:
         """The forward pass for one input matrix, or for two whose channels are interleaved."""
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
-        if is_replaced(linear, GroupedLinear) or is_watched(linear) or is_watched(norm):
+        if has_custom_forward(linear, GroupedLinear) or has_hooks(linear) or has_hooks(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
             return out if shortcut is None else add_residual(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
@@ -131,7 +131,7 @@ class LinearNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the linear layer."""
-        if is_foldable(self.norm) and not is_replaced(self.linear, GroupedLinear):
+        if is_foldable(self.norm) and not has_custom_forward(self.linear, GroupedLinear):
             fold_into(self.linear, self.norm)
             self.norm = nn.Identity()
 
@@ -139,7 +139,7 @@ class LinearNorm(nn.Module):
     def fold_scale(self, scale: Tensor) -> bool:
         """Fold a scale of the outputs permanently into the weights; returns ``False`` if this is impossible."""
         self.fold_norm()
-        if not isinstance(self.norm, nn.Identity) or is_replaced(self.linear, GroupedLinear):
+        if not isinstance(self.norm, nn.Identity) or has_custom_forward(self.linear, GroupedLinear):
             return False
         remove_parametrizations(self.linear)
         self.linear.weight.mul_(scale.unsqueeze(1))
@@ -186,7 +186,7 @@ class NodeUpdate(LinearNorm):
 
 def is_intact(update: nn.Module) -> bool:
     """Whether ``update`` is a :class:`NodeUpdate` whose linear layer has not been replaced."""
-    return isinstance(update, NodeUpdate) and not is_replaced(update.linear, GroupedLinear)
+    return isinstance(update, NodeUpdate) and not has_custom_forward(update.linear, GroupedLinear)
 
 
 class PairUpdate(NodeUpdate):

@@ -77,8 +77,8 @@ def test_what_it_leaves_to_pytorch():
         assert not fuses(norm, act, x)
     with native_kernels(False):
         assert not fuses(norm, act, x)
-    for watched in (norm, act):
-        handle = watched.register_forward_hook(lambda *_: None)
+    for module in (norm, act):
+        handle = module.register_forward_hook(lambda *_: None)
         assert not fuses(norm, act, x)
         handle.remove()
 

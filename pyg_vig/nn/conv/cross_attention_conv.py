@@ -15,7 +15,7 @@ from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 from pyg_vig.graph.reduce import needs_plain_operations
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
-from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
+from pyg_vig.nn.hooks import needs_messages, has_propagate_hooks
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
 
 _EPS = 1e-6  # added to squared norms: a zero vector then has cosine 0 and a finite gradient
@@ -161,8 +161,8 @@ class CrossAttentionConv(NeighborConv):
 
     def _is_fused(self, edge_index: Adjacency) -> bool:
         """Whether no hook or explainer needs the messages, and the edges are grouped by destination."""
-        watched = messages_are_watched(self) or propagation_is_watched(self)
-        return self.fuse and not watched and is_grouped(edge_index)
+        hooked = needs_messages(self) or has_propagate_hooks(self)
+        return self.fuse and not hooked and is_grouped(edge_index)
 
     def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
         cosine, beta = neighbor_dot(query, key, edge_index), self.log_beta.exp()

@@ -12,7 +12,7 @@ from pyg_vig.nn.activation import is_quasi_convex
 from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.fused_linear import fused_linear
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
 from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
 
@@ -108,7 +108,7 @@ class EdgeConv(NeighborConv):
     def _fuses_exactly(self) -> bool:
         if not self._knows_parts():
             return False
-        return not any(is_watched(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
+        return not any(has_hooks(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
 
     def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pre-activations: channels that depend on ``x_i`` only, then ``a_i`` and ``b_j`` of the others."""

@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
+from pyg_vig.nn.hooks import needs_messages, has_propagate_hooks
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
@@ -45,10 +45,10 @@ class NeighborConv(MessagePassing):
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: fused on a table, by PyG's ``propagate`` otherwise."""
         edge_index = fit(edge_index, x)
-        if messages_are_watched(self) or (self.fuse and not self._fuses_exactly()):
+        if needs_messages(self) or (self.fuse and not self._fuses_exactly()):
             edge_index = plain_edge_index(edge_index)  # which PyG does not fuse
         elif isinstance(edge_index, NeighborTable):
-            if self.fuse and not propagation_is_watched(self):
+            if self.fuse and not has_propagate_hooks(self):
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)

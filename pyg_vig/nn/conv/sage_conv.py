@@ -9,7 +9,7 @@ from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.adjacency import out_degree
 from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.linear import NodeUpdate, check_widths
 from pyg_vig.nn.norm import is_foldable, normalises_batch
 
@@ -90,7 +90,7 @@ class SAGEConv(NeighborConv):
             return False
         norm = self.nn1.norm
         if normalises_batch(norm):
-            return not (is_watched(self.nn1) or is_watched(self.nn1.norm))
+            return not (has_hooks(self.nn1) or has_hooks(self.nn1.norm))
         return is_foldable(norm) or isinstance(norm, nn.Identity | nn.LayerNorm)
 
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
