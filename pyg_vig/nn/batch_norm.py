@@ -17,7 +17,7 @@ from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.fused_linear import can_use_kernels
 from pyg_vig.nn.hooks import has_hooks
-from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
+from pyg_vig.nn.norm import BatchNorm, tracks_running_statistics, update_running_statistics
 from pyg_vig.nn.rematerialize import note_recipe
 from pyg_vig.triton_kernels import serves
 
@@ -72,7 +72,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
 
 def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     """Running statistics that the GPU kernel updates itself, which saves some launches."""
-    if not tracks_statistics(norm):
+    if not tracks_running_statistics(norm):
         return None
     offset = None if offset is None else offset.detach()
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
@@ -93,7 +93,7 @@ def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
 @torch.no_grad()
 def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: int) -> None:
     mean, var = coefficients[:2]
-    move_running_statistics(norm, mean if offset is None else mean + offset, var, count)
+    update_running_statistics(norm, mean if offset is None else mean + offset, var, count)
 
 
 @partial(operator, name="batch_norm")

@@ -13,7 +13,7 @@ from pyg_vig.nn.fused_linear import IDENTITY, fused_conv2d
 from pyg_vig.nn.hooks import has_custom_forward, has_hooks
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.norm import fold, fold_into, is_foldable
+from pyg_vig.nn.norm import fold_batch_norm_, folded_weight_and_bias, is_foldable
 from pyg_vig.nn.rematerialize import save_recipe
 from pyg_vig.nn.residual import ResidualBranch
 
@@ -55,7 +55,7 @@ class ConvNorm(nn.Module):
         if has_custom_forward(conv, nn.Conv2d) or has_hooks(conv) or has_hooks(norm):
             return act(norm(conv(x)))
         if is_foldable(norm):
-            return fused_conv2d(x, conv, *fold(conv.weight, conv.bias, norm), act)
+            return fused_conv2d(x, conv, *folded_weight_and_bias(conv.weight, conv.bias, norm), act)
         if fuses(norm, act, x):
             rows, layout = to_nodes(save_recipe(x, conv._conv_forward(x, conv.weight, None), "input"))
             return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
@@ -67,7 +67,7 @@ class ConvNorm(nn.Module):
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the convolution."""
         if is_foldable(self.norm) and not has_custom_forward(self.conv, nn.Conv2d):
-            fold_into(self.conv, self.norm)
+            fold_batch_norm_(self.conv, self.norm)
             self.norm = nn.Identity()
 
 

@@ -30,7 +30,8 @@ def has_custom_forward(module: nn.Module, original: type[nn.Module]) -> bool:
     Example:
         >>> from torch import nn
         >>> from pyg_vig.nn.hooks import has_custom_forward
-        >>> has_custom_forward(nn.Linear(4, 4), nn.Linear), has_custom_forward(nn.Sequential(nn.Linear(4, 4)), nn.Linear)
+        >>> layer = nn.Linear(4, 4)
+        >>> has_custom_forward(layer, nn.Linear), has_custom_forward(nn.Sequential(layer), nn.Linear)
         (False, True)
     """
     return type(module).forward is not original.forward

@@ -12,7 +12,14 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import fuses, normalize
 from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
 from pyg_vig.nn.hooks import has_custom_forward, has_hooks
-from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
+from pyg_vig.nn.norm import (
+    fold_batch_norm_,
+    folded_scale_and_shift,
+    is_foldable,
+    norm_resolver,
+    remove_parametrizations,
+    should_fold,
+)
 from pyg_vig.nn.rematerialize import add_residual
 
 
@@ -111,8 +118,8 @@ class LinearNorm(nn.Module):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
             return out if shortcut is None else add_residual(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
-        if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
-            scale, shift = folded(norm, bias)
+        if is_foldable(norm) and should_fold(x[0] if isinstance(x, tuple) else x, len(weight)):
+            scale, shift = folded_scale_and_shift(norm, bias)
             return fused_linear(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):
             return fused_linear(x, weight, bias, act, groups=groups, shortcut=shortcut)
@@ -132,7 +139,7 @@ class LinearNorm(nn.Module):
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the linear layer."""
         if is_foldable(self.norm) and not has_custom_forward(self.linear, GroupedLinear):
-            fold_into(self.linear, self.norm)
+            fold_batch_norm_(self.linear, self.norm)
             self.norm = nn.Identity()
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 from pyg_vig.graph.reduce import needs_plain_operations
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
-from pyg_vig.nn.hooks import needs_messages, has_propagate_hooks
+from pyg_vig.nn.hooks import has_propagate_hooks, needs_messages
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
 
 _EPS = 1e-6  # added to squared norms: a zero vector then has cosine 0 and a finite gradient

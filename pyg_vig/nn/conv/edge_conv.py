@@ -9,12 +9,17 @@ from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
 from pyg_vig.graph.adjacency import in_degree, out_degree, zero_isolated
 from pyg_vig.graph.precision import as_float64
 from pyg_vig.nn.activation import is_quasi_convex
-from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
+from pyg_vig.nn.conv.edge_norm import (
+    apply_scale_and_shift,
+    edge_statistics,
+    training_scale_and_shift,
+    weighted_statistics,
+)
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.fused_linear import fused_linear
 from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
-from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
+from pyg_vig.nn.norm import BatchNorm, folded_weight_and_bias, is_foldable, uses_batch_statistics
 
 
 class EdgeConv(NeighborConv):
@@ -92,9 +97,9 @@ class EdgeConv(NeighborConv):
         width = b.size(1)
         ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
         parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
-        if normalises_batch(self.nn.norm):
-            affine = _training_affine(self.nn.norm, fixed, a, b, edge_index)
-            parts = [apply_affine(part, *coefficients) for part, coefficients in zip(parts, affine, strict=True)]
+        if uses_batch_statistics(self.nn.norm):
+            coefficients = _training_scales_and_shifts(self.nn.norm, fixed, a, b, edge_index)
+            parts = [apply_scale_and_shift(part, *pair) for part, pair in zip(parts, coefficients, strict=True)]
         fixed, highest, lowest = (self.nn.act(part) for part in parts)
         return zero_isolated(torch.cat([fixed, torch.maximum(highest, lowest)], dim=1), edge_index)
 
@@ -116,7 +121,7 @@ class EdgeConv(NeighborConv):
         weight: Tensor = linear.weight
         bias: Tensor | None = linear.bias
         if is_foldable(self.nn.norm):
-            weight, bias = fold(weight, bias, self.nn.norm)
+            weight, bias = folded_weight_and_bias(weight, bias, self.nn.norm)
         if linear.groups % 2:  # some group sees both halves of the input
             weight = torch.block_diag(*weight.chunk(linear.groups))
             node, neighbor = weight.chunk(2, dim=1)
@@ -128,7 +133,7 @@ class EdgeConv(NeighborConv):
         return fused_linear(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
 
 
-def _training_affine(
+def _training_scales_and_shifts(
     norm: BatchNorm, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
 ) -> list[tuple[Tensor, Tensor]]:
     """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the other channels."""
@@ -136,7 +141,7 @@ def _training_affine(
     wide = as_float64(b)
     moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)
     mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
-    scale, shift = training_affine(norm, mean, var, degree.sum())
+    scale, shift = training_scale_and_shift(norm, mean, var, degree.sum())
     widths = [fixed.size(1), b.size(1)]
     (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
     return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]

@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.nn.hooks import needs_messages, has_propagate_hooks
+from pyg_vig.nn.hooks import has_propagate_hooks, needs_messages
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 

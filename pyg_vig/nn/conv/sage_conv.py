@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.adjacency import out_degree
-from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
+from pyg_vig.nn.conv.edge_norm import apply_scale_and_shift, training_scale_and_shift, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.linear import NodeUpdate, check_widths
-from pyg_vig.nn.norm import is_foldable, normalises_batch
+from pyg_vig.nn.norm import is_foldable, uses_batch_statistics
 
 
 class SAGEConv(NeighborConv):
@@ -89,14 +89,14 @@ class SAGEConv(NeighborConv):
         if not isinstance(self.nn1, NodeUpdate):
             return False
         norm = self.nn1.norm
-        if normalises_batch(norm):
+        if uses_batch_statistics(norm):
             return not (has_hooks(self.nn1) or has_hooks(self.nn1.norm))
         return is_foldable(norm) or isinstance(norm, nn.Identity | nn.LayerNorm)
 
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
         norm = self.nn1.norm
-        if not normalises_batch(norm):
+        if not uses_batch_statistics(norm):
             return self.nn1(x)
         x, count = self.nn1.linear(x), out_degree(edge_index, x.size(0))
-        affine = training_affine(norm, *weighted_statistics(x, count), count.sum())
-        return self.nn1.act(apply_affine(x, *affine))
+        scale, shift = training_scale_and_shift(norm, *weighted_statistics(x, count), count.sum())
+        return self.nn1.act(apply_scale_and_shift(x, scale, shift))
