@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
-from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 from pyg_vig.nn.drop_path import DropPath
 from pyg_vig.nn.fused_linear import IDENTITY, fused_conv2d
 from pyg_vig.nn.hooks import has_custom_forward, has_hooks
@@ -45,7 +45,7 @@ class ConvNorm(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        _check_kernel(kernel_size)
+        _check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
@@ -56,9 +56,9 @@ class ConvNorm(nn.Module):
             return act(norm(conv(x)))
         if is_foldable(norm):
             return fused_conv2d(x, conv, *folded_weight_and_bias(conv.weight, conv.bias, norm), act)
-        if fuses(norm, act, x):
+        if can_fuse_batch_norm(norm, act, x):
             rows, layout = to_nodes(save_recipe(x, conv._conv_forward(x, conv.weight, None), "input"))
-            return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
+            return to_map(fused_batch_norm(rows, norm, act, offset=conv.bias), layout)
         if isinstance(norm, nn.Identity):
             return fused_conv2d(x, conv, conv.weight, conv.bias, act)
         return act(norm(conv(x)))
@@ -120,13 +120,13 @@ class ConditionalPosition(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 7) -> None:
         super().__init__()
-        _check_kernel(kernel_size)
+        _check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Add the output of the convolution to every node."""
-        around, _ = to_nodes(self.conv(to_map(x, layout)))
-        return x + around
+        encoding, _ = to_nodes(self.conv(to_map(x, layout)))
+        return x + encoding
 
 
 class InvertedResidual(ResidualBranch):
@@ -181,6 +181,6 @@ class InvertedResidual(ResidualBranch):
         return self.project
 
 
-def _check_kernel(size: int) -> None:
+def _check_kernel_size(size: int) -> None:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, so that padding keeps the size, got {size}: use {max(size + 1, 1)}")

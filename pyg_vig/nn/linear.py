@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
-from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
 from pyg_vig.nn.hooks import has_custom_forward, has_hooks
 from pyg_vig.nn.norm import (
@@ -123,8 +123,8 @@ class LinearNorm(nn.Module):
             return fused_linear(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):
             return fused_linear(x, weight, bias, act, groups=groups, shortcut=shortcut)
-        if fuses(norm, act, x[0] if isinstance(x, tuple) else x):
-            out = normalize(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
+        if can_fuse_batch_norm(norm, act, x[0] if isinstance(x, tuple) else x):
+            out = fused_batch_norm(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
         else:
             out = act(norm(fused_linear(x, weight, bias, groups=groups)))
         return out if shortcut is None else add_residual(shortcut, out)
