@@ -23,12 +23,12 @@ from pyg_vig.nn.norm import (
 from pyg_vig.nn.rematerialize import add_residual
 
 
-def check_widths(in_channels: Any, out_channels: Any) -> None:
+def check_channels(in_channels: Any, out_channels: Any) -> None:
     """Raise a ValueError unless both widths are positive integers."""
     if not all(isinstance(width, Integral) and int(width) > 0 for width in (in_channels, out_channels)):
         raise ValueError(
-            "in_channels and out_channels must be positive numbers (none is lazy, or a pair: both sides of a bipartite "
-            f"graph have one width), got {in_channels!r} and {out_channels!r}"
+            f"in_channels and out_channels must be positive integers, got {in_channels!r} and {out_channels!r}: lazy "
+            "initialisation (-1) and pairs are not supported; both sides of a bipartite graph have the same width"
         )
 
 
@@ -59,10 +59,11 @@ class GroupedLinear(nn.Linear):
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
+                "heads (groups) must be positive and divide in_channels and out_channels, "
+                f"got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
         self.in_features = in_channels  # full width, as tools expect; the weight has the width of one group
@@ -107,9 +108,9 @@ class LinearNorm(nn.Module):
 
     def forward(self, x: Tensor, act: nn.Module | None = None, shortcut: Tensor | None = None) -> Tensor:
         """Apply linear layer, norm and activation, and add the shortcut."""
-        return self._apply_to(x, act, shortcut)
+        return self._forward(x, act, shortcut)
 
-    def _apply_to(
+    def _forward(
         self, x: Tensor | tuple[Tensor, Tensor], act: nn.Module | None = None, shortcut: Tensor | None = None
     ) -> Tensor:
         """The forward pass for one input matrix, or for two whose channels are interleaved."""
@@ -191,7 +192,7 @@ class NodeUpdate(LinearNorm):
         return super().forward(x, self.act)
 
 
-def is_intact(update: nn.Module) -> bool:
+def is_unmodified(update: nn.Module) -> bool:
     """Whether ``update`` is a :class:`NodeUpdate` whose linear layer has not been replaced."""
     return isinstance(update, NodeUpdate) and not has_custom_forward(update.linear, GroupedLinear)
 
@@ -213,4 +214,4 @@ class PairUpdate(NodeUpdate):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Interleave the two inputs and apply linear layer, norm and activation."""
-        return self._apply_to((x, y), self.act)
+        return self._forward((x, y), self.act)

@@ -18,7 +18,7 @@ from pyg_vig.nn.conv.edge_norm import (
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.fused_linear import fused_linear
 from pyg_vig.nn.hooks import has_hooks
-from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
+from pyg_vig.nn.linear import NodeUpdate, check_channels, is_unmodified
 from pyg_vig.nn.norm import BatchNorm, folded_weight_and_bias, is_foldable, uses_batch_statistics
 
 
@@ -71,12 +71,12 @@ class EdgeConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.nn = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
-        self.fuse = self._knows_parts()
+        self.fuse = self._is_decomposable()
 
     def reset_parameters(self) -> None:
         """Reset all learnable parameters."""
@@ -93,29 +93,29 @@ class EdgeConv(NeighborConv):
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Compute the same maximum from the largest and smallest ``b``, without materialising a row per edge."""
-        fixed, a, b = self._parts(x)
+        node_only, a, b = self._decompose(x)
         width = b.size(1)
-        ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
-        parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
+        extremes = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
+        parts = [node_only, a + extremes[:, :width], a - extremes[:, width:]]
         if uses_batch_statistics(self.nn.norm):
-            coefficients = _training_scales_and_shifts(self.nn.norm, fixed, a, b, edge_index)
+            coefficients = _training_scales_and_shifts(self.nn.norm, node_only, a, b, edge_index)
             parts = [apply_scale_and_shift(part, *pair) for part, pair in zip(parts, coefficients, strict=True)]
-        fixed, highest, lowest = (self.nn.act(part) for part in parts)
-        return zero_isolated(torch.cat([fixed, torch.maximum(highest, lowest)], dim=1), edge_index)
+        node_only, highest, lowest = (self.nn.act(part) for part in parts)
+        return zero_isolated(torch.cat([node_only, torch.maximum(highest, lowest)], dim=1), edge_index)
 
-    def _knows_parts(self) -> bool:
+    def _is_decomposable(self) -> bool:
         """Whether the maximum is at one of the two extremes of ``b``, and the norm needs no row per edge."""
-        if not is_intact(self.nn):
+        if not is_unmodified(self.nn):
             return False
         norms = nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity
         return is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, norms)
 
-    def _fuses_exactly(self) -> bool:
-        if not self._knows_parts():
+    def _can_fuse(self) -> bool:
+        if not self._is_decomposable():
             return False
         return not any(has_hooks(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
 
-    def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _decompose(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pre-activations: channels that depend on ``x_i`` only, then ``a_i`` and ``b_j`` of the others."""
         linear = self.nn.linear
         weight: Tensor = linear.weight
@@ -134,14 +134,15 @@ class EdgeConv(NeighborConv):
 
 
 def _training_scales_and_shifts(
-    norm: BatchNorm, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
+    norm: BatchNorm, node_only: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
 ) -> list[tuple[Tensor, Tensor]]:
-    """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the other channels."""
-    degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
-    wide = as_float64(b)
-    moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)
-    mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
+    """Scale and shift of batch norm over all edges, for the node-only channels and (twice) for the other channels."""
+    degree, degree_out = in_degree(edge_index), out_degree(edge_index, b.size(0))
+    b = as_float64(b)
+    node_statistics = weighted_statistics(node_only, degree)
+    pair_statistics = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, degree_out)
+    mean, var = (torch.cat(both) for both in zip(node_statistics, pair_statistics, strict=True))
     scale, shift = training_scale_and_shift(norm, mean, var, degree.sum())
-    widths = [fixed.size(1), b.size(1)]
-    (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
-    return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]
+    widths = [node_only.size(1), b.size(1)]
+    (scale, pair_scale), (shift, pair_shift) = scale.split(widths), shift.split(widths)
+    return [(scale, shift), (pair_scale, pair_shift), (pair_scale, pair_shift)]

@@ -10,7 +10,7 @@ from pyg_vig.graph.adjacency import out_degree
 from pyg_vig.nn.conv.edge_norm import apply_scale_and_shift, training_scale_and_shift, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
 from pyg_vig.nn.hooks import has_hooks
-from pyg_vig.nn.linear import NodeUpdate, check_widths
+from pyg_vig.nn.linear import NodeUpdate, check_channels
 from pyg_vig.nn.norm import is_foldable, uses_batch_statistics
 
 
@@ -59,7 +59,7 @@ class SAGEConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -85,7 +85,7 @@ class SAGEConv(NeighborConv):
         """Compute the same maximum, transforming every node only once."""
         return neighbor_max(self._transform(x[0], edge_index), edge_index)
 
-    def _fuses_exactly(self) -> bool:
+    def _can_fuse(self) -> bool:
         if not isinstance(self.nn1, NodeUpdate):
             return False
         norm = self.nn1.norm
