@@ -62,7 +62,7 @@ class GroupedLinear(nn.Linear):
         check_channels(in_channels, out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                "heads (groups) must be positive and divide in_channels and out_channels, "
+                "heads (groups) must divide in_channels and out_channels, "
                 f"got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
