@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from pyg_vig.models import ModelConfig
-from pyg_vig.transforms.photo import as_photo, upright
+from pyg_vig.transforms.photo import make_upright, to_upright_rgb
 
 HALF = 0.5, 0.5, 0.5  # mean and standard deviation per channel, with which ViG and Pyramid ViG were trained
 
@@ -80,7 +80,7 @@ class Pixels(nn.Module):
     def forward(self, image: Any) -> Tensor:
         """Convert one image."""
         if not isinstance(image, Tensor):
-            image = F.pil_to_tensor(upright(image) if image.mode == "L" else as_photo(image))
+            image = F.pil_to_tensor(make_upright(image) if image.mode == "L" else to_upright_rgb(image))
         if image.size(0) == self.channels:
             return image
         if image.size(0) not in (1, 3):

@@ -55,21 +55,21 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
         >>> first.edge_index.shape, first.alpha.shape
         (torch.Size([2, 384]), torch.Size([384, 1]))
     """
-    if not any(has_weights(conv) for conv in convs_of(model).values()):
+    if not any(has_attention_weights(conv) for conv in convs_of(model).values()):
         raise ValueError(
             f"the convs of this {type(model).__name__} have no attention weights: "
-            "build it with conv='cross_attention', or PyG's 'GATv2Conv' for instance"
+            "build it with conv='cross_attention', or a PyG conv such as 'GATv2Conv'"
         )
     with recorded_blocks(model, images) as blocks:
-        return [_weights(block) for block in blocks if has_weights(block.conv)]
+        return [_block_attention(block) for block in blocks if has_attention_weights(block.conv)]
 
 
-def has_weights(conv: nn.Module) -> bool:
+def has_attention_weights(conv: nn.Module) -> bool:
     """Whether a conv's ``forward`` takes ``return_attention_weights``, as this package's and PyG's attention do."""
     return "return_attention_weights" in inspect.signature(conv.forward).parameters
 
 
-def _weights(block: RecordedBlock) -> BlockAttention:
+def _block_attention(block: RecordedBlock) -> BlockAttention:
     _, (edges, alpha) = block.conv(*block.arguments, return_attention_weights=True)
     alpha = alpha.view(alpha.size(0), -1)
     return BlockAttention(as_edge_index(edges), alpha, block.layout, block.source_layout, block.name)

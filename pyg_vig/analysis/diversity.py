@@ -42,8 +42,8 @@ def diversity(x: Tensor, layout: Layout | None = None, *, relative: bool = False
     """
     layout = layout or Layout.from_equal(1, x.size(0))
     graphs = x.detach().view(layout.num_graphs, layout.nodes_per_graph, -1)
-    distance = _norm(graphs - graphs.median(1, keepdim=True).values)
-    return distance / _norm(graphs) if relative else distance
+    distance = _one_inf_norm(graphs - graphs.median(1, keepdim=True).values)
+    return distance / _one_inf_norm(graphs) if relative else distance
 
 
 @torch.no_grad()
@@ -69,18 +69,18 @@ def diversity_by_block(model: VisionGNN, images: Tensor, *, relative: bool = Fal
     """
     values: list[Tensor] = []
 
-    def keep(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+    def record(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
         if not values:
             values.append(diversity(*arguments[:2], relative=relative))
         values.append(diversity(output, arguments[1], relative=relative))
 
     model = copy.deepcopy(model)  # a forward pass in training mode updates running statistics
     for block in model.blocks:
-        block.register_forward_hook(keep)
+        block.register_forward_hook(record)
     model(images)
     return torch.stack(values)
 
 
-def _norm(x: Tensor) -> Tensor:
-    size = x.abs()
-    return (size.sum(-2).amax(-1) * size.sum(-1).amax(-1)).sqrt()
+def _one_inf_norm(x: Tensor) -> Tensor:
+    x = x.abs()
+    return (x.sum(-2).amax(-1) * x.sum(-1).amax(-1)).sqrt()

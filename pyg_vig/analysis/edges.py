@@ -27,7 +27,7 @@ def patch_centers(layout: Layout, size: tuple[float, float] = (1.0, 1.0)) -> Ten
         >>> patch_centers(Layout.from_grid(1, 1, 2), size=(16, 32)).tolist()
         [[8.0, 8.0], [24.0, 8.0]]
     """
-    grid = layout.require_grid("take the pos of their data instead")
+    grid = layout.require_grid("use the pos of their data instead")
     y, x = ((torch.arange(n) + 0.5) * length / n for n, length in zip(grid, size, strict=True))
     return torch.cartesian_prod(y, x).flip(1).repeat(layout.num_graphs, 1)
 
@@ -69,9 +69,9 @@ def edge_length_by_block(graphs: RecordedGraphs, size: tuple[float, float] = (1.
     rows = []
     for edge_index, layout, source_layout in zip(graphs, graphs.layouts, graphs.source_layouts, strict=True):
         lengths = edge_lengths(edge_index, patch_centers(layout, size), patch_centers(source_layout, size))
-        kept = _links(edge_index, same=source_layout is layout)
-        image = layout.batch_vector()[edge_index.detach().cpu()[1, kept]]
-        rows.append(scatter(lengths[kept], image, 0, layout.num_graphs, "mean"))
+        mask = _mask_without_self_loops(edge_index, same_nodes=source_layout is layout)
+        image = layout.batch_vector()[edge_index.detach().cpu()[1, mask]]
+        rows.append(scatter(lengths[mask], image, 0, layout.num_graphs, "mean"))
     return torch.stack(rows)
 
 
@@ -93,11 +93,11 @@ def neighbor_purity(edge_index: Tensor, labels: Tensor, source_labels: Tensor | 
         [0.5, nan, nan]
     """
     edges = edge_index.detach().cpu()
-    edges = edges[:, _links(edges, same=source_labels is None)]
+    edges = edges[:, _mask_without_self_loops(edges, same_nodes=source_labels is None)]
     sources = (labels if source_labels is None else source_labels)[edges[0]]
     counted = (sources != UNLABELLED) & (labels[edges[1]] != UNLABELLED)
-    alike = (sources == labels[edges[1]])[counted].double()
-    total = scatter(alike, edges[1, counted], 0, labels.size(0), "sum")
+    same_label = (sources == labels[edges[1]])[counted].double()
+    total = scatter(same_label, edges[1, counted], 0, labels.size(0), "sum")
     return total / edges[1, counted].bincount(minlength=labels.size(0))
 
 
@@ -139,20 +139,20 @@ def purity_by_block(graphs: RecordedGraphs, masks: Tensor) -> Tensor:
     """
     rows = []
     for edge_index, layout, source_layout in zip(graphs, graphs.layouts, graphs.source_layouts, strict=True):
-        labels = _labels(masks, layout)
-        source_labels = None if source_layout is layout else _labels(masks, source_layout)
+        labels = _batch_labels(masks, layout)
+        source_labels = None if source_layout is layout else _batch_labels(masks, source_layout)
         rows.append(neighbor_purity(edge_index, labels, source_labels).view(layout.num_graphs, -1).nanmean(1))
     return torch.stack(rows)
 
 
-def _labels(masks: Tensor, layout: Layout) -> Tensor:
+def _batch_labels(masks: Tensor, layout: Layout) -> Tensor:
     grid = layout.require_grid("their patches have no labels")
     if len(masks) != layout.num_graphs:
-        raise ValueError(f"{len(masks)} masks do not fit {layout.num_graphs} images")
+        raise ValueError(f"expected one mask per image, got {len(masks)} masks for {layout.num_graphs} images")
     return torch.stack([patch_labels(mask, grid) for mask in masks]).flatten()
 
 
-def _links(edge_index: Tensor, *, same: bool) -> Tensor:
+def _mask_without_self_loops(edge_index: Tensor, *, same_nodes: bool) -> Tensor:
     """Mask of the edges that are not self-loops, which exist only if source and destination nodes are the same."""
     source, destination = edge_index.detach().cpu()
-    return source != destination if same else torch.ones(source.numel(), dtype=torch.bool)
+    return source != destination if same_nodes else torch.ones(source.numel(), dtype=torch.bool)

@@ -30,9 +30,9 @@ def patch_labels(mask: Tensor, grid: tuple[int, int], *, ignore: int = UNLABELLE
         [[3, 5]]
     """
     if mask.dim() != 2 or mask.is_floating_point():
-        raise ValueError(f"a mask holds integers of shape (H, W), got {mask.dtype} of shape {tuple(mask.shape)}")
+        raise ValueError(f"mask must be integers of shape (H, W), got {mask.dtype} of shape {tuple(mask.shape)}")
     if mask.size(0) < grid[0] or mask.size(1) < grid[1]:
-        raise ValueError(f"a mask of {tuple(mask.shape)} pixels is smaller than the grid of {grid} patches")
+        raise ValueError(f"mask of {tuple(mask.shape)} pixels is smaller than the grid of {grid} patches")
     classes, index = mask.unique(return_inverse=True)
     shares = F.adaptive_avg_pool2d(F.one_hot(index, len(classes)).permute(2, 0, 1).double(), grid)
     shares[classes == ignore] = 0

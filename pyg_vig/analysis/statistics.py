@@ -80,16 +80,16 @@ def to_networkx(
     import networkx as nx
 
     if not 0 <= graph < layout.num_graphs:
-        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
-    first, last = _rows(layout, graph)
+        raise ValueError(f"graph must be from 0 to {layout.num_graphs - 1} in this batch, got {graph}")
+    first, last = _node_range(layout, graph)
     if labels is not None and labels.numel() != last - first:
-        raise ValueError(f"labels must hold one for each of {last - first} patches, got {tuple(labels.shape)}")
+        raise ValueError(f"labels must contain one for each of {last - first} patches, got {tuple(labels.shape)}")
     pooled = source_layout is not None and source_layout is not layout
     network = nx.DiGraph()
     _add_nodes(network, layout, graph, pooled=False)
     if pooled:
         _add_nodes(network, source_layout, graph, pooled=True)  # type: ignore[arg-type]
-    source_first = _rows(source_layout or layout, graph)[0]
+    source_first = _node_range(source_layout or layout, graph)[0]
     edges = edge_index.detach().cpu()
     for source, node in edges[:, (edges[1] >= first) & (edges[1] < last)].T.tolist():
         neighbor = source - source_first
@@ -118,16 +118,16 @@ def graph_statistics(network: nx.DiGraph, *, hubs: int = 5) -> GraphStatistics:
 
     labels = nx.get_node_attributes(network, "label")
     links = [(a, b) for a, b in network.edges if a in labels and b in labels]
-    alike = sum(labels[a] == labels[b] for a, b in links)
-    receivers = [degree for node, degree in network.in_degree if not network.nodes[node].get("pooled")]
+    same_label = sum(labels[a] == labels[b] for a, b in links)
+    in_degrees = [degree for node, degree in network.in_degree if not network.nodes[node].get("pooled")]
     return GraphStatistics(
         nodes=network.number_of_nodes(),
         edges=network.number_of_edges(),
-        in_degree=sum(receivers) / max(len(receivers), 1),
+        in_degree=sum(in_degrees) / max(len(in_degrees), 1),
         hubs=sorted(network.out_degree, key=lambda pair: -pair[1])[:hubs],
         components=sorted(map(len, nx.weakly_connected_components(network)), reverse=True),
         reciprocity=nx.overall_reciprocity(network) if network.number_of_edges() else 0.0,
-        homophily=alike / len(links) if links else None,
+        homophily=same_label / len(links) if links else None,
     )
 
 
@@ -150,16 +150,16 @@ def times_chosen(edge_index: Tensor, num_src: int, *, pooled: bool = False) -> T
 
 
 def _add_nodes(network: nx.DiGraph, layout: Layout, graph: int, *, pooled: bool) -> None:
-    first, last = _rows(layout, graph)
-    places = None if layout.grid is None else patch_centers(layout)[first:last].tolist()
+    first, last = _node_range(layout, graph)
+    positions = None if layout.grid is None else patch_centers(layout)[first:last].tolist()
     for node in range(last - first):
-        attributes: dict[str, Any] = {} if places is None else {"pos": tuple(places[node])}
+        attributes: dict[str, Any] = {} if positions is None else {"pos": tuple(positions[node])}
         if pooled:
             attributes["pooled"] = True
         network.add_node(("pooled", node) if pooled else node, **attributes)
 
 
-def _rows(layout: Layout, graph: int) -> tuple[int, int]:
+def _node_range(layout: Layout, graph: int) -> tuple[int, int]:
     """Index of the first row of the graph's nodes, and of the row after its last."""
     sizes = layout.sizes()
     first = int(sizes[:graph].sum())

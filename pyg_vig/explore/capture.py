@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig.analysis.attention import has_weights
+from pyg_vig.analysis.attention import has_attention_weights
 from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.models.record import RecordedBlock, recorded_blocks
 from pyg_vig.nn import CrossAttentionConv
@@ -136,7 +136,7 @@ def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
 
 def _attention(conv: nn.Module, nodes: Nodes, edges: Tensor) -> Tensor | None:
     """The conv's weight of every edge, ``(E,)``; ``None`` if the conv does not return weights."""
-    if not has_weights(conv):
+    if not has_attention_weights(conv):
         return None
     x = nodes if nodes[0] is not nodes[1] else nodes[0]
     _, (edge_index, alpha) = conv(x, edges, return_attention_weights=True)

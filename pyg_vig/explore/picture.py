@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyg_vig.models import VisionGNN
 from pyg_vig.models.pixels import pixels_of
-from pyg_vig.transforms.photo import as_photo, in_color, open_photo
+from pyg_vig.transforms.photo import open_photo, to_rgb, to_upright_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,7 @@ def read_photo(
 
     if isinstance(photo, np.ndarray):
         photo = _from_array(photo)
-    photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
+    photo = to_upright_rgb(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))
     image, detailed = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, detail * size))
     return image, pixels_of(detailed, model)
@@ -69,7 +69,7 @@ def data_url(picture: Tensor | Image) -> str:
     photo = Image.fromarray(_bytes_of(picture)) if isinstance(picture, Tensor) else picture
     kind, options = ("png", {}) if max(photo.size) <= _SMALL else ("jpeg", {"quality": 88})
     content = io.BytesIO()
-    in_color(photo).save(content, kind, **options)
+    to_rgb(photo).save(content, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -50,7 +50,7 @@ def export_model(
         >>> network(torch.rand(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    _, write = FORMATS[checked_format(path, format)]
+    _, write = FORMATS[resolve_format(path, format)]
     return write(model, path, image_size=image_size)
 
 
@@ -67,11 +67,11 @@ def export_onnx(model: VisionGNN, path: str | Path, *, image_size: Size | None =
         (5, 10)
     """
     require_packages("onnx", "onnxscript")
-    with _whole(path, "onnx") as unfinished:
+    with _atomic_file(path, "onnx") as temporary:
         program = torch.onnx.export(
             trace(model, image_size), input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
         )
-        cast("torch.onnx.ONNXProgram", program).save(str(unfinished))
+        cast("torch.onnx.ONNXProgram", program).save(str(temporary))
     return Path(path)
 
 
@@ -85,8 +85,8 @@ def export_pt2(model: VisionGNN, path: str | Path, *, image_size: Size | None = 
         >>> torch.export.load(path).module()(torch.rand(1, 3, 32, 64)).shape
         torch.Size([1, 10])
     """
-    with _whole(path, "pt2") as unfinished:
-        torch.export.save(trace(model, image_size), unfinished)
+    with _atomic_file(path, "pt2") as temporary:
+        torch.export.save(trace(model, image_size), temporary)
     return Path(path)
 
 
@@ -101,10 +101,10 @@ def export_aoti(model: VisionGNN, path: str | Path, *, image_size: Size | None =
         ...     export_aoti(pyg_vig.create_model("vig_nano", depth=1), "vig_nano.onnx")
         ... except ValueError as error:
         ...     print(error)
-        a file of format aoti ends in .pt2, got vig_nano.onnx
+        a file in format aoti must end in .pt2, got vig_nano.onnx
     """
-    with _whole(path, "aoti") as unfinished, torch.no_grad():
-        torch._inductor.aoti_compile_and_package(trace(model, image_size), package_path=str(unfinished))
+    with _atomic_file(path, "aoti") as temporary, torch.no_grad():
+        torch._inductor.aoti_compile_and_package(trace(model, image_size), package_path=str(temporary))
     return Path(path)
 
 
@@ -115,7 +115,7 @@ FORMATS: dict[str, tuple[str, Callable[..., Path]]] = {
 }
 
 
-def checked_format(path: str | Path, format: str | None) -> str:
+def resolve_format(path: str | Path, format: str | None) -> str:
     """Return the format of a file: the given one, or the one inferred from the suffix.
 
     Raises:
@@ -125,9 +125,9 @@ def checked_format(path: str | Path, format: str | None) -> str:
         format = next((name for name, (suffix, _) in FORMATS.items() if suffix == Path(path).suffix), None)
         if format is None:
             suffixes = " or ".join(dict.fromkeys(suffix for suffix, _ in FORMATS.values()))
-            raise ValueError(f"no format has the suffix of {path}: name a file with {suffixes}, or give the format")
+            raise ValueError(f"no format has the suffix of {path}: use {suffixes}, or specify the format")
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     return format
 
 
@@ -167,10 +167,10 @@ def require_packages(*packages: str) -> None:
 
 
 @contextmanager
-def _whole(path: str | Path, format: str) -> Iterator[Path]:
+def _atomic_file(path: str | Path, format: str) -> Iterator[Path]:
     """Yield a temporary path to write to; the file gets its final name when it is complete."""
     suffix, _ = FORMATS[format]
     if Path(path).suffix != suffix:
-        raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")
-    with replacing(path) as unfinished:
-        yield unfinished
+        raise ValueError(f"a file in format {format} must end in {suffix}, got {path}")
+    with replacing(path) as temporary:
+        yield temporary

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyg_vig.export.formats import Size, checked_format, example_images, require_packages
+from pyg_vig.export.formats import Size, example_images, require_packages, resolve_format
 from pyg_vig.models import VisionGNN
 
 TOLERANCE = 1e-4  # relative to the largest score
@@ -77,21 +77,21 @@ def verify_export(
         >>> verify_export(model, export_pt2(model, "vig_nano.pt2")).agrees
         True
     """
-    format = checked_format(path, format)
+    format = resolve_format(path, format)
     if images < 2:
-        raise ValueError(f"a batch to compare on has at least 2 images, got {images}")
-    run, batch = _RUNNERS[format](str(path)), example_images(model, images, image_size)
+        raise ValueError(f"the comparison needs at least 2 images, got {images}")
+    exported, batch = _LOADERS[format](str(path)), example_images(model, images, image_size)
     network = copy.deepcopy(model).eval()
-    expected, precise = network(batch), network.double()(batch.double())
-    return Comparison(_differences(run(batch), expected), _differences(expected, precise))
+    expected, float64 = network(batch), network.double()(batch.double())
+    return Comparison(_differences(exported(batch), expected), _differences(expected, float64))
 
 
-def _differences(found: Tensor, expected: Tensor) -> tuple[float, ...]:
-    difference = (found.double() - expected.double()).flatten(1).abs().amax(1) / expected.double().abs().max()
+def _differences(actual: Tensor, expected: Tensor) -> tuple[float, ...]:
+    difference = (actual.double() - expected.double()).flatten(1).abs().amax(1) / expected.double().abs().max()
     return tuple(difference.tolist())
 
 
-def _onnx(path: str) -> Callable[[Tensor], Tensor]:
+def _load_onnx(path: str) -> Callable[[Tensor], Tensor]:
     require_packages("onnxruntime")
     import onnxruntime
 
@@ -99,12 +99,16 @@ def _onnx(path: str) -> Callable[[Tensor], Tensor]:
     return lambda images: torch.from_numpy(session.run(["scores"], {"images": images.cpu().numpy()})[0]).to(images)
 
 
-def _pt2(path: str) -> Callable[[Tensor], Tensor]:
+def _load_pt2(path: str) -> Callable[[Tensor], Tensor]:
     return torch.export.load(path).module()
 
 
-def _aoti(path: str) -> Callable[[Tensor], Tensor]:
+def _load_aoti(path: str) -> Callable[[Tensor], Tensor]:
     return torch._inductor.aoti_load_package(path)
 
 
-_RUNNERS: dict[str, Callable[[str], Callable[[Tensor], Tensor]]] = {"onnx": _onnx, "pt2": _pt2, "aoti": _aoti}
+_LOADERS: dict[str, Callable[[str], Callable[[Tensor], Tensor]]] = {
+    "onnx": _load_onnx,
+    "pt2": _load_pt2,
+    "aoti": _load_aoti,
+}

@@ -87,7 +87,7 @@ def from_pretrained(
     overrides = overrides or {}
     if Path(name).exists():
         if options:
-            raise ValueError(f"{name} is here already: {', '.join(options)} would be for a download")
+            raise ValueError(f"{name} is a local path, but {', '.join(options)} applies only to a download: remove it")
         return load_model(name, **overrides)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
@@ -96,7 +96,9 @@ def from_pretrained(
     try:
         file = hf_hub_download(str(name), WEIGHTS, **version | options)
     except HFValidationError as error:
-        raise FileNotFoundError(f"{name} is no file or folder here, and no repository ('user/repository')") from error
+        raise FileNotFoundError(
+            f"{name} is neither an existing file or folder nor a valid repository name ('user/repository')"
+        ) from error
     return load_model(file, **overrides)
 
 
@@ -154,19 +156,19 @@ def model_card(model: nn.Module, text: str = "", *, license: str | None = None, 
     from huggingface_hub import ModelCardData
 
     model = unwrapped(model)
-    kind = next((base.__name__ for base in type(model).__mro__ if base.__name__ in _TASKS), type(model).__name__)
+    class_name = next((base.__name__ for base in type(model).__mro__ if base.__name__ in _TASKS), type(model).__name__)
     data = ModelCardData(
         license=license,
         library_name=_LIBRARY,
-        pipeline_tag=_TASKS.get(kind),
+        pipeline_tag=_TASKS.get(class_name),
         tags=["vision-gnn", "graph-neural-network", "pytorch-geometric"],
     )
     size = f"{count_parameters(model, trainable_only=False) / 1e6:.1f} M parameters"
     return _TEMPLATE.format(
         data=data.to_yaml(),
-        kind=kind,
+        class_name=class_name,
         size=size,
-        address=repo_id or "user/repository",
+        repo_id=repo_id or "user/repository",
         config=model.config,
         text=text or "No details were given.",
     )
@@ -176,14 +178,14 @@ _TEMPLATE = """---
 {data}
 ---
 
-# {kind} of pyg_vig
+# {class_name} of pyg_vig
 
 A vision graph neural network with {size}, from [pyg_vig](https://pypi.org/project/pyg-vig).
 
 ```python
 from pyg_vig.integrations.hub import from_pretrained
 
-model = from_pretrained("{address}")  # or the folder with this file
+model = from_pretrained("{repo_id}")  # or the folder with this file
 ```
 
 ## Training and results

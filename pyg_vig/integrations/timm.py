@@ -15,8 +15,8 @@ from pyg_vig.models import build_model, get_config, list_models
 from pyg_vig.models.official import to_ours
 from pyg_vig.models.vision_gnn import VisionGNN
 
-_CROP = 0.9  # share of the image side that the published evaluations keep
-_SPELLINGS = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's names, and ours
+_CROP_PCT = 0.9  # share of the image side that the published evaluations keep
+_ALIASES = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's names, and ours
 
 
 def register() -> list[str]:
@@ -47,7 +47,7 @@ def register() -> list[str]:
     for name in names:
         if is_model(name):
             if model_entrypoint(name).__module__ != __name__:
-                raise ValueError(f"timm has a network {name!r} of its own: this version of it needs other names")
+                raise ValueError(f"timm already has another network named {name!r}: use a version of timm without it")
             continue
         default_cfgs[name] = _pretrained_cfg(name)
         register_model(_entrypoint(name))
@@ -103,9 +103,9 @@ def _build_variant(name: str) -> Callable[..., VisionGNN]:
     """Return a constructor of the network that takes timm's names of the options."""
 
     def build(**options: Any) -> VisionGNN:
-        options = {_SPELLINGS.get(key, key): value for key, value in options.items() if value is not None}
-        if options.pop("global_pool", "avg") != "avg":
-            raise ValueError(f"{name} pools by the mean of its nodes: leave global_pool at 'avg'")
+        options = {_ALIASES.get(key, key): value for key, value in options.items() if value is not None}
+        if (pool := options.pop("global_pool", "avg")) != "avg":
+            raise ValueError(f"{name} supports only global_pool='avg', the mean over the nodes, got {pool!r}")
         model = build_model(get_config(name, **options))
         if model.config.distilled:
             model.__class__ = DistilledVisionGNN
@@ -121,7 +121,7 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
         "num_classes": config.num_classes,
         "input_size": (config.in_channels, side, side),
         "pool_size": None,
-        "crop_pct": _CROP,
+        "crop_pct": _CROP_PCT,
         "interpolation": "bicubic",
         "mean": config.mean,
         "std": config.std,
@@ -131,21 +131,21 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
     }
 
 
-def run_script(words: Sequence[str]) -> None:
+def run_script(args: Sequence[str]) -> None:
     """Run one of timm's scripts with this package's networks in its registry.
 
     Args:
-        words: path of the script, such as timm's ``train.py`` or ``validate.py``, and its options.
+        args: path of the script, such as timm's ``train.py`` or ``validate.py``, and its options.
 
     Raises:
         ValueError: if no script is given.
     """
-    if not words:
-        raise ValueError("give the script: python -m pyg_vig.integrations.timm train.py --model pvig_ti ...")
+    if not args:
+        raise ValueError("expected a script: python -m pyg_vig.integrations.timm train.py --model pvig_ti ...")
     register()
-    sys.argv = list(words)
-    sys.path.insert(0, str(Path(words[0]).resolve().parent))
-    runpy.run_path(words[0], run_name="__main__")
+    sys.argv = list(args)
+    sys.path.insert(0, str(Path(args[0]).resolve().parent))
+    runpy.run_path(args[0], run_name="__main__")
 
 
 if __name__ == "__main__":

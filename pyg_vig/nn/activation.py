@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 
 _ALIASES: dict[str | None, str] = {
     "leakyrelu": "leaky_relu",
@@ -29,8 +29,8 @@ _ACTIVATIONS: dict[str | None, tuple[type[nn.Module], dict[str, float]]] = {
 }
 # A function is quasi-convex if it first falls, then rises (or does only one of the two). Its maximum over a set is then
 # at the smallest or the largest element. All activations above are quasi-convex, PReLU for either sign of its slope.
-_QUASI_CONVEX = tuple(kind for kind, _ in _ACTIVATIONS.values())
-_IN_KERNELS = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
+_QUASI_CONVEX = tuple(cls for cls, _ in _ACTIVATIONS.values())
+_KERNEL_NAMES = {nn.Identity: "none", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Hardswish: "hardswish"}
 
 
 def activation_resolver(name: str | nn.Module | None) -> nn.Module:
@@ -52,8 +52,8 @@ def activation_resolver(name: str | nn.Module | None) -> nn.Module:
     key = _ALIASES.get(key, key)
     if key not in _ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(map(str, _ACTIVATIONS))}")
-    kind, options = _ACTIVATIONS[key]
-    return kind(**options)
+    cls, options = _ACTIVATIONS[key]
+    return cls(**options)
 
 
 def kernel_name(activation: nn.Module) -> str | None:
@@ -61,9 +61,9 @@ def kernel_name(activation: nn.Module) -> str | None:
 
     Subclasses, the approximate GELU and activations with hooks are unsupported.
     """
-    name = _IN_KERNELS.get(type(activation))
-    exact = name != "gelu" or activation.approximate == "none"
-    return name if name is not None and exact and not is_watched(activation) else None
+    name = _KERNEL_NAMES.get(type(activation))
+    is_exact = name != "gelu" or activation.approximate == "none"
+    return name if name is not None and is_exact and not has_hooks(activation) else None
 
 
 def activate(x: Tensor, name: str) -> Tensor:

@@ -15,31 +15,31 @@ from torch import Tensor, nn
 from pyg_vig import native
 from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
-from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
-from pyg_vig.nn.product import is_served
-from pyg_vig.nn.rematerialize import note_recipe
+from pyg_vig.nn.fused_linear import can_use_kernels
+from pyg_vig.nn.hooks import has_hooks
+from pyg_vig.nn.norm import BatchNorm, tracks_running_statistics, update_running_statistics
+from pyg_vig.nn.rematerialize import register_recipe
 from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
 
 
-def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
-    """Whether :func:`normalize` can compute ``act(norm(x))``, with ``norm`` using batch statistics.
+def can_fuse_batch_norm(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
+    """Whether :func:`fused_batch_norm` can compute ``act(norm(x))``, with ``norm`` using batch statistics.
 
     Both must be PyTorch's own modules, without hooks (which would not be called); ``act`` none, ReLU or (exact) GELU.
     """
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or is_watched(norm):
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or has_hooks(norm):
         return False
     weight: Any = norm.weight
     if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:
         return False
     if x.device.type == "cuda":
         return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
-    return is_served(x, weight)
+    return can_use_kernels(x, weight)
 
 
-def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
+def fused_batch_norm(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None) -> Tensor:
     r"""Normalise the rows by their own statistics and apply the activation, :math:`\sigma(\mathrm{BN}(X + o))`.
 
     The offset, which is the bias of the previous layer, cancels in the output: it only shifts the running mean, and its
@@ -49,7 +49,7 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     Args:
         x: rows ``(N, C)``; on a CPU, in float32.
         norm: the batch norm, whose running statistics are updated as in its own call.
-        act: the activation; see :func:`fuses`.
+        act: the activation; see :func:`can_fuse_batch_norm`.
         offset: :math:`o`, ``(C,)``.
 
     Raises:
@@ -60,25 +60,25 @@ def normalize(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor | None)
     options = norm.eps, str(kernel_name(act))
     if torch.compiler.is_compiling():
         x = x if offset is None else _WithZeroGradient.apply(x, offset)
-        out, coefficients = _operator(x, norm.weight, norm.bias, *options)
-        _move(norm, coefficients.detach(), offset, x.size(0))
+        out, coefficients = _batch_norm_operator(x, norm.weight, norm.bias, *options)
+        _update_running_statistics(norm, coefficients.detach(), offset, x.size(0))
         return out
-    running = _running(norm, offset) if x.device.type == "cuda" else None
-    out, coefficients = _Normalize.apply(x, norm.weight, norm.bias, offset, *options, running)
+    running = _running_statistics(norm, offset) if x.device.type == "cuda" else None
+    out, coefficients = _FusedBatchNorm.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
-        _move(norm, coefficients, offset, x.size(0))
-    return note_recipe(out, partial(_recomputed_output, options[1]), x, coefficients)
+        _update_running_statistics(norm, coefficients, offset, x.size(0))
+    return register_recipe(out, partial(_recompute_output, options[1]), x, coefficients)
 
 
-def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
+def _running_statistics(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     """Running statistics that the GPU kernel updates itself, which saves some launches."""
-    if not tracks_statistics(norm):
+    if not tracks_running_statistics(norm):
         return None
     offset = None if offset is None else offset.detach()
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
 
 
-def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
+def _recompute_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     """Recompute the output from the rows and the coefficients of the forward pass."""
     if serves(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
@@ -91,23 +91,23 @@ def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: int) -> None:
+def _update_running_statistics(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: int) -> None:
     mean, var = coefficients[:2]
-    move_running_statistics(norm, mean if offset is None else mean + offset, var, count)
+    update_running_statistics(norm, mean if offset is None else mean + offset, var, count)
 
 
 @partial(operator, name="batch_norm")
-def _operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
+def _batch_norm_operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Output and coefficients as a custom operator for compilers, whose own batch norm is slower on CPUs."""
     return _forward(x, weight, bias, eps, act)
 
 
 @partial(operator, name="batch_norm_backward")
-def _backward_operator(
+def _batch_norm_backward_operator(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    of_x, of_weight, of_bias, *_ = _backward(x, weight, bias, coefficients, grad, eps, act)
-    return of_x, of_weight, of_bias
+    grad_x, grad_weight, grad_bias, *_ = _backward(x, weight, bias, coefficients, grad, eps, act)
+    return grad_x, grad_weight, grad_bias
 
 
 @torch.library.register_fake("pyg_vig::batch_norm")
@@ -122,16 +122,16 @@ def _(
     return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(bias)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(*inputs[:3], output[1])
     ctx.options = inputs[3:]
 
 
-def _operator_gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    return *_backward_operator(*ctx.saved_tensors, grad, *ctx.options), None, None
+def _operator_backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return *_batch_norm_backward_operator(*ctx.saved_tensors, grad, *ctx.options), None, None
 
 
-torch.library.register_autograd("pyg_vig::batch_norm", _operator_gradients, setup_context=_keep)
+torch.library.register_autograd("pyg_vig::batch_norm", _operator_backward, setup_context=_setup_context)
 
 
 def _forward(
@@ -144,7 +144,8 @@ def _forward(
     if native.serves(x):
         return native.batch_norm(x, weight, bias, eps, act)
     var, mean = torch.var_mean(x, 0, correction=0)
-    return _plainly(x, weight, bias, eps, act), torch.stack([mean, var, weight * torch.rsqrt(var + eps), bias])
+    coefficients = torch.stack([mean, var, weight * torch.rsqrt(var + eps), bias])
+    return _batch_norm_reference(x, weight, bias, eps, act), coefficients
 
 
 def _backward(
@@ -154,31 +155,30 @@ def _backward(
     if serves(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
-        of_x, of_weight, of_bias, zeros = kernels.batch_norm_backward(
+        grad_x, grad_weight, grad_bias, zeros = kernels.batch_norm_backward(
             x.contiguous(), grad.contiguous(), coefficients, eps, act
         )
-        return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), zeros
+        return grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), zeros
     if native.serves(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
     # These operators are differentiable, for gradients of gradients, and need no recorded graph, since nothing is
     # recorded inside a custom operator.
     if act != "none":
-        grad = _through_activation(grad, _plainly(x, weight, bias, eps, "none"), act)
+        grad = _activation_backward(grad, _batch_norm_reference(x, weight, bias, eps, "none"), act)
     mean, var = coefficients[:2]
-    precision = torch.rsqrt(var + eps)
-    wanted = [True, True, True]
-    return aten.native_batch_norm_backward(grad, x, weight, None, None, mean, precision, True, eps, wanted)
+    inv_std, output_mask = torch.rsqrt(var + eps), [True, True, True]
+    return aten.native_batch_norm_backward(grad, x, weight, None, None, mean, inv_std, True, eps, output_mask)
 
 
-def _through_activation(grad: Tensor, x: Tensor, act: str) -> Tensor:
+def _activation_backward(grad: Tensor, x: Tensor, act: str) -> Tensor:
     return aten.gelu_backward(grad, x) if act == "gelu" else aten.threshold_backward(grad, x, 0)
 
 
-def _plainly(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
+def _batch_norm_reference(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> Tensor:
     return activate(F.batch_norm(x, None, None, weight, bias, training=True, eps=eps), act)
 
 
-class _Normalize(torch.autograd.Function):
+class _FusedBatchNorm(torch.autograd.Function):
     """Output and coefficients outside compiled regions; an offset gets a zero gradient, which optimisers see."""
 
     @staticmethod
@@ -195,26 +195,27 @@ class _Normalize(torch.autograd.Function):
         out, coefficients = _forward(x, weight, bias, eps, act, running)
         ctx.save_for_backward(x, weight, bias, coefficients)
         ctx.options = eps, act
-        ctx.offset_type = None if offset is None else offset.dtype
+        ctx.offset_dtype = None if offset is None else offset.dtype
         ctx.mark_non_differentiable(coefficients)
         return out, coefficients
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, bias, coefficients = ctx.saved_tensors
-        of_x, of_weight, of_bias, *zeros = _backward(x, weight, bias, coefficients, grad, *ctx.options)
-        of_offset = None
+        grad_x, grad_weight, grad_bias, *zeros = _backward(x, weight, bias, coefficients, grad, *ctx.options)
+        grad_offset = None
         if ctx.needs_input_grad[3]:
-            of_offset = zeros[0].to(ctx.offset_type) if zeros else torch.zeros_like(of_bias, dtype=ctx.offset_type)
-        return of_x, of_weight, of_bias, of_offset, None, None, None
+            dtype = ctx.offset_dtype
+            grad_offset = zeros[0].to(dtype) if zeros else torch.zeros_like(grad_bias, dtype=dtype)
+        return grad_x, grad_weight, grad_bias, grad_offset, None, None, None
 
 
 class _WithZeroGradient(torch.autograd.Function):
-    """Identity on the rows that also gives ``idle``, which does not affect them, a zero gradient (compiled regions)."""
+    """Identity on the rows that also gives ``unused``, which does not affect them, a zero gradient, when compiling."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, idle: Tensor) -> Tensor:
-        ctx.save_for_backward(idle)
+    def forward(ctx: Any, x: Tensor, unused: Tensor) -> Tensor:
+        ctx.save_for_backward(unused)
         return x.view_as(x)
 
     @staticmethod

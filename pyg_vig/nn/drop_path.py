@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout
-from pyg_vig.nn.rematerialize import note_recipe
+from pyg_vig.nn.rematerialize import register_recipe
 
 
 class DropPath(nn.Module):
@@ -46,5 +46,5 @@ class DropPath(nn.Module):
         if not self.drops:
             return x
         keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
-        share = layout.expand(keep.to(x.dtype) / (1 - self.p))
-        return note_recipe(x * share, torch.mul, x, share)
+        scale = layout.expand(keep.to(x.dtype) / (1 - self.p))
+        return register_recipe(x * scale, torch.mul, x, scale)

@@ -13,7 +13,7 @@ from pyg_vig.graph import GraphSpec, Layout, graph_resolver
 from pyg_vig.graph.given import check_edge_attr, sorted_with_attr
 from pyg_vig.nn.conv import ConvSpec
 from pyg_vig.nn.grapher import ViGBlock
-from pyg_vig.nn.hooks import messages_are_watched
+from pyg_vig.nn.hooks import needs_messages
 from pyg_vig.nn.linear import LinearNorm
 
 POOLS = ("mean", "max", "sum", None)
@@ -112,8 +112,9 @@ class GraphEncoder(nn.Module):
             raise ValueError(f"pool must be 'mean', 'max', 'sum' or None, got {pool!r}")
         if jumping not in (None, "cat", "max", "lstm"):
             raise ValueError(f"jumping must be 'cat', 'max', 'lstm' or None, got {jumping!r}")
-        if unfit := {"position", "reduction"} & block.keys():
-            raise ValueError(f"{', '.join(sorted(unfit))}: for the patches of images only, so leave it out here")
+        if unsupported := {"position", "reduction"} & block.keys():
+            names = ", ".join(sorted(unsupported))
+            raise ValueError(f"GraphEncoder takes no options for image patches, got {names}: remove them")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.rebuild_every = rebuild_every
@@ -159,52 +160,59 @@ class GraphEncoder(nn.Module):
             batch_size: number of graphs; required if the last graphs have no nodes. Without ``batch``, the nodes form
                 this many graphs of equal size.
         """
-        self._check(x, edge_index, edge_attr, batch)
-        layout = _layout(x, batch, batch_size)
+        self._check_inputs(x, edge_index, edge_attr, batch)
+        layout = _make_layout(x, batch, batch_size)
         if edge_index is not None:
-            layout = self._with_edges(layout, edge_index, edge_attr)
-        x = self._blocks(self.embed(x), layout)
+            layout = self._add_edges(layout, edge_index, edge_attr)
+        x = self._forward_blocks(self.embed(x), layout)
         return self.head(x if self.pool is None else layout.pool(x, self.pool))
 
-    def _blocks(self, x: Tensor, layout: Layout) -> Tensor:
-        outputs, builds = [], layout.edge_index is None
+    def _forward_blocks(self, x: Tensor, layout: Layout) -> Tensor:
+        outputs, build_graphs = [], layout.edge_index is None
         for i, block in enumerate(self.blocks):
-            if builds and i % self.rebuild_every == 0:
+            if build_graphs and i % self.rebuild_every == 0:
                 layout = layout.with_edges(self.graphs[i // self.rebuild_every](x, layout))
             x = block(x, layout)
             outputs.append(x)
         return x if self.jump is None else self.jump(outputs)
 
-    def _with_edges(self, layout: Layout, edge_index: Tensor, edge_attr: Tensor | None) -> Layout:
+    def _add_edges(self, layout: Layout, edge_index: Tensor, edge_attr: Tensor | None) -> Layout:
         """Sort the edges once for all blocks, unless a compiled region (no ``EdgeIndex``) or an explainer (whose masks
         and hooks follow the given order) needs them as they are.
         """
-        explained = any(messages_are_watched(module) for module in self.modules() if isinstance(module, MessagePassing))
-        if torch.compiler.is_compiling() or explained:
+        keep_order = any(needs_messages(module) for module in self.modules() if isinstance(module, MessagePassing))
+        if torch.compiler.is_compiling() or keep_order:
             return layout.with_edges(edge_index, edge_attr)
         return layout.with_edges(*sorted_with_attr(edge_index, edge_attr, layout.num_nodes))
 
-    def _check(self, x: Tensor, edge_index: Tensor | None, edge_attr: Tensor | None, batch: Tensor | None) -> None:
+    def _check_inputs(
+        self, x: Tensor, edge_index: Tensor | None, edge_attr: Tensor | None, batch: Tensor | None
+    ) -> None:
         if not isinstance(x, Tensor):
-            raise ValueError(f"x must be a tensor, got {type(x).__name__}: pass data.x, data.edge_index and so on")
+            raise ValueError(f"x must be a tensor, got {type(x).__name__}: pass data.x, data.edge_index etc.")
         if x.dim() != 2 or x.size(1) != self.in_channels:
             raise ValueError(f"x must have shape (N, {self.in_channels}), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, got {x.dtype}: use x.float()")
         for name, other in (("edge_index", edge_index), ("edge_attr", edge_attr), ("batch", batch)):
             if other is not None and other.device != x.device:
-                raise ValueError(f"x is on {x.device} but {name} on {other.device}: move them together")
+                raise ValueError(
+                    f"x and {name} must be on the same device, got {x.device} and {other.device}: move one of them"
+                )
         if edge_attr is not None and (edge_index is None or is_sparse(edge_index)):
-            raise ValueError("edge_attr are features of given edges: pass the edge_index (2, E) as well")
+            got = "none" if edge_index is None else "a sparse matrix"
+            raise ValueError(f"edge_attr needs an edge_index of shape (2, E), got {got}: pass the edge_index as well")
         check_edge_attr(edge_attr, 0 if edge_index is None else edge_index.size(-1), self.edge_dim)
 
 
-def _layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:
+def _make_layout(x: Tensor, batch: Tensor | None, batch_size: int | None) -> Layout:
     if batch is None:
-        graphs = 1 if batch_size is None else batch_size
-        if graphs < 1 or x.size(0) % graphs:
-            raise ValueError(f"{x.size(0)} nodes are not {graphs} graphs of equal size: pass their batch vector")
-        return Layout.from_equal(graphs, x.size(0) // graphs)
+        num_graphs = 1 if batch_size is None else batch_size
+        if num_graphs < 1 or x.size(0) % num_graphs:
+            raise ValueError(
+                f"{x.size(0)} nodes cannot be divided into {num_graphs} graphs of equal size: pass the batch vector"
+            )
+        return Layout.from_equal(num_graphs, x.size(0) // num_graphs)
     if batch.dim() == 1 and batch.size(0) != x.size(0):
-        raise ValueError(f"batch must name the graph of each of the {x.size(0)} nodes, got {batch.size(0)} entries")
+        raise ValueError(f"batch must have an entry for each of the {x.size(0)} nodes, got {batch.size(0)} entries")
     return Layout.from_batch(batch, batch_size)

@@ -117,18 +117,18 @@ class Grapher(ResidualBranch):
         if self.encode_position is not None:
             x = self.encode_position(x, layout)
         x = self.fc1(x)
-        nodes, layouts = self._neighbors(x, layout)
+        nodes, layouts = self._pool_neighbors(x, layout)
         adjacency = self.graph(nodes, layouts)
-        edges = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
-        x = self.conv(nodes, adjacency, **edges)
+        edge_kwargs = {} if layout.edge_attr is None else {"edge_attr": layout.edge_attr}
+        x = self.conv(nodes, adjacency, **edge_kwargs)
         return self._add_branch(shortcut, x, layout)
 
     @property
     def _last_layer(self) -> nn.Module:
         return self.fc2
 
-    def _neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
-        """Return the nodes, or the pair of pooled nodes and nodes, with the layouts in the same form."""
+    def _pool_neighbors(self, x: Tensor, layout: Layout) -> tuple[Any, Any]:
+        """Return the nodes, or if neighbours are pooled, the pair of pooled nodes and nodes, and the layouts alike."""
         if self.reduction == 1:
             return x, layout
         pooled_layout = layout.pooled(self.reduction)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.nn.activation import activation_resolver
-from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 from pyg_vig.nn.drop_path import DropPath
-from pyg_vig.nn.hooks import is_replaced, is_watched
+from pyg_vig.nn.fused_linear import IDENTITY, fused_conv2d
+from pyg_vig.nn.hooks import has_custom_forward, has_hooks
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
-from pyg_vig.nn.norm import fold, fold_into, is_foldable
-from pyg_vig.nn.product import IDENTITY, convolve
+from pyg_vig.nn.norm import fold_batch_norm_, folded_weight_and_bias, is_foldable
 from pyg_vig.nn.rematerialize import save_recipe
 from pyg_vig.nn.residual import ResidualBranch
 
@@ -45,29 +45,29 @@ class ConvNorm(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        _check_kernel(kernel_size)
+        _check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, act: nn.Module | None = None) -> Tensor:
         """Apply convolution, norm and activation."""
         conv, norm, act = self.conv, self.norm, IDENTITY if act is None else act
-        if is_replaced(conv, nn.Conv2d) or is_watched(conv) or is_watched(norm):
+        if has_custom_forward(conv, nn.Conv2d) or has_hooks(conv) or has_hooks(norm):
             return act(norm(conv(x)))
         if is_foldable(norm):
-            return convolve(x, conv, *fold(conv.weight, conv.bias, norm), act)
-        if fuses(norm, act, x):
+            return fused_conv2d(x, conv, *folded_weight_and_bias(conv.weight, conv.bias, norm), act)
+        if can_fuse_batch_norm(norm, act, x):
             rows, layout = to_nodes(save_recipe(x, conv._conv_forward(x, conv.weight, None), "input"))
-            return to_map(normalize(rows, norm, act, offset=conv.bias), layout)
+            return to_map(fused_batch_norm(rows, norm, act, offset=conv.bias), layout)
         if isinstance(norm, nn.Identity):
-            return convolve(x, conv, conv.weight, conv.bias, act)
+            return fused_conv2d(x, conv, conv.weight, conv.bias, act)
         return act(norm(conv(x)))
 
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the convolution."""
-        if is_foldable(self.norm) and not is_replaced(self.conv, nn.Conv2d):
-            fold_into(self.conv, self.norm)
+        if is_foldable(self.norm) and not has_custom_forward(self.conv, nn.Conv2d):
+            fold_batch_norm_(self.conv, self.norm)
             self.norm = nn.Identity()
             self.conv.to(memory_format=torch.channels_last)  # otherwise every call copies the weights to that layout
 
@@ -121,13 +121,13 @@ class ConditionalPosition(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 7) -> None:
         super().__init__()
-        _check_kernel(kernel_size)
+        _check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Add the output of the convolution to every node."""
-        around, _ = to_nodes(self.conv(to_map(x, layout)))
-        return x + around
+        encoding, _ = to_nodes(self.conv(to_map(x, layout)))
+        return x + encoding
 
 
 class InvertedResidual(ResidualBranch):
@@ -182,6 +182,6 @@ class InvertedResidual(ResidualBranch):
         return self.project
 
 
-def _check_kernel(size: int) -> None:
+def _check_kernel_size(size: int) -> None:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, so that padding keeps the size, got {size}: use {max(size + 1, 1)}")

@@ -6,17 +6,17 @@ from torch import nn
 from torch_geometric.nn import MessagePassing
 
 
-def is_watched(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether ``module`` has forward or backward hooks of its own.
 
     Global module hooks do not count: PyTorch's FLOP counter, for one, uses them to track which module is running.
 
     Example:
         >>> from torch import nn
-        >>> from pyg_vig.nn.hooks import is_watched
+        >>> from pyg_vig.nn.hooks import has_hooks
         >>> layer = nn.Linear(4, 4)
         >>> handle = layer.register_forward_hook(lambda module, inputs, output: None)
-        >>> is_watched(layer)
+        >>> has_hooks(layer)
         True
     """
     return bool(
@@ -24,19 +24,20 @@ def is_watched(module: nn.Module) -> bool:
     )
 
 
-def is_replaced(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether ``module`` lacks the ``forward`` method of ``kind``, its original class, for instance due to an adapter.
+def has_custom_forward(module: nn.Module, original: type[nn.Module]) -> bool:
+    """Whether ``module`` lacks the ``forward`` method of its original class, for instance because of an adapter.
 
     Example:
         >>> from torch import nn
-        >>> from pyg_vig.nn.hooks import is_replaced
-        >>> is_replaced(nn.Linear(4, 4), nn.Linear), is_replaced(nn.Sequential(nn.Linear(4, 4)), nn.Linear)
+        >>> from pyg_vig.nn.hooks import has_custom_forward
+        >>> layer = nn.Linear(4, 4)
+        >>> has_custom_forward(layer, nn.Linear), has_custom_forward(nn.Sequential(layer), nn.Linear)
         (False, True)
     """
-    return type(module).forward is not kind.forward
+    return type(module).forward is not original.forward
 
 
-def propagation_is_watched(conv: MessagePassing) -> bool:
+def has_propagate_hooks(conv: MessagePassing) -> bool:
     """Whether the conv has PyG hooks on ``propagate`` or on ``message_and_aggregate``."""
     return bool(
         conv._propagate_forward_pre_hooks
@@ -46,7 +47,7 @@ def propagation_is_watched(conv: MessagePassing) -> bool:
     )
 
 
-def messages_are_watched(conv: MessagePassing) -> bool:
+def needs_messages(conv: MessagePassing) -> bool:
     """Whether an explainer or a PyG hook needs the conv's messages per edge, which a fused path does not compute."""
     return bool(
         conv.explain

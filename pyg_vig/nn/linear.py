@@ -9,19 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.nn.activation import activation_resolver
-from pyg_vig.nn.batch_norm import fuses, normalize
-from pyg_vig.nn.hooks import is_replaced, is_watched
-from pyg_vig.nn.norm import fold_into, folded, folding_pays, is_foldable, norm_resolver, remove_parametrizations
-from pyg_vig.nn.product import IDENTITY, product
+from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
+from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
+from pyg_vig.nn.hooks import has_custom_forward, has_hooks
+from pyg_vig.nn.norm import (
+    fold_batch_norm_,
+    folded_scale_and_shift,
+    is_foldable,
+    norm_resolver,
+    remove_parametrizations,
+    should_fold,
+)
 from pyg_vig.nn.rematerialize import add_residual
 
 
-def check_widths(in_channels: Any, out_channels: Any) -> None:
+def check_channels(in_channels: Any, out_channels: Any) -> None:
     """Raise a ValueError unless both widths are positive integers."""
     if not all(isinstance(width, Integral) and int(width) > 0 for width in (in_channels, out_channels)):
         raise ValueError(
-            "in_channels and out_channels must be positive numbers (none is lazy, or a pair: both sides of a bipartite "
-            f"graph have one width), got {in_channels!r} and {out_channels!r}"
+            f"in_channels and out_channels must be positive integers, got {in_channels!r} and {out_channels!r}: lazy "
+            "initialisation (-1) and pairs are not supported; both sides of a bipartite graph have the same width"
         )
 
 
@@ -52,10 +59,11 @@ class GroupedLinear(nn.Linear):
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"heads (groups) must divide both widths, got {groups} for {in_channels} -> {out_channels} channels"
+                "heads (groups) must divide in_channels and out_channels, "
+                f"got {groups} for {in_channels} -> {out_channels} channels"
             )
         super().__init__(in_channels // groups, out_channels, bias=bias)
         self.in_features = in_channels  # full width, as tools expect; the weight has the width of one group
@@ -66,7 +74,7 @@ class GroupedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
-        return product(x, self.weight, self.bias, groups=self.groups)
+        return fused_linear(x, self.weight, self.bias, groups=self.groups)
 
 
 class LinearNorm(nn.Module):
@@ -100,26 +108,26 @@ class LinearNorm(nn.Module):
 
     def forward(self, x: Tensor, act: nn.Module | None = None, shortcut: Tensor | None = None) -> Tensor:
         """Apply linear layer, norm and activation, and add the shortcut."""
-        return self._apply_to(x, act, shortcut)
+        return self._forward(x, act, shortcut)
 
-    def _apply_to(
+    def _forward(
         self, x: Tensor | tuple[Tensor, Tensor], act: nn.Module | None = None, shortcut: Tensor | None = None
     ) -> Tensor:
         """The forward pass for one input matrix, or for two whose channels are interleaved."""
         linear, norm, act = self.linear, self.norm, IDENTITY if act is None else act
-        if is_replaced(linear, GroupedLinear) or is_watched(linear) or is_watched(norm):
+        if has_custom_forward(linear, GroupedLinear) or has_hooks(linear) or has_hooks(norm):
             out = act(norm(linear(torch.stack(x, dim=-1).flatten(1) if isinstance(x, tuple) else x)))
             return out if shortcut is None else add_residual(shortcut, out)
         weight, bias, groups = linear.weight, linear.bias, linear.groups
-        if is_foldable(norm) and folding_pays(x[0] if isinstance(x, tuple) else x, len(weight)):
-            scale, shift = folded(norm, bias)
-            return product(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
+        if is_foldable(norm) and should_fold(x[0] if isinstance(x, tuple) else x, len(weight)):
+            scale, shift = folded_scale_and_shift(norm, bias)
+            return fused_linear(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):
-            return product(x, weight, bias, act, groups=groups, shortcut=shortcut)
-        if fuses(norm, act, x[0] if isinstance(x, tuple) else x):
-            out = normalize(product(x, weight, groups=groups), norm, act, offset=bias)
+            return fused_linear(x, weight, bias, act, groups=groups, shortcut=shortcut)
+        if can_fuse_batch_norm(norm, act, x[0] if isinstance(x, tuple) else x):
+            out = fused_batch_norm(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
         else:
-            out = act(norm(product(x, weight, bias, groups=groups)))
+            out = act(norm(fused_linear(x, weight, bias, groups=groups)))
         return out if shortcut is None else add_residual(shortcut, out)
 
     def reset_parameters(self) -> None:
@@ -131,15 +139,15 @@ class LinearNorm(nn.Module):
     @torch.no_grad()
     def fold_norm(self) -> None:
         """Fold the batch norm permanently into the linear layer."""
-        if is_foldable(self.norm) and not is_replaced(self.linear, GroupedLinear):
-            fold_into(self.linear, self.norm)
+        if is_foldable(self.norm) and not has_custom_forward(self.linear, GroupedLinear):
+            fold_batch_norm_(self.linear, self.norm)
             self.norm = nn.Identity()
 
     @torch.no_grad()
     def fold_scale(self, scale: Tensor) -> bool:
         """Fold a scale of the outputs permanently into the weights; returns ``False`` if this is impossible."""
         self.fold_norm()
-        if not isinstance(self.norm, nn.Identity) or is_replaced(self.linear, GroupedLinear):
+        if not isinstance(self.norm, nn.Identity) or has_custom_forward(self.linear, GroupedLinear):
             return False
         remove_parametrizations(self.linear)
         self.linear.weight.mul_(scale.unsqueeze(1))
@@ -184,9 +192,9 @@ class NodeUpdate(LinearNorm):
         return super().forward(x, self.act)
 
 
-def is_intact(update: nn.Module) -> bool:
+def is_unmodified(update: nn.Module) -> bool:
     """Whether ``update`` is a :class:`NodeUpdate` whose linear layer has not been replaced."""
-    return isinstance(update, NodeUpdate) and not is_replaced(update.linear, GroupedLinear)
+    return isinstance(update, NodeUpdate) and not has_custom_forward(update.linear, GroupedLinear)
 
 
 class PairUpdate(NodeUpdate):
@@ -206,4 +214,4 @@ class PairUpdate(NodeUpdate):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         """Interleave the two inputs and apply linear layer, norm and activation."""
-        return self._apply_to((x, y), self.act)
+        return self._forward((x, y), self.act)

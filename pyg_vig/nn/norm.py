@@ -50,7 +50,7 @@ def is_foldable(norm: nn.Module) -> TypeGuard[BatchNorm]:
     return isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training and norm.running_mean is not None
 
 
-def normalises_batch(norm: nn.Module) -> TypeGuard[BatchNorm]:
+def uses_batch_statistics(norm: nn.Module) -> TypeGuard[BatchNorm]:
     """Whether ``norm`` is a batch norm that currently uses the statistics of its input rows."""
     return isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) and not is_foldable(norm)
 
@@ -79,39 +79,39 @@ def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
                 module.requires_grad_(False)
 
 
-def fold(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+def folded_weight_and_bias(weight: Tensor, bias: Tensor | None, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a linear layer or convolution with the subsequent batch norm folded into them."""
-    scale, shift = folded(norm, bias)
+    scale, shift = folded_scale_and_shift(norm, bias)
     return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
 
 
-def fold_into(layer: nn.Linear | nn.Conv2d, norm: BatchNorm) -> None:
+def fold_batch_norm_(layer: nn.Linear | nn.Conv2d, norm: BatchNorm) -> None:
     """Fold the batch norm permanently into the weight and bias of ``layer``."""
     remove_parametrizations(layer)
-    weight, bias = fold(layer.weight, layer.bias, norm)
+    weight, bias = folded_weight_and_bias(layer.weight, layer.bias, norm)
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
 
 
 def remove_parametrizations(layer: nn.Module) -> None:
     """Replace parametrisations (weight norm, pruning) permanently by parameters with their current values."""
     if parametrize.is_parametrized(layer):
-        made = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
+        values = {name: getattr(layer, name) for name in cast("nn.ModuleDict", layer.parametrizations)}
         del layer.parametrizations
         layer.__class__ = parametrize.type_before_parametrizations(layer)  # copies share the other class: keep it
-        for name, value in made.items():
+        for name, value in values.items():
             setattr(layer, name, nn.Parameter(value))
     for name in ("weight", "bias"):
         if hasattr(layer, f"{name}_orig"):
             prune.remove(layer, name)
 
 
-def folded(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def folded_scale_and_shift(norm: BatchNorm, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return scale and shift of the batch norm after a layer, with the layer's bias folded into the shift."""
-    scale, shift = affine_of(norm, norm.running_mean, norm.running_var)
+    scale, shift = scale_and_shift(norm, norm.running_mean, norm.running_var)
     return scale, shift if bias is None else torch.addcmul(shift, bias, scale)
 
 
-def folding_pays(x: Tensor, out_channels: int) -> bool:
+def should_fold(x: Tensor, out_channels: int) -> bool:
     """Whether folding the batch norm into the weights on every call is faster than normalising the output.
 
     On a GPU, folding launches half a dozen small kernels and normalising one, which compilers fuse with what follows.
@@ -121,13 +121,13 @@ def folding_pays(x: Tensor, out_channels: int) -> bool:
     return not torch.compiler.is_compiling() and x.size(0) * out_channels > _LARGE_OUTPUT
 
 
-def tracks_statistics(norm: BatchNorm) -> bool:
+def tracks_running_statistics(norm: BatchNorm) -> bool:
     """Whether ``norm`` updates running statistics in training."""
     return norm.track_running_stats and norm.running_mean is not None
 
 
 @torch.no_grad()
-def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+def update_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
     """Update the running statistics as the layer itself does after a batch.
 
     Args:
@@ -136,21 +136,21 @@ def move_running_statistics(norm: BatchNorm, mean: Tensor, var: Tensor, count: T
         var: biased variance of the rows ``(C,)``.
         count: number of rows; if this is a tensor of zero, running mean and variance stay unchanged.
     """
-    if not tracks_statistics(norm):
+    if not tracks_running_statistics(norm):
         return
     norm.num_batches_tracked.add_(1)
     momentum: Tensor | float = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    kind = norm.running_mean.dtype
+    dtype = norm.running_mean.dtype
     if isinstance(count, Tensor):
-        momentum = momentum * (count > 0).to(kind)
+        momentum = momentum * (count > 0).to(dtype)
         var = var * count / (count - 1).clamp(min=1)
     else:
         var = var * (count / (count - 1))
-    norm.running_mean.lerp_(mean.to(kind), momentum)
-    norm.running_var.lerp_(var.to(kind), momentum)
+    norm.running_mean.lerp_(mean.to(dtype), momentum)
+    norm.running_var.lerp_(var.to(dtype), momentum)
 
 
-def affine_of(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """Return scale and shift of the batch norm for the given statistics."""
     scale = torch.rsqrt(var + norm.eps)
     if norm.weight is None:

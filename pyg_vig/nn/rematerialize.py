@@ -2,8 +2,8 @@
 
 For the weight gradient, autograd stores the input of every product. Mostly that is the output of a batch norm and an
 activation, which can be recomputed in one pass from the norm's input, and that is stored too. So code that produces
-such a matrix registers a recipe for it (:func:`note_recipe`), and code that consumes the matrix lets autograd store the
-recipe in its place (:func:`save_recipe`).
+such a matrix registers a recipe for it (:func:`register_recipe`), and code that consumes the matrix lets autograd store
+the recipe in its place (:func:`save_recipe`).
 
 Recipes go through PyTorch's hooks for saved tensors, so the autograd graph, higher-order gradients and ``retain_graph``
 work as usual. If other such hooks are active (gradient checkpointing, offloading), they decide what is stored; inside a
@@ -25,15 +25,15 @@ from torch.utils.weak import WeakIdKeyDictionary
 class _Recipe:
     """How to recompute a matrix from others, each of which has a recipe itself or is stored."""
 
-    def __init__(self, make: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> None:
-        self.make = make
-        self.parts = [_recipe_of(part) or _Kept(part) for part in parts]
+    def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+        self.function = function
+        self.inputs = [_get_recipe(x) or _SavedTensor(x) for x in inputs]
 
     def __call__(self) -> Tensor:
-        return self.make(*(part() for part in self.parts))
+        return self.function(*(x() for x in self.inputs))
 
 
-class _Kept:
+class _SavedTensor:
     """A stored matrix. As with all tensors saved by autograd, it is an error to use it after an in-place change."""
 
     def __init__(self, x: Tensor) -> None:
@@ -43,7 +43,7 @@ class _Kept:
         if self.x._version != self.version:
             raise RuntimeError(
                 f"one of the variables needed for gradient computation has been modified by an inplace operation: a "
-                f"matrix of shape {tuple(self.x.shape)}, of which another is made again. Change a copy of it instead"
+                f"tensor of shape {tuple(self.x.shape)}, from which another one is recomputed. Modify a copy instead"
             )
         return self.x
 
@@ -52,26 +52,26 @@ class _Kept:
 _RECIPES: MutableMapping[Tensor, tuple[_Recipe, int]] = WeakIdKeyDictionary()
 
 
-def note_recipe(out: Tensor, make: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """Register that ``make(*parts)`` recomputes ``out`` bit for bit, if ``out`` requires gradients.
+def register_recipe(out: Tensor, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Register that ``function(*inputs)`` recomputes ``out`` bit for bit, if ``out`` requires gradients.
 
     Args:
         out: the matrix; it is returned.
-        make: function of the parts, which must reproduce the strides of ``out`` too. It runs without gradients.
-        parts: tensors that are stored instead, unless they are recomputed themselves.
+        function: must reproduce the strides of ``out`` too. It runs without gradients.
+        inputs: tensors that are stored instead, unless they are recomputed themselves.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.nn.rematerialize import save_recipe, note_recipe
+        >>> from pyg_vig.nn.rematerialize import register_recipe, save_recipe
         >>> weight = torch.ones(4, 3, requires_grad=True)
-        >>> double = note_recipe(weight * 2, lambda kept: kept * 2, weight)
+        >>> double = register_recipe(weight * 2, lambda x: x * 2, weight)
         >>> out = save_recipe(double, double.square(), "self")  # which keeps the weight
         >>> out.sum().backward()
         >>> weight.grad[0]
         tensor([8., 8., 8.])
     """
     if out.requires_grad and not torch.compiler.is_compiling():
-        _RECIPES[out] = _Recipe(make, parts), out._version
+        _RECIPES[out] = _Recipe(function, inputs), out._version
     return out
 
 
@@ -82,12 +82,12 @@ def add_residual(shortcut: Tensor, branch: Tensor) -> Tensor:
     earlier ones.
     """
     out = shortcut + branch
-    if torch.compiler.is_compiling() or _recipe_of(shortcut) is not None or _recipe_of(branch) is None:
+    if torch.compiler.is_compiling() or _get_recipe(shortcut) is not None or _get_recipe(branch) is None:
         return out
-    return note_recipe(out, torch.add, shortcut, branch)
+    return register_recipe(out, torch.add, shortcut, branch)
 
 
-def save_recipe(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
+def save_recipe(x: Tensor, out: Tensor, name: str, index: int = 0) -> Tensor:
     """Let the autograd node of ``out`` store the recipe of ``x``, or of the tensor that ``x`` views, if there is one.
 
     Args:
@@ -95,25 +95,25 @@ def save_recipe(x: Tensor, out: Tensor, name: str, number: int = 0) -> Tensor:
         out: output of that function; it is returned.
         name: the node's name for ``x``, as in ``out.grad_fn._saved_self``; ``"tensors"`` for the tensors that a
             :class:`torch.autograd.Function` saves.
-        number: index of ``x`` among these.
+        index: index of ``x`` among these.
     """
-    recipe = None if torch.compiler.is_compiling() else _recipe_of(x)
+    recipe = None if torch.compiler.is_compiling() else _get_recipe(x)
     if recipe is None or x.dtype != out.dtype:  # autocast has cast x
         return out
     saved: Any = getattr(out.grad_fn, f"_raw_saved_{name}", None)
-    saved = saved[number] if isinstance(saved, tuple) else saved
+    saved = saved[index] if isinstance(saved, tuple) else saved
     if saved is not None:
         with suppress(RuntimeError):  # there are other hooks, or the node does not need x
-            saved.register_hooks(lambda _: recipe, _make)
+            saved.register_hooks(lambda _: recipe, _recompute)
     return out
 
 
-def _recipe_of(x: Tensor) -> _Recipe | None:
+def _get_recipe(x: Tensor) -> _Recipe | None:
     base = x if x._base is None else x._base
-    noted = _RECIPES.get(base)
-    if noted is None or noted[1] != base._version:  # changed in place: the recipe is invalid
+    entry = _RECIPES.get(base)
+    if entry is None or entry[1] != base._version:  # changed in place: the recipe is invalid
         return None
-    return noted[0] if base is x else _Recipe(partial(_view, x.size(), x.stride(), int(x.storage_offset())), (base,))
+    return entry[0] if base is x else _Recipe(partial(_view, x.size(), x.stride(), int(x.storage_offset())), (base,))
 
 
 def _view(size: torch.Size, stride: tuple[int, ...], offset: int, x: Tensor) -> Tensor:
@@ -121,5 +121,5 @@ def _view(size: torch.Size, stride: tuple[int, ...], offset: int, x: Tensor) -> 
 
 
 @torch.no_grad()
-def _make(recipe: _Recipe) -> Tensor:
+def _recompute(recipe: _Recipe) -> Tensor:
     return recipe()

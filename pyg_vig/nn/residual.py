@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Layout
 from pyg_vig.nn.drop_path import DropPath
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import LinearNorm
 from pyg_vig.nn.rematerialize import add_residual
@@ -32,8 +32,8 @@ class ResidualBranch(nn.Module):
     def _add_branch(self, shortcut: Tensor, x: Tensor, layout: Layout) -> Tensor:
         """Apply the last layer to ``x`` and add the shortcut, in one pass if nothing comes in between."""
         layer, layer_scale, drop_path = self._last_layer, self.layer_scale, self.drop_path
-        watched = is_watched(layer) or is_watched(layer_scale) or is_watched(drop_path)
-        bare = isinstance(layer_scale, nn.Identity) and not drop_path.drops
-        if isinstance(layer, LinearNorm) and bare and not watched:
+        hooked = has_hooks(layer) or has_hooks(layer_scale) or has_hooks(drop_path)
+        is_direct = isinstance(layer_scale, nn.Identity) and not drop_path.drops
+        if isinstance(layer, LinearNorm) and is_direct and not hooked:
             return layer(x, shortcut=shortcut)
         return add_residual(shortcut, drop_path(layer_scale(layer(x)), layout))

@@ -12,7 +12,7 @@ from torch_geometric.explain import Explanation
 
 from pyg_vig.plot.style import COLORS, draw_grey, draw_values
 from pyg_vig.transforms import to_image
-from pyg_vig.transforms.images import check_single
+from pyg_vig.transforms.images import check_single_graph
 
 _WIDEST = 3.0  # line width of the strongest edge, in points
 
@@ -43,7 +43,7 @@ def importance_map(data: Data, explanation: Explanation) -> Tensor:
         >>> importance_map(data, Explanation(node_mask=torch.rand(24, 3 * 8 * 8))).shape
         torch.Size([32, 48])
     """
-    check_single(data)
+    check_single_graph(data)
     mask = explanation.get("node_mask")
     if mask is None or mask.dim() != 2 or mask.size(0) != data.num_nodes:
         got = None if mask is None else tuple(mask.shape)

@@ -17,7 +17,7 @@ from torch_geometric.transforms import BaseTransform, Compose
 from pyg_vig.atomic import replacing
 from pyg_vig.transforms.images import read_image, read_label, to_image
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class ImageGraphDataset(InMemoryDataset):
@@ -62,18 +62,20 @@ class ImageGraphDataset(InMemoryDataset):
     ) -> None:
         super().__init__(transform=transform, log=log)
         if len(images) == 0:
-            raise ValueError("there are no images to make graphs of")
+            raise ValueError("images must contain at least one image, got none")
         self.path = Path(root) / f"graphs-{_digest(images, to_graph)}.pt"
         if not self.path.exists():
-            _write(self.path, *self.collate(self._make(images, to_graph, num_workers)))
+            _save(self.path, *self.collate(self._convert_images(images, to_graph, num_workers)))
         content, self.slices = torch.load(self.path, weights_only=True)
         self.data = Data.from_dict(content)
 
-    def _make(self, images: Any, to_graph: Callable[[Any], Data], num_workers: int) -> list[Data]:
-        graphs = DataLoader(_Graphs(images, to_graph), batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+    def _convert_images(self, images: Any, to_graph: Callable[[Any], Data], num_workers: int) -> list[Data]:
+        graphs = DataLoader(
+            _GraphsOfImages(images, to_graph), batch_size=None, collate_fn=_identity, num_workers=num_workers
+        )
         from tqdm import tqdm
 
-        return list(tqdm(graphs, desc="images to graphs", disable=not self.log))
+        return list(tqdm(graphs, desc="converting images to graphs", disable=not self.log))
 
 
 class ImageDataset(Dataset[tuple[Tensor, Any]]):
@@ -88,7 +90,7 @@ class ImageDataset(Dataset[tuple[Tensor, Any]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         data = self.graphs[index]
         if data.y is None:
-            raise ValueError(f"graph {index} has no label y")
+            raise ValueError(f"graph {index} has no label: set its y")
         return to_image(data), data.y.item() if data.y.numel() == 1 else data.y[0]
 
 
@@ -109,7 +111,7 @@ def to_image_dataset(graphs: Sequence[Data]) -> ImageDataset:
     return ImageDataset(graphs)
 
 
-class _Graphs(Dataset[Data]):
+class _GraphsOfImages(Dataset[Data]):
     def __init__(self, images: Any, to_graph: Callable[[Any], Data]) -> None:
         self.images = images
         self.to_graph = to_graph
@@ -122,40 +124,40 @@ class _Graphs(Dataset[Data]):
         return self.to_graph(Data(image=image, y=read_label(label)))
 
 
-def _as_it_is(graph: Data) -> Data:
+def _identity(graph: Data) -> Data:
     return graph
 
 
 def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
-    transform = _settings(to_graph)
-    if _ADDRESS.search(transform):
+    transform = _describe_transform(to_graph)
+    if _MEMORY_ADDRESS.search(transform):
         raise ValueError(
-            f"to_graph={transform} does not say its settings, by which its graphs are found again: give its class a "
-            "__repr__ that does, as the transforms of pyg_vig have"
+            f"the repr of to_graph must show its settings, since these identify the cache file, got {transform}: give "
+            "its class a __repr__ like those of pyg_vig's transforms"
         )
     digest = hashlib.sha256(f"{transform} {len(images)}".encode())
     for index in range(len(images)):
         image, label = images[index]
         for part in (read_image(image), read_label(label)):
-            digest.update(f"{part.dtype} {tuple(part.shape)}".encode() + _content(part))
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode() + _tensor_bytes(part))
     return digest.hexdigest()[:16]
 
 
-def _content(part: Tensor) -> bytes:
+def _tensor_bytes(part: Tensor) -> bytes:
     """Bytes of a tensor. It is viewed as bytes first, since numpy has no bfloat16."""
     return part.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _settings(transform: Any) -> str:
+def _describe_transform(transform: Any) -> str:
     """The ``repr`` of a transform; for PyG transforms whose ``repr`` shows only the class, class and attributes."""
     if isinstance(transform, Compose):
-        return f"Compose({', '.join(map(_settings, transform.transforms))})"
+        return f"Compose({', '.join(map(_describe_transform, transform.transforms))})"
     if isinstance(transform, BaseTransform) and type(transform).__repr__ is BaseTransform.__repr__:
         return f"{type(transform).__module__}.{type(transform).__name__}({vars(transform)})"
     return repr(transform)
 
 
-def _write(path: Path, data: Data, slices: Any) -> None:
+def _save(path: Path, data: Data, slices: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
-        torch.save((data.to_dict(), slices), unfinished)
+    with replacing(path) as temporary:
+        torch.save((data.to_dict(), slices), temporary)

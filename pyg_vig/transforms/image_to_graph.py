@@ -15,7 +15,7 @@ from pyg_vig.graph import GraphSpec, Layout, graph_resolver
 from pyg_vig.graph.adjacency import plain_edge_index
 from pyg_vig.transforms.images import read_sample
 
-_COMPARED = {"pixels": "x", "pos": "pos"}
+_COMPARE_ATTRIBUTES = {"pixels": "x", "pos": "pos"}
 
 
 class ImageToGraph(BaseTransform):
@@ -66,7 +66,7 @@ class ImageToGraph(BaseTransform):
         self.patch_size = (patch_size, patch_size) if isinstance(patch_size, Integral) else tuple(patch_size)
         if len(self.patch_size) != 2 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be a positive integer or a pair of them, got {patch_size!r}")
-        if compare not in _COMPARED:
+        if compare not in _COMPARE_ATTRIBUTES:
             raise ValueError(f"compare must be 'pixels' or 'pos', got {compare!r}")
         self.graph = graph
         self.k = k
@@ -82,32 +82,32 @@ class ImageToGraph(BaseTransform):
     def forward(self, data: Any) -> Data:
         """Convert an image, or a sample that contains one, to a graph."""
         image, graph = read_sample(data)
-        image = self._whole_patches(image)
+        image = self._pad_to_patches(image)
         (height, width), channels = self.patch_size, image.size(0)
         patches = image.unfold(1, height, height).unfold(2, width, width)  # (C, H_p, W_p, p_h, p_w)
         rows, columns = patches.shape[1:3]
         graph.x = patches.permute(1, 2, 0, 3, 4).reshape(rows * columns, channels * height * width)
-        graph.pos = _centres(rows, columns, height, width).to(graph.x)
+        graph.pos = _patch_centers(rows, columns, height, width).to(graph.x)
         graph.grid = torch.tensor([[rows, columns]])
         if self.builder is not None:
-            adjacency = self.builder(graph[_COMPARED[self.compare]], Layout.from_grid(1, rows, columns))
+            adjacency = self.builder(graph[_COMPARE_ATTRIBUTES[self.compare]], Layout.from_grid(1, rows, columns))
             # A plain tensor, because every PyG transform takes it and torch.load(weights_only=True) reads it.
             graph.edge_index = plain_edge_index(adjacency)
         return graph
 
-    def _whole_patches(self, image: Tensor) -> Tensor:
+    def _pad_to_patches(self, image: Tensor) -> Tensor:
         size, patch = image.shape[1:], self.patch_size
-        missing = [-pixels % side for pixels, side in zip(size, patch, strict=True)]
-        if not any(missing):
+        padding = [-pixels % side for pixels, side in zip(size, patch, strict=True)]
+        if not any(padding):
             return image
         if not self.pad:
             raise ValueError(
                 f"an image of {size[0]} x {size[1]} pixels does not divide into patches of {patch[0]} x {patch[1]}: "
-                f"resize or pad it to {size[0] + missing[0]} x {size[1] + missing[1]}, or use pad=True"
+                f"resize or pad it to {size[0] + padding[0]} x {size[1] + padding[1]}, or use pad=True"
             )
-        return F.pad(image.unsqueeze(0), (0, missing[1], 0, missing[0]), mode="replicate")[0]
+        return F.pad(image.unsqueeze(0), (0, padding[1], 0, padding[0]), mode="replicate")[0]
 
 
-def _centres(rows: int, columns: int, height: int, width: int) -> Tensor:
+def _patch_centers(rows: int, columns: int, height: int, width: int) -> Tensor:
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
     return torch.stack([x * width, y * height], dim=-1).view(-1, 2)

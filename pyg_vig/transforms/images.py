@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from pyg_vig.transforms.photo import sixteen_bits
+from pyg_vig.transforms.photo import uint16_pixels
 
 
 def read_sample(source: Any) -> tuple[Tensor, Data]:
@@ -26,10 +26,10 @@ def read_sample(source: Any) -> tuple[Tensor, Data]:
     if isinstance(source, Data):
         key = "image" if "image" in source else "x"
         if source.get(key) is None:
-            raise ValueError(f"this Data has neither an 'image' nor an 'x': {source}")
-        rest = copy.copy(source)
-        del rest[key]
-        return read_image(source[key]), rest
+            raise ValueError(f"expected a Data with an 'image' or an 'x', got {source}")
+        data = copy.copy(source)
+        del data[key]
+        return read_image(source[key]), data
     if isinstance(source, tuple | list):
         if len(source) != 2:
             raise ValueError(f"expected an image or a pair (image, label), got {len(source)} values")
@@ -64,8 +64,8 @@ def read_image(image: Any) -> Tensor:
     else:
         if getattr(image, "mode", None) in ("P", "PA"):  # a PIL image whose pixels are palette indices
             image = image.convert("RGB")
-        deep = sixteen_bits(image)
-        array = np.asarray(image) if deep is None else deep
+        uint16 = uint16_pixels(image)
+        array = np.asarray(image) if uint16 is None else uint16
         pixels = torch.from_numpy(np.array(array.transpose(2, 0, 1) if array.ndim == 3 else array, order="C"))
     pixels = pixels.unsqueeze(0) if pixels.dim() == 2 else pixels
     if pixels.dim() != 3 or pixels.numel() == 0:
@@ -75,8 +75,8 @@ def read_image(image: Any) -> Tensor:
         )
     if pixels.is_floating_point():
         return pixels
-    largest = 1 if pixels.dtype == torch.bool else torch.iinfo(pixels.dtype).max
-    return pixels.float() / largest
+    max_value = 1 if pixels.dtype == torch.bool else torch.iinfo(pixels.dtype).max
+    return pixels.float() / max_value
 
 
 def to_image(data: Data) -> Tensor:
@@ -99,7 +99,7 @@ def to_image(data: Data) -> Tensor:
         >>> torch.equal(to_image(ImageToGraph(16, graph="grid")(image)), image)
         True
     """
-    check_single(data)
+    check_single_graph(data)
     if data.get("segmentation") is not None:
         return mean_colors(data)[data.segmentation[0]].permute(2, 0, 1)
     if data.get("grid") is None or data.get("pos") is None:
@@ -114,7 +114,7 @@ def mean_colors(data: Data) -> Tensor:
     return data.x[:, : data.x.size(1) - 3]
 
 
-def check_single(data: Data) -> None:
+def check_single_graph(data: Data) -> None:
     """Raise a ValueError for a batch of several graphs."""
     if isinstance(data, Batch) and data.num_graphs > 1:
-        raise ValueError(f"expected one graph, got a batch of {data.num_graphs}: take them from its to_data_list()")
+        raise ValueError(f"expected one graph, got a batch of {data.num_graphs}: use the items of its to_data_list()")

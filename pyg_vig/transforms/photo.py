@@ -34,31 +34,31 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
 
     try:
         with Image.open(file) as image:
-            return as_photo(image)
+            return to_upright_rgb(image)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{file} is no image that can be read") from error
+        raise ValueError(f"{file} is not an image in a supported format") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{file} is too large ({error}): make it smaller first") from error
+        raise ValueError(f"{file} is too large ({error}): resize it first") from error
     except (OSError, SyntaxError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # from the file system, not from Pillow's decoders
             raise
         raise ValueError(f"{file} is damaged: {error}") from error
 
 
-def as_photo(image: Image) -> Image:
+def to_upright_rgb(image: Image) -> Image:
     """Convert an opened image as :func:`open_photo` does."""
-    return in_color(upright(image))
+    return to_rgb(make_upright(image))
 
 
-def upright(image: Image) -> Image:
+def make_upright(image: Image) -> Image:
     """Turn an image upright by its EXIF orientation."""
     from PIL import ExifTags, ImageOps
 
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image  # exif_transpose always copies
+    is_rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if is_rotated else image  # exif_transpose always copies
 
 
-def in_color(image: Image) -> Image:
+def to_rgb(image: Image) -> Image:
     """Convert an image to PIL's RGB; 16 bits are reduced to 8.
 
     Raises:
@@ -67,13 +67,13 @@ def in_color(image: Image) -> Image:
     from PIL import Image
 
     if image.mode == "F":
-        raise ValueError("an image of floating point (mode F) does not tell what is white: convert it to 8 or 16 bits")
+        raise ValueError("an image in floating point (mode F) has no defined white: convert it to 8 or 16 bits")
 
-    pixels = sixteen_bits(image)  # Pillow would clip them at 255
+    pixels = uint16_pixels(image)  # Pillow would clip them at 255
     return (image if pixels is None else Image.fromarray((pixels >> 8).astype(np.uint8))).convert("RGB")
 
 
-def sixteen_bits(image: Any) -> np.ndarray | None:
+def uint16_pixels(image: Any) -> np.ndarray | None:
     """Return the pixels of a 16-bit PIL image of any mode as ``(H, W)`` uint16; ``None`` for anything else."""
     if not str(getattr(image, "mode", "")).startswith("I"):
         return None

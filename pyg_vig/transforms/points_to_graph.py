@@ -68,14 +68,14 @@ class PointsToGraph(BaseTransform):
         if batch is not None and (batch.diff() < 0).any():
             raise ValueError(f"batch must be sorted, one cloud after the other, got {batch.tolist()[:10]}")
         sizes = [len(graph.pos)] if batch is None else batch.bincount().tolist()
-        first = [0, *accumulate(sizes)]
+        starts = [0, *accumulate(sizes)]
         clouds = graph.pos.split(sizes)
-        graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, first, strict=False)], dim=1)
+        graph.edge_index = torch.cat([self._edges(pos) + i for pos, i in zip(clouds, starts, strict=False)], dim=1)
         graph.edge_attr = None  # any existing one belongs to other edges
         if self.edge_attr:
             source, target = graph.edge_index
-            way = graph.pos[source] - graph.pos[target]
-            graph.edge_attr = torch.cat([way, way.norm(dim=1, keepdim=True)], dim=1)
+            offset = graph.pos[source] - graph.pos[target]
+            graph.edge_attr = torch.cat([offset, offset.norm(dim=1, keepdim=True)], dim=1)
         return graph
 
     def _edges(self, pos: Tensor) -> Tensor:
@@ -96,12 +96,12 @@ def _features(graph: Data) -> Tensor:
     normal = "norm" if graph.get("normal") is None else "normal"
     parts = [graph.pos]
     for name in (normal, "x"):
-        part = graph.get(name)
-        if part is None:
+        rows = graph.get(name)
+        if rows is None:
             continue
-        if len(part) != len(graph.pos):
-            raise ValueError(f"{name} has {len(part)} rows, but there are {len(graph.pos)} points")
-        parts.append(part.unsqueeze(1) if part.dim() == 1 else part)
+        if len(rows) != len(graph.pos):
+            raise ValueError(f"{name} must have one row for each of the {len(graph.pos)} points, got {len(rows)} rows")
+        parts.append(rows.unsqueeze(1) if rows.dim() == 1 else rows)
     return torch.cat(parts, dim=1)
 
 
@@ -115,6 +115,7 @@ def _read_points(source: Any) -> Data:
     if isinstance(graph.pos, np.ndarray):
         graph.pos = torch.from_numpy(graph.pos)
     if not isinstance(graph.pos, Tensor) or graph.pos.dim() != 2 or not graph.pos.is_floating_point():
-        got = graph.pos.shape if isinstance(graph.pos, Tensor) else type(graph.pos).__name__
-        raise ValueError(f"expected points (N, D) in floating point, as pos of a Data or alone, got {got}")
+        pos = graph.pos
+        got = f"{pos.dtype} of shape {tuple(pos.shape)}" if isinstance(pos, Tensor) else type(pos).__name__
+        raise ValueError(f"expected points (N, D) in floating point, alone or as pos of a Data, got {got}")
     return graph

@@ -68,8 +68,8 @@ class ToSuperpixels(BaseTransform):
 
     def __repr__(self) -> str:
         options = {"keep_segmentation": self.keep_segmentation} | self.slic_kwargs
-        rest = "".join(f", {name}={value!r}" for name, value in options.items())
-        return f"{type(self).__name__}(n_segments={self.n_segments}, compactness={self.compactness}{rest})"
+        others = "".join(f", {name}={value!r}" for name, value in options.items())
+        return f"{type(self).__name__}(n_segments={self.n_segments}, compactness={self.compactness}{others})"
 
     def forward(self, data: Any) -> Data:
         """Convert an image, or a sample that contains one, to a graph."""
@@ -80,13 +80,13 @@ class ToSuperpixels(BaseTransform):
         segmentation = self._segment(image)
         label = segmentation.flatten()
         y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        place = torch.stack([x, y], dim=-1).view(-1, 2).to(image)
-        graph.pos = scatter(place, label, reduce="mean")
-        colour = scatter(image.flatten(1).T, label, reduce="mean")
-        size = label.bincount().to(image).unsqueeze(1) / label.numel()
-        graph.x = torch.cat([colour, graph.pos / graph.pos.new_tensor([width, height]), size], dim=1)
+        pixel_pos = torch.stack([x, y], dim=-1).view(-1, 2).to(image)
+        graph.pos = scatter(pixel_pos, label, reduce="mean")
+        color = scatter(image.flatten(1).T, label, reduce="mean")
+        area = label.bincount().to(image).unsqueeze(1) / label.numel()
+        graph.x = torch.cat([color, graph.pos / graph.pos.new_tensor([width, height]), area], dim=1)
         graph.x, graph.pos = graph.x.to(dtype), graph.pos.to(dtype)
-        graph.edge_index = _touching(segmentation)
+        graph.edge_index = _adjacent_pairs(segmentation)
         if self.keep_segmentation:
             graph.segmentation = segmentation.unsqueeze(0)
         return graph
@@ -103,10 +103,10 @@ class ToSuperpixels(BaseTransform):
         return torch.from_numpy(labels).unique(return_inverse=True)[1].to(image.device)
 
 
-def _touching(segmentation: Tensor) -> Tensor:
+def _adjacent_pairs(segmentation: Tensor) -> Tensor:
     """Pairs of adjacent superpixels in both directions, sorted by destination."""
-    beside = torch.stack([segmentation[:, :-1].flatten(), segmentation[:, 1:].flatten()])
-    below = torch.stack([segmentation[:-1].flatten(), segmentation[1:].flatten()])
-    pairs = torch.cat([beside, below], dim=1)
+    horizontal = torch.stack([segmentation[:, :-1].flatten(), segmentation[:, 1:].flatten()])
+    vertical = torch.stack([segmentation[:-1].flatten(), segmentation[1:].flatten()])
+    pairs = torch.cat([horizontal, vertical], dim=1)
     pairs = pairs[:, pairs[0] != pairs[1]]
     return torch.cat([pairs, pairs.flip(0)], dim=1).flip(0).unique(dim=1).flip(0)

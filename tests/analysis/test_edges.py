@@ -33,7 +33,7 @@ def test_centres_are_in_row_major_order_for_every_image() -> None:
 
 
 def test_nodes_without_a_grid_have_no_centres() -> None:
-    with pytest.raises(ValueError, match="take the pos of their data"):
+    with pytest.raises(ValueError, match="use the pos of their data"):
         patch_centers(Layout.from_equal(1, 4))
 
 
@@ -105,5 +105,5 @@ def test_purity_by_block_of_halves() -> None:
 
 def test_masks_must_fit_the_images() -> None:
     graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), depth=1)
-    with pytest.raises(ValueError, match="1 masks do not fit 2 images"):
+    with pytest.raises(ValueError, match="one mask per image, got 1 masks for 2 images"):
         purity_by_block(graphs, torch.zeros(1, 32, 32, dtype=torch.int64))

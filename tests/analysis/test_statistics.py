@@ -39,7 +39,7 @@ def test_one_image_of_a_batch() -> None:
     edges = torch.tensor([[1, 5, 6], [0, 4, 4]])
     assert list(to_networkx(edges, layout, graph=1).edges) == [(1, 0), (2, 0)]
     assert to_networkx(edges, layout).nodes[3] == {"pos": (0.75, 0.75)}
-    with pytest.raises(ValueError, match="graph 2 is not among the 2"):
+    with pytest.raises(ValueError, match="graph must be from 0 to 1 in this batch, got 2"):
         to_networkx(edges, layout, graph=2)
     with pytest.raises(ValueError, match=r"one for each of 4 patches, got \(3,\)"):
         to_networkx(edges, layout, labels=torch.tensor([1, 2, 3]))

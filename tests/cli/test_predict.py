@@ -95,7 +95,7 @@ def test_unlabelled_pixels_stay_bare() -> None:
         ("predict nowhere.safetensors photo.jpg", "pyg-vig predict: no checkpoint at nowhere.safetensors"),
         ("predict model.safetensors nowhere.jpg", "pyg-vig predict: no image at nowhere.jpg"),
         ("predict photo.jpg photo.jpg", "pyg-vig predict: photo.jpg is no .safetensors file"),
-        ("predict model.safetensors text.jpg", "pyg-vig predict: text.jpg is no image that can be read"),
+        ("predict model.safetensors text.jpg", "pyg-vig predict: text.jpg is not an image in a supported format"),
     ],
 )
 def test_mistakes_become_one_clear_line(command: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_one_broken_image_does_not_stop_the_others(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["predict", "model.safetensors", "broken.jpg", "photo.jpg"])
     printed = capsys.readouterr()
-    assert "broken.jpg is no image" in printed.err
+    assert "broken.jpg is not an image" in printed.err
     assert "photo.jpg: class" in printed.out
 
 

@@ -56,7 +56,7 @@ def test_attention_is_what_the_conv_multiplies_by():
     assert block.weights.min() > 0 and block.weights.std() > 1e-3
     nn.init.zeros_(conv.value.weight), nn.init.ones_(conv.value.bias)
     with torch.no_grad():
-        total, _ = conv._attend(calls[0][1], *conv._project((calls[0][0],) * 2), weights=False)
+        total, _ = conv._attend(calls[0][1], *conv._project((calls[0][0],) * 2), need_weights=False)
     sums = np.add.reduceat(block.weights, block.pointers[:-1])
     np.testing.assert_allclose(sums, total.mean((1, 2)).numpy(), rtol=1e-4)
 

@@ -106,9 +106,9 @@ def test_a_failure_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("network.pb", {}, "no format has the suffix of network.pb: name a file with .onnx or .pt2"),
-        ("network.onnx", {"format": "tflite"}, "unknown format 'tflite': choose onnx, pt2, aoti"),
-        ("network.onnx", {"format": "pt2"}, "a file of format pt2 ends in .pt2, got network.onnx"),
+        ("network.pb", {}, "no format has the suffix of network.pb: use .onnx or .pt2"),
+        ("network.onnx", {"format": "tflite"}, "unknown format 'tflite': choose one of onnx, pt2, aoti"),
+        ("network.onnx", {"format": "pt2"}, "a file in format pt2 must end in .pt2, got network.onnx"),
     ],
 )
 def test_mistakes_are_told(path: str, options: dict[str, str], message: str) -> None:

@@ -33,7 +33,7 @@ def test_what_is_saved_is_loaded(task: str, tmp_path: Path) -> None:
     assert not loaded.training
     assert type(loaded) is type(model)
     assert type(from_pretrained(folder / "model.safetensors")) is type(model)
-    with pytest.raises(ValueError, match="is here already: revision would be for a download"):
+    with pytest.raises(ValueError, match="is a local path, but revision applies only to a download"):
         from_pretrained(folder, revision="v1")
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
@@ -102,7 +102,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_no_repository_has(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no file or folder here, and no repository"):
+    with pytest.raises(FileNotFoundError, match="is neither an existing file or folder nor a valid repository name"):
         from_pretrained(tmp_path / "missing")
 
 

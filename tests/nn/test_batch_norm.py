@@ -8,7 +8,7 @@ from torch import nn
 
 from pyg_vig.native import native_kernels
 from pyg_vig.nn import ConvNorm, LinearNorm
-from pyg_vig.nn.batch_norm import fuses, normalize
+from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 
 
 def layer(kind: str) -> tuple[nn.Module, torch.Tensor]:
@@ -54,7 +54,7 @@ def test_a_bias_without_influence_has_a_gradient_of_zero(kind):
 def test_derivatives_of_derivatives(act):
     norm = nn.BatchNorm1d(3)
     x = torch.randn(6, 3, requires_grad=True)
-    (slope,) = torch.autograd.grad(normalize(x, norm, act, None).pow(3).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(fused_batch_norm(x, norm, act, None).pow(3).sum(), x, create_graph=True)
     (found,) = torch.autograd.grad(slope.square().sum(), x)
     again = x.detach().double().requires_grad_()
     out = act(nn.functional.batch_norm(again, None, None, training=True))
@@ -66,20 +66,20 @@ def test_derivatives_of_derivatives(act):
 
 def test_what_it_leaves_to_pytorch():
     x, norm, act = torch.randn(4, 3), nn.BatchNorm1d(3), nn.GELU()
-    assert fuses(norm, act, x)
-    assert not fuses(norm, act, x.double())
-    assert not fuses(copy.deepcopy(norm).eval(), act, x)
-    assert not fuses(nn.SyncBatchNorm(3), act, x)
-    assert not fuses(nn.BatchNorm1d(3, affine=False), act, x)
-    assert not fuses(norm, nn.GELU(approximate="tanh"), x)
-    assert not fuses(norm, nn.SiLU(), x)
+    assert can_fuse_batch_norm(norm, act, x)
+    assert not can_fuse_batch_norm(norm, act, x.double())
+    assert not can_fuse_batch_norm(copy.deepcopy(norm).eval(), act, x)
+    assert not can_fuse_batch_norm(nn.SyncBatchNorm(3), act, x)
+    assert not can_fuse_batch_norm(nn.BatchNorm1d(3, affine=False), act, x)
+    assert not can_fuse_batch_norm(norm, nn.GELU(approximate="tanh"), x)
+    assert not can_fuse_batch_norm(norm, nn.SiLU(), x)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not fuses(norm, act, x)
+        assert not can_fuse_batch_norm(norm, act, x)
     with native_kernels(False):
-        assert not fuses(norm, act, x)
-    for watched in (norm, act):
-        handle = watched.register_forward_hook(lambda *_: None)
-        assert not fuses(norm, act, x)
+        assert not can_fuse_batch_norm(norm, act, x)
+    for module in (norm, act):
+        handle = module.register_forward_hook(lambda *_: None)
+        assert not can_fuse_batch_norm(norm, act, x)
         handle.remove()
 
 

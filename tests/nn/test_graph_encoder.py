@@ -253,7 +253,7 @@ class TestBadInput:
             torch.testing.assert_close(model(batch.x, edges, batch=batch.batch.int()), expected)
 
     def test_batch_size_that_does_not_divide(self):
-        with pytest.raises(ValueError, match="12 nodes are not 5 graphs of equal size"):
+        with pytest.raises(ValueError, match="12 nodes cannot be divided into 5 graphs of equal size"):
             encoder()(graphs()[0].x, batch_size=5)
 
     def test_k_larger_than_a_graph(self):
@@ -274,7 +274,7 @@ class TestBadInput:
     def test_mixed_devices(self, name):
         data = graphs()[0]
         other = {"edge_index": data.edge_index, "batch": torch.zeros(12, dtype=torch.int64)}[name].to("meta")
-        with pytest.raises(ValueError, match=f"x is on cpu but {name} on meta"):
+        with pytest.raises(ValueError, match=f"x and {name} must be on the same device, got cpu and meta"):
             encoder()(data.x, **{name: other})
 
     def test_graph_given_needs_edges(self):
@@ -288,8 +288,8 @@ class TestBadInput:
             ({"jumping": "mean"}, "jumping must be 'cat', 'max', 'lstm' or None, got 'mean'"),
             ({"depth": 0}, "at least 1"),
             ({"rebuild_every": 0}, "at least 1"),
-            ({"reduction": 2}, "reduction: for the patches of images only"),
-            ({"position": nn.Identity()}, "position: for the patches of images only"),
+            ({"reduction": 2}, "no options for image patches, got reduction"),
+            ({"position": nn.Identity()}, "no options for image patches, got position"),
             ({"graph_kwargs": {"step": 4}}, "do not fit KNNGraph"),
             ({"graph": "delaunay"}, "unknown graph 'delaunay'"),
             ({"conv": "mrr"}, "unknown conv 'mrr'"),

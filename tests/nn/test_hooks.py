@@ -1,4 +1,4 @@
-"""Hooks on a module see, and may change, every call: no fused path replaces a watched module."""
+"""Hooks on a module see, and may change, every call: no fused path replaces a module with hooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_geometric import EdgeIndex
 from pyg_vig.graph import Layout, NeighborTable
 from pyg_vig.nn import FFN, ConvNorm, EdgeConv, GINConv, GraphEncoder, LinearNorm, SAGEConv, conv_resolver
 from pyg_vig.nn.conv.resolver import CONVS
-from pyg_vig.nn.hooks import is_watched
+from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.linear import PairUpdate
 from tests.nn.conv.graphs import randomize
 
@@ -37,22 +37,22 @@ def calls(module: nn.Module) -> list[nn.Module]:
 def test_hooks_of_every_kind_count(kind):
     layer = nn.Linear(4, 4)
     handle = getattr(layer, f"register_{kind}_hook")(lambda *_: None)
-    assert is_watched(layer)
+    assert has_hooks(layer)
     handle.remove()
-    assert not is_watched(layer)
+    assert not has_hooks(layer)
 
 
 def test_counters_of_operations_do_not_count():
     """They hook into all modules of the process, but should count the operations of the fused paths."""
     layer = nn.Linear(4, 4)
     with FlopCounterMode(display=False):
-        assert not is_watched(layer)
+        assert not has_hooks(layer)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("part", [0, 1])
-def test_parts_of_layers_are_called_where_watched_to_the_same_output(name, train, part):
+def test_layers_call_parts_with_hooks_and_give_the_same_output(name, train, part):
     build, inputs = LAYERS[name]
     layer, x = randomize(build().double()).train(train), [rows.double() for rows in inputs()]
     expected = copy.deepcopy(layer)(*x)
@@ -113,7 +113,7 @@ def test_update_of_every_edge(build, part):
     assert len(seen) == 1
 
 
-def test_edges_reach_watched_messages_in_the_order_given():
+def test_edges_reach_messages_with_hooks_in_the_order_given():
     model, edges = GraphEncoder(8, 16, 4, conv=GINConv, depth=1), torch.tensor([[5, 1, 3, 2], [4, 0, 2, 1]])
     seen: list[Tensor] = []
     conv = model.blocks[0].grapher.conv

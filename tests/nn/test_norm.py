@@ -8,10 +8,10 @@ from torch import nn
 
 from pyg_vig.nn import norm_resolver
 from pyg_vig.nn.norm import (
-    fold,
+    folded_weight_and_bias,
     freeze_batch_norms,
     is_foldable,
-    normalises_batch,
+    uses_batch_statistics,
 )
 from tests.nn.conv.graphs import randomize
 
@@ -45,19 +45,19 @@ def test_fold(shape, bias, affine):
     randomize(nn.Sequential(layer, norm)).eval()
     x = torch.randn(5, 4) if len(shape) == 2 else torch.randn(5, 4, 6, 6)
     expected, folded = norm(layer(x)), copy.deepcopy(layer)
-    weight, shift = fold(layer.weight, layer.bias, norm)
+    weight, shift = folded_weight_and_bias(layer.weight, layer.bias, norm)
     folded.weight, folded.bias = nn.Parameter(weight), nn.Parameter(shift)
     torch.testing.assert_close(folded(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_which_norms_fold():
     norm = nn.BatchNorm1d(4)
-    assert normalises_batch(norm)
+    assert uses_batch_statistics(norm)
     assert not is_foldable(norm)
     assert is_foldable(norm.eval())
-    assert not normalises_batch(norm)
+    assert not uses_batch_statistics(norm)
     without_statistics = nn.BatchNorm1d(4, track_running_stats=False).eval()
-    assert normalises_batch(without_statistics)
+    assert uses_batch_statistics(without_statistics)
     assert not is_foldable(without_statistics)
     assert not is_foldable(nn.LayerNorm(4).eval())
 

@@ -15,7 +15,7 @@ from pyg_vig.native import native_kernels
 from pyg_vig.native.build import library
 from pyg_vig.nn import ConvNorm, LayerScale, LinearNorm, ViGBlock
 from pyg_vig.nn.linear import PairUpdate
-from pyg_vig.nn.rematerialize import add_residual, note_recipe, save_recipe
+from pyg_vig.nn.rematerialize import add_residual, register_recipe, save_recipe
 
 needs_kernels = pytest.mark.skipif(library() is None, reason="no C compiler")
 
@@ -38,7 +38,7 @@ class Watch:
 
 
 def doubled(x: Tensor) -> Tensor:
-    return note_recipe(x * 2, lambda kept: kept * 2, x)
+    return register_recipe(x * 2, lambda kept: kept * 2, x)
 
 
 def squared(x: Tensor) -> Tensor:

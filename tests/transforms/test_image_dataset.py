@@ -79,7 +79,7 @@ def test_settings_that_a_transform_keeps_to_itself_count(tmp_path):
 
 
 def test_a_transform_that_does_not_say_its_settings_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="does not say its settings"):
+    with pytest.raises(ValueError, match="must show its settings"):
         ImageGraphDataset(tmp_path, Images(), lambda pair: TO_GRAPH(pair), log=False)
 
 
@@ -119,7 +119,7 @@ def test_single_image(tmp_path):
 
 
 def test_no_images(tmp_path):
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="at least one image"):
         ImageGraphDataset(tmp_path, [], TO_GRAPH)
 
 

@@ -143,7 +143,7 @@ class TestInput:
             (torch.rand(2, 3, 8, 8), r"got shape \(2, 3, 8, 8\)"),
             (torch.rand(8), r"got shape \(8,\)"),
             (torch.rand(3, 0, 8), "got shape"),
-            (Data(y=1), "neither an 'image' nor an 'x'"),
+            (Data(y=1), "a Data with an 'image' or an 'x', got"),
             ((torch.rand(3, 8, 8), 1, 2), "got 3 values"),
             ((torch.rand(3, 8, 8), "cat"), "a label must be a number"),
         ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyg_vig.transforms.photo import as_photo, open_photo
+from pyg_vig.transforms.photo import open_photo, to_upright_rgb
 
 
 def test_photos_are_upright(tmp_path):
@@ -22,7 +22,7 @@ def test_sixteen_bits_become_eight(tmp_path):
 
 def test_what_is_no_photo(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match=r"notes.txt is no image"):
+    with pytest.raises(ValueError, match=r"notes.txt is not an image"):
         open_photo(tmp_path / "notes.txt")
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
@@ -39,4 +39,4 @@ def test_damaged_photos_are_told_by_name(tmp_path):
 
 def test_pixels_in_floating_point_do_not_tell_what_is_white():
     with pytest.raises(ValueError, match="mode F"):
-        as_photo(Image.new("F", (4, 4), 0.5))
+        to_upright_rgb(Image.new("F", (4, 4), 0.5))

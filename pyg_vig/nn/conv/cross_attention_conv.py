@@ -14,12 +14,12 @@ from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, n
 from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_csr
 from pyg_vig.graph.precision import at_least_float32, without_autocast
 from pyg_vig.graph.reduce import needs_plain_operations
-from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, fit, source_and_destination
-from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
-from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_widths
+from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, prepare_adjacency, source_and_destination
+from pyg_vig.nn.hooks import has_propagate_hooks, needs_messages
+from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_channels
 
 _EPS = 1e-6  # added to squared norms: a zero vector then has cosine 0 and a finite gradient
-_INDEPENDENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # functions of cosine and beta
+_ELEMENTWISE_AFFINITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # functions of cosine and beta
     "exponential": lambda cosine, beta: torch.exp(beta * (cosine - 1)),
     "sigmoid": lambda cosine, beta: torch.sigmoid(beta * cosine),
     "cosine": lambda cosine, beta: beta * cosine,
@@ -88,8 +88,8 @@ class CrossAttentionConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
-        _check(in_channels, heads, affinity, normalize)
+        check_channels(in_channels, out_channels)
+        _check_options(in_channels, heads, affinity, normalize)
         super().__init__(aggr=normalize, node_dim=0)
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -112,10 +112,10 @@ class CrossAttentionConv(NeighborConv):
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend to the neighbours and update the nodes."""
         x = source_and_destination(x)
-        edge_index = fit(edge_index, x)
+        edge_index = prepare_adjacency(edge_index, x)
         projections = self._project(x)
         with without_autocast(x[1].device):
-            total, alpha = self._attend(edge_index, *projections, weights=bool(return_attention_weights))
+            total, alpha = self._attend(edge_index, *projections, need_weights=bool(return_attention_weights))
         out = self.nn(x[1], total.flatten(1).to(x[1].dtype))
         return (out, (as_edge_index(edge_index), alpha)) if return_attention_weights else out
 
@@ -126,7 +126,7 @@ class CrossAttentionConv(NeighborConv):
         cosine, beta = (query_i * key_j).sum(-1), self.log_beta.exp()
         if self.affinity == "softmax":
             return softmax(beta * cosine, index, ptr, dim_size)
-        return _INDEPENDENT[self.affinity](cosine, beta)
+        return _ELEMENTWISE_AFFINITIES[self.affinity](cosine, beta)
 
     def message(self, value_j: Tensor, alpha: Tensor) -> Tensor:
         """Values of the neighbours, weighted per head."""
@@ -138,36 +138,36 @@ class CrossAttentionConv(NeighborConv):
         return total / in_degree(edge_index).clamp(min=1).view(-1, 1, 1) if self.aggr == "mean" else total
 
     def _project(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        bounded = _bounded(x[0])
-        query = self.query(bounded if x[1] is x[0] else _bounded(x[1]))
-        return query, self.key(bounded), self.value(x[0])
+        clamped = _clamp(x[0])
+        query = self.query(clamped if x[1] is x[0] else _clamp(x[1]))
+        return query, self.key(clamped), self.value(x[0])
 
     def _attend(
-        self, edge_index: Adjacency, query: Tensor, key: Tensor, value: Tensor, *, weights: bool
+        self, edge_index: Adjacency, query: Tensor, key: Tensor, value: Tensor, *, need_weights: bool
     ) -> tuple[Tensor, Any]:
         """Return the weighted sum over the neighbours ``(|V_t|, heads, C / heads)``, and the weights, or ``None``."""
         shape = (self.heads, self.in_channels // self.heads)
         query, key, value = (at_least_float32(rows).unflatten(1, shape) for rows in (query, key, value))
-        query, key = _unit(query), _unit(key)
+        query, key = _normalize(query), _normalize(key)
         if not self._is_fused(edge_index):
             edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # which PyG does not fuse
             alpha = self.edge_updater(edges, query=query, key=key, size=size)
             return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
-        summed = needs_plain_operations(query) and self.affinity != "softmax" and not weights
-        if summed and isinstance(edge_index, CrissCross):
+        use_dense = needs_plain_operations(query) and self.affinity != "softmax" and not need_weights
+        if use_dense and isinstance(edge_index, CrissCross):
             return self._attend_in_cliques(edge_index, query, key, value), None
-        alpha = self._weights(edge_index, query, key)
+        alpha = self._attention_weights(edge_index, query, key)
         return self.message_and_aggregate(edge_index, value, alpha), alpha
 
     def _is_fused(self, edge_index: Adjacency) -> bool:
         """Whether no hook or explainer needs the messages, and the edges are grouped by destination."""
-        watched = messages_are_watched(self) or propagation_is_watched(self)
-        return self.fuse and not watched and is_grouped(edge_index)
+        hooked = needs_messages(self) or has_propagate_hooks(self)
+        return self.fuse and not hooked and is_grouped(edge_index)
 
-    def _weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
+    def _attention_weights(self, edge_index: Adjacency, query: Tensor, key: Tensor) -> Tensor:
         cosine, beta = neighbor_dot(query, key, edge_index), self.log_beta.exp()
         if self.affinity != "softmax":
-            return _INDEPENDENT[self.affinity](cosine, beta)
+            return _ELEMENTWISE_AFFINITIES[self.affinity](cosine, beta)
         if isinstance(edge_index, NeighborTable):
             return (beta * cosine).view(edge_index.num_dst, edge_index.k, self.heads).softmax(1).flatten(0, 1)
         return softmax(beta * cosine, ptr=to_csr(edge_index)[0])
@@ -177,29 +177,29 @@ class CrossAttentionConv(NeighborConv):
         total, beta = torch.zeros_like(value), self.log_beta.exp()
         for axis, (outer, clique, inner) in enumerate(graph.axes):
             q, k, v = (rows.view(outer, clique, inner * self.heads, -1).transpose(1, 2) for rows in (query, key, value))
-            alpha = _INDEPENDENT[self.affinity](q @ k.mT, beta.repeat(inner).view(-1, 1, 1))
+            alpha = _ELEMENTWISE_AFFINITIES[self.affinity](q @ k.mT, beta.repeat(inner).view(-1, 1, 1))
             if axis == 1 or not graph.loop:  # a node is its own neighbour at most once
                 alpha = alpha.masked_fill(torch.eye(clique, dtype=torch.bool, device=alpha.device), 0)
             total = total + (alpha @ v).transpose(1, 2).reshape(value.shape)
         return total / max(graph.k, 1) if self.aggr == "mean" else total
 
 
-def _check(in_channels: int, heads: int, affinity: str, normalize: str) -> None:
+def _check_options(in_channels: int, heads: int, affinity: str, normalize: str) -> None:
     if heads < 1 or in_channels % heads:
         raise ValueError(f"heads must divide in_channels, got {heads} for {in_channels} channels")
-    if affinity not in _INDEPENDENT and affinity != "softmax":
-        raise ValueError(f"affinity must be one of {', '.join(_INDEPENDENT)}, softmax, got {affinity!r}")
+    if affinity not in _ELEMENTWISE_AFFINITIES and affinity != "softmax":
+        raise ValueError(f"affinity must be one of {', '.join(_ELEMENTWISE_AFFINITIES)}, softmax, got {affinity!r}")
     if normalize not in ("sum", "mean"):
         raise ValueError(f"normalize must be 'sum' or 'mean', got {normalize!r}")
 
 
-def _bounded(x: Tensor) -> Tensor:
+def _clamp(x: Tensor) -> Tensor:
     """Clamp the entries so that neither their squares nor their products with weights overflow when summed."""
     limit = math.sqrt(torch.finfo(torch.promote_types(x.dtype, torch.float32)).max / max(x.size(-1), 1)) / 2
     limit = min(limit, torch.finfo(x.dtype).max)
     return x.clamp(-limit, limit)
 
 
-def _unit(x: Tensor) -> Tensor:
-    x = _bounded(x)
+def _normalize(x: Tensor) -> Tensor:
+    x = _clamp(x)
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + _EPS)

@@ -9,12 +9,17 @@ from pyg_vig.graph import Adjacency, neighbor_max, neighbor_sum
 from pyg_vig.graph.adjacency import in_degree, out_degree, zero_isolated
 from pyg_vig.graph.precision import as_float64
 from pyg_vig.nn.activation import is_quasi_convex
-from pyg_vig.nn.conv.edge_norm import apply_affine, edge_statistics, training_affine, weighted_statistics
+from pyg_vig.nn.conv.edge_norm import (
+    apply_scale_and_shift,
+    edge_statistics,
+    training_scale_and_shift,
+    weighted_statistics,
+)
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.linear import NodeUpdate, check_widths, is_intact
-from pyg_vig.nn.norm import BatchNorm, fold, is_foldable, normalises_batch
-from pyg_vig.nn.product import product
+from pyg_vig.nn.fused_linear import fused_linear
+from pyg_vig.nn.hooks import has_hooks
+from pyg_vig.nn.linear import NodeUpdate, check_channels, is_unmodified
+from pyg_vig.nn.norm import BatchNorm, folded_weight_and_bias, is_foldable, uses_batch_statistics
 
 
 class EdgeConv(NeighborConv):
@@ -66,12 +71,12 @@ class EdgeConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.nn = NodeUpdate(2 * in_channels, out_channels, groups=heads, norm=norm, act=act, bias=bias)
-        self.fuse = self._knows_parts()
+        self.fuse = self._is_decomposable()
 
     def reset_parameters(self) -> None:
         """Reset all learnable parameters."""
@@ -88,55 +93,56 @@ class EdgeConv(NeighborConv):
 
     def message_and_aggregate(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Compute the same maximum from the largest and smallest ``b``, without materialising a row per edge."""
-        fixed, a, b = self._parts(x)
+        node_only, a, b = self._decompose(x)
         width = b.size(1)
-        ends = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
-        parts = [fixed, a + ends[:, :width], a - ends[:, width:]]
-        if normalises_batch(self.nn.norm):
-            affine = _training_affine(self.nn.norm, fixed, a, b, edge_index)
-            parts = [apply_affine(part, *coefficients) for part, coefficients in zip(parts, affine, strict=True)]
-        fixed, highest, lowest = (self.nn.act(part) for part in parts)
-        return zero_isolated(torch.cat([fixed, torch.maximum(highest, lowest)], dim=1), edge_index)
+        extremes = neighbor_max(torch.cat([b, -b], dim=1), edge_index)
+        parts = [node_only, a + extremes[:, :width], a - extremes[:, width:]]
+        if uses_batch_statistics(self.nn.norm):
+            coefficients = _training_scales_and_shifts(self.nn.norm, node_only, a, b, edge_index)
+            parts = [apply_scale_and_shift(part, *pair) for part, pair in zip(parts, coefficients, strict=True)]
+        node_only, highest, lowest = (self.nn.act(part) for part in parts)
+        return zero_isolated(torch.cat([node_only, torch.maximum(highest, lowest)], dim=1), edge_index)
 
-    def _knows_parts(self) -> bool:
+    def _is_decomposable(self) -> bool:
         """Whether the maximum is at one of the two extremes of ``b``, and the norm needs no row per edge."""
-        if not is_intact(self.nn):
+        if not is_unmodified(self.nn):
             return False
         norms = nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity
         return is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, norms)
 
-    def _fuses_exactly(self) -> bool:
-        if not self._knows_parts():
+    def _can_fuse(self) -> bool:
+        if not self._is_decomposable():
             return False
-        return not any(is_watched(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
+        return not any(has_hooks(module) for module in (self.nn, self.nn.linear, self.nn.norm, self.nn.act))
 
-    def _parts(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _decompose(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pre-activations: channels that depend on ``x_i`` only, then ``a_i`` and ``b_j`` of the others."""
         linear = self.nn.linear
         weight: Tensor = linear.weight
         bias: Tensor | None = linear.bias
         if is_foldable(self.nn.norm):
-            weight, bias = fold(weight, bias, self.nn.norm)
+            weight, bias = folded_weight_and_bias(weight, bias, self.nn.norm)
         if linear.groups % 2:  # some group sees both halves of the input
             weight = torch.block_diag(*weight.chunk(linear.groups))
             node, neighbor = weight.chunk(2, dim=1)
-            return x[1][:, :0], product(x[1], node - neighbor, bias), product(x[0], neighbor)
+            return x[1][:, :0], fused_linear(x[1], node - neighbor, bias), fused_linear(x[0], neighbor)
         (node, neighbor), groups = weight.chunk(2), linear.groups // 2
         bias_node, bias_edge = (None, None) if bias is None else bias.chunk(2)
-        b = product(x[0], neighbor, groups=groups)
-        a = b if x[0] is x[1] else product(x[1], neighbor, groups=groups)
-        return product(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
+        b = fused_linear(x[0], neighbor, groups=groups)
+        a = b if x[0] is x[1] else fused_linear(x[1], neighbor, groups=groups)
+        return fused_linear(x[1], node, bias_node, groups=groups), -a if bias_edge is None else bias_edge - a, b
 
 
-def _training_affine(
-    norm: BatchNorm, fixed: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
+def _training_scales_and_shifts(
+    norm: BatchNorm, node_only: Tensor, a: Tensor, b: Tensor, edge_index: Adjacency
 ) -> list[tuple[Tensor, Tensor]]:
-    """Scale and shift of batch norm over all edges, for the fixed channels and (twice) for the other channels."""
-    degree, out = in_degree(edge_index), out_degree(edge_index, b.size(0))
-    wide = as_float64(b)
-    moving = edge_statistics(a, wide, neighbor_sum(wide, edge_index), degree, out)
-    mean, var = (torch.cat(both) for both in zip(weighted_statistics(fixed, degree), moving, strict=True))
-    scale, shift = training_affine(norm, mean, var, degree.sum())
-    widths = [fixed.size(1), b.size(1)]
-    (scale, scale_moving), (shift, shift_moving) = scale.split(widths), shift.split(widths)
-    return [(scale, shift), (scale_moving, shift_moving), (scale_moving, shift_moving)]
+    """Scale and shift of batch norm over all edges, for the node-only channels and (twice) for the other channels."""
+    degree, degree_out = in_degree(edge_index), out_degree(edge_index, b.size(0))
+    b = as_float64(b)
+    node_statistics = weighted_statistics(node_only, degree)
+    pair_statistics = edge_statistics(a, b, neighbor_sum(b, edge_index), degree, degree_out)
+    mean, var = (torch.cat(both) for both in zip(node_statistics, pair_statistics, strict=True))
+    scale, shift = training_scale_and_shift(norm, mean, var, degree.sum())
+    widths = [node_only.size(1), b.size(1)]
+    (scale, pair_scale), (shift, pair_shift) = scale.split(widths), shift.split(widths)
+    return [(scale, shift), (pair_scale, pair_shift), (pair_scale, pair_shift)]

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pyg_vig.graph.precision import as_float64, at_least_float32, without_autocast
-from pyg_vig.nn.norm import BatchNorm, affine_of, move_running_statistics
+from pyg_vig.nn.norm import BatchNorm, scale_and_shift, update_running_statistics
 
 
 def weighted_statistics(x: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,38 +40,38 @@ def edge_statistics(
         in_degree: number of neighbours of every destination ``(N_dst,)``.
         out_degree: how often every source is a neighbour ``(N_src,)``.
     """
-    total, kind = in_degree.sum().clamp(min=1), at_least_float32(a).dtype
+    num_edges, dtype = in_degree.sum().clamp(min=1), at_least_float32(a).dtype
     a = as_float64(a)
     (mean_a, var_a), (mean_b, var_b) = weighted_statistics(a, in_degree), weighted_statistics(b, out_degree)
     b_sum = b_sum - in_degree.to(b.dtype).unsqueeze(1) * mean_b
-    var = var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / total
-    return (mean_a + mean_b).to(kind), var.clamp(min=0).to(kind)
+    var = var_a + var_b + 2 * ((a - mean_a) * b_sum).sum(0) / num_edges
+    return (mean_a + mean_b).to(dtype), var.clamp(min=0).to(dtype)
 
 
-def training_affine(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def training_scale_and_shift(norm: BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Return scale and shift that batch norm applies to a training batch with these statistics over ``count`` rows.
 
     The running statistics are updated as by the layer itself. A ``SyncBatchNorm`` combines the rows of all processes.
     """
     if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized():
-        mean, var, count = _over_processes(norm.process_group, mean, var, count)
-    move_running_statistics(norm, mean, var, count)
-    return affine_of(norm, mean, var)
+        mean, var, count = _all_reduce_statistics(norm.process_group, mean, var, count)
+    update_running_statistics(norm, mean, var, count)
+    return scale_and_shift(norm, mean, var)
 
 
-def apply_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def apply_scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift the rows, keeping their dtype."""
     return torch.addcmul(shift, x, scale).to(x.dtype)
 
 
-def _over_processes(
+def _all_reduce_statistics(
     group: dist.ProcessGroup | None, mean: Tensor, var: Tensor, count: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     from torch.distributed.nn.functional import all_reduce  # gradients flow through it
 
-    kind, rows, mean, var = mean.dtype, as_float64(count).view(1), as_float64(mean), as_float64(var)
-    sums = all_reduce(torch.cat([rows, rows * mean, rows * (var + mean.square())]), group=group or dist.group.WORLD)
+    dtype, count, mean, var = mean.dtype, as_float64(count).view(1), as_float64(mean), as_float64(var)
+    sums = all_reduce(torch.cat([count, count * mean, count * (var + mean.square())]), group=group or dist.group.WORLD)
     total, first, second = sums.split([1, mean.numel(), mean.numel()])
     mean = first / total.clamp(min=1)
     var = (second / total.clamp(min=1) - mean.square()).clamp(min=0)
-    return mean.to(kind), var.to(kind), total.to(kind)
+    return mean.to(dtype), var.to(dtype), total.to(dtype)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_sum
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.linear import NodeUpdate, check_widths
+from pyg_vig.nn.linear import NodeUpdate, check_channels
 
 
 class GINConv(NeighborConv):
@@ -53,7 +53,7 @@ class GINConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="sum")
         self.in_channels = in_channels
         self.out_channels = out_channels

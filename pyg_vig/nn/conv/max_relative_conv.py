@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.adjacency import zero_isolated
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.linear import PairUpdate, check_widths
+from pyg_vig.nn.linear import PairUpdate, check_channels
 
 
 class _MaxOfDifferences(NeighborConv):
@@ -23,7 +23,7 @@ class _MaxOfDifferences(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels

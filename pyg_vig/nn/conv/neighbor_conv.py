@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_vig.graph import Adjacency, NeighborTable
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.nn.hooks import messages_are_watched, propagation_is_watched
+from pyg_vig.nn.hooks import has_propagate_hooks, needs_messages
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
 
@@ -44,16 +44,16 @@ class NeighborConv(MessagePassing):
 
     def aggregate_neighbors(self, edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Tensor:
         """Aggregate the messages of every node's neighbours: fused on a table, by PyG's ``propagate`` otherwise."""
-        edge_index = fit(edge_index, x)
-        if messages_are_watched(self) or (self.fuse and not self._fuses_exactly()):
+        edge_index = prepare_adjacency(edge_index, x)
+        if needs_messages(self) or (self.fuse and not self._can_fuse()):
             edge_index = plain_edge_index(edge_index)  # which PyG does not fuse
         elif isinstance(edge_index, NeighborTable):
-            if self.fuse and not propagation_is_watched(self):
+            if self.fuse and not has_propagate_hooks(self):
                 return self.message_and_aggregate(edge_index, x)
             edge_index = edge_index.edge_index
         return self.propagate(edge_index, x=x)
 
-    def _fuses_exactly(self) -> bool:
+    def _can_fuse(self) -> bool:
         """Whether the fused path currently computes the same as the definition, and bypasses no hook.
 
         Parts of a conv may be replaced at any time: by another norm, an adapter, a quantised layer.
@@ -61,7 +61,7 @@ class NeighborConv(MessagePassing):
         return True
 
 
-def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
+def prepare_adjacency(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
     """Return the graph between these rows in a form that the reductions need not convert on every call.
 
     Rows beyond the last node in the edges are isolated nodes. For an ``EdgeIndex`` on a CPU, indices out of range raise
@@ -69,10 +69,13 @@ def fit(edge_index: Adjacency, x: tuple[Tensor, Tensor]) -> Adjacency:
     """
     if isinstance(edge_index, NeighborTable):
         if edge_index.num_src != x[0].size(0):
-            raise ValueError(f"the neighbour table is for {edge_index.num_src} source nodes, got {x[0].size(0)} rows")
+            raise ValueError(
+                f"the features must match the neighbour table's {edge_index.num_src} source nodes, "
+                f"got {x[0].size(0)} rows"
+            )
     elif isinstance(edge_index, EdgeIndex):
         if not torch.compiler.is_compiling():
-            return _fit_sorted(edge_index if edge_index.dtype == torch.int64 else _as_int64(edge_index), x)
+            return _prepare_edge_index(edge_index if edge_index.dtype == torch.int64 else _as_int64(edge_index), x)
     elif isinstance(edge_index, Tensor) and edge_index.layout in (torch.sparse_coo, torch.sparse_csc):
         return edge_index.to_sparse_csr()
     return edge_index
@@ -84,17 +87,20 @@ def _as_int64(edge_index: EdgeIndex) -> EdgeIndex:
     return EdgeIndex(edges, sort_order=edge_index.sort_order, sparse_size=edge_index.sparse_size())
 
 
-def _fit_sorted(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
+def _prepare_edge_index(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> EdgeIndex:
     if x[0].device.type == "cpu":
-        for edges, rows, side in zip(edge_index.as_tensor(), x, ("source", "destination"), strict=True):
-            if edges.numel():
-                first, last = (int(bound) for bound in edges.aminmax())
+        for nodes, rows, side in zip(edge_index.as_tensor(), x, ("source", "destination"), strict=True):
+            if nodes.numel():
+                first, last = (int(bound) for bound in nodes.aminmax())
                 if first < 0 or last >= rows.size(0):
-                    raise ValueError(f"edge_index names {side} nodes {first} to {last}, but there are {rows.size(0)}")
+                    raise ValueError(
+                        f"edge_index must contain {side} nodes from 0 to {rows.size(0) - 1} (the rows of x), "
+                        f"got {first} to {last}"
+                    )
     if not edge_index.is_sorted_by_col:
         return edge_index
     size = (x[0].size(0), x[1].size(0))
-    if all(named >= rows for named, rows in zip(edge_index.get_sparse_size(), size, strict=True)):
+    if all(num_nodes >= rows for num_nodes, rows in zip(edge_index.get_sparse_size(), size, strict=True)):
         return edge_index
     return EdgeIndex(edge_index.as_tensor(), sort_order="col", sparse_size=size)
 
@@ -106,5 +112,5 @@ def source_and_destination(x: NodeFeatures) -> tuple[Tensor, Tensor]:
         ValueError: for a pair without destination features.
     """
     if isinstance(x, tuple) and x[1] is None:
-        raise ValueError("this conv compares both ends of an edge: pass (x_src, x_dst), not (x_src, None)")
+        raise ValueError("this conv needs the features of source and destination nodes, got (x_src, None): pass both")
     return x if isinstance(x, tuple) else (x, x)

@@ -35,7 +35,7 @@ CONVS: dict[str, type[NeighborConv]] = {
     "gin": GINConv,
     "cross_attention": CrossAttentionConv,
 }
-_OURS = tuple(CONVS.values())  # and their subclasses: they apply norm and activation themselves
+_OWN_CONVS = tuple(CONVS.values())  # and their subclasses: they apply norm and activation themselves
 _ALIASES = {"mr": "max_relative"}
 
 
@@ -67,8 +67,8 @@ class ExternalConv(nn.Module):
 
     def forward(self, x: NodeFeatures, edge_index: Adjacency, edge_attr: Tensor | None = None) -> Tensor:
         """Apply the conv, the norm and the activation."""
-        edges = {} if edge_attr is None else _edge_argument(self.conv, edge_attr)
-        return self.act(self.norm(self.conv(x, _graph_for(self.conv, edge_index), **edges)))
+        edge_kwargs = {} if edge_attr is None else _edge_kwargs(self.conv, edge_attr)
+        return self.act(self.norm(self.conv(x, _adjacency_for(self.conv, edge_index), **edge_kwargs)))
 
 
 def conv_resolver(
@@ -112,50 +112,52 @@ def conv_resolver(
         >>> conv_resolver("GATv2Conv", 16, 32).conv
         GATv2Conv(16, 32, heads=1)
     """
-    (name, build), conv_kwargs = _find(query), conv_kwargs or {}
-    if isinstance(build, type) and issubclass(build, _OURS):
-        groups = "update_heads" if "update_heads" in _arguments(build) else "heads"
+    (name, build), conv_kwargs = _resolve(query), conv_kwargs or {}
+    if isinstance(build, type) and issubclass(build, _OWN_CONVS):
+        groups = "update_heads" if "update_heads" in _parameter_names(build) else "heads"
         conv_kwargs = {groups: heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
-    if edge_dim is not None and "edge_dim" in _arguments(build):
+    if edge_dim is not None and "edge_dim" in _parameter_names(build):
         conv_kwargs = {"edge_dim": edge_dim} | conv_kwargs
     try:
         conv = build(in_channels, out_channels, **conv_kwargs)
     except Exception as error:
-        reason = re.sub(r"^_\w+\.__init__\(\) ", "", _said(error))  # a private base class, unknown to users
+        reason = re.sub(r"^_\w+\.__init__\(\) ", "", _error_text(error))  # a private base class, unknown to users
         raise ValueError(
-            f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY}"
+            f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY_HINT}"
         ) from error
     if not isinstance(conv, nn.Module):
-        raise ValueError(f"{name} made a {type(conv).__name__}, not a torch.nn.Module")
+        raise ValueError(f"{name} must return a torch.nn.Module, got {type(conv).__name__}")
     if bipartite:
-        _leave_out_self_loops(conv)
-    if edge_dim is not None and not _edge_names(conv):
+        _disable_self_loops(conv)
+    if edge_dim is not None and not _edge_feature_names(conv):
         raise ValueError(
-            f"{name} takes no edge features (edge_dim={edge_dim}): choose a conv that does, e.g. 'GATv2Conv'"
+            f"{name} takes no edge features (got edge_dim={edge_dim}): choose a conv that does, e.g. 'GATv2Conv'"
         )
-    if build not in _OURS:
-        _try(name, conv, in_channels, out_channels, bipartite, edge_dim)
-    return conv if isinstance(conv, _OURS) else ExternalConv(conv, out_channels, norm, act)
+    if build not in _OWN_CONVS:
+        _dry_run(name, conv, in_channels, out_channels, bipartite, edge_dim)
+    return conv if isinstance(conv, _OWN_CONVS) else ExternalConv(conv, out_channels, norm, act)
 
 
-_FACTORY = "Give a factory instead, e.g. conv=lambda i, o: GATConv(i, o, heads=4, concat=False)."
+_FACTORY_HINT = "Give a factory instead, e.g. conv=lambda i, o: GATConv(i, o, heads=4, concat=False)."
 
 
-def _find(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
+def _resolve(query: ConvSpec) -> tuple[str, Callable[..., nn.Module]]:
     if not isinstance(query, str):
         if not callable(query) or isinstance(query, nn.Module):
-            raise ValueError(f"a conv is given by name, class or factory (each block builds its own), got {query!r}")
+            raise ValueError(f"conv must be a name, class or factory (each block builds its own conv), got {query!r}")
         return getattr(query, "__name__", repr(query)), query
     name = _ALIASES.get(query, query)
     if name in CONVS:
         return name, CONVS[name]
-    found = getattr(pyg_convs, name, None)
-    if isinstance(found, type) and issubclass(found, MessagePassing):
-        return f"PyG's {name}", found
-    raise ValueError(f"unknown conv {query!r}: one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'")
+    cls = getattr(pyg_convs, name, None)
+    if isinstance(cls, type) and issubclass(cls, MessagePassing):
+        return f"PyG's {name}", cls
+    raise ValueError(
+        f"unknown conv {query!r}: choose one of {', '.join(CONVS)}, or a PyG class name such as 'GATv2Conv'"
+    )
 
 
-def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
+def _adjacency_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
     """Return a plain tensor for PyG's convs: they gain nothing from an ``EdgeIndex``, and some fail on it in training
     (SuperGATConv, for one).
     """
@@ -165,40 +167,40 @@ def _graph_for(conv: nn.Module, adjacency: Adjacency) -> Adjacency:
     return edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
 
 
-def _leave_out_self_loops(conv: nn.Module) -> None:
+def _disable_self_loops(conv: nn.Module) -> None:
     """Disable self-loops: PyG's attention convs link node i to source i, which is another node among pooled sources."""
     for module in conv.modules():
         if getattr(module, "add_self_loops", False):
             setattr(module, "add_self_loops", False)  # noqa: B010 (type checkers do not know the attribute)
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _arguments(build: Callable[..., object]) -> set[str]:
+def _parameter_names(build: Callable[..., object]) -> set[str]:
     try:
         return set(inspect.signature(build).parameters) if isinstance(build, type) else set()
     except ValueError:
         return set()
 
 
-def _edge_names(conv: nn.Module) -> list[str]:
+def _edge_feature_names(conv: nn.Module) -> list[str]:
     """Arguments of the conv's ``forward`` that take edge features."""
     return [name for name in ("edge_attr", "edge_weight") if name in inspect.signature(conv.forward).parameters]
 
 
-def _edge_argument(conv: nn.Module, edge_attr: Tensor) -> dict[str, Tensor]:
-    name = _edge_names(conv)[0]
+def _edge_kwargs(conv: nn.Module, edge_attr: Tensor) -> dict[str, Tensor]:
+    name = _edge_feature_names(conv)[0]
     if name == "edge_attr":
         return {name: edge_attr}
     if edge_attr.numel() != edge_attr.size(0):
-        raise ValueError(f"{conv} takes one weight per edge, not edge features of shape {tuple(edge_attr.shape)}")
+        raise ValueError(f"{conv} takes edge weights of shape (E,) or (E, 1), got shape {tuple(edge_attr.shape)}")
     return {name: edge_attr.flatten()}
 
 
 @torch.no_grad()
-def _try(
+def _dry_run(
     name: str, conv: nn.Module, in_channels: int, out_channels: int, bipartite: bool, edge_dim: int | None
 ) -> None:
     """Run a copy of the conv once on a tiny graph, so that the conv, its caches and counters, and the random state stay
@@ -210,13 +212,16 @@ def _try(
     try:
         trial = copy.deepcopy(conv).eval()
         with torch.random.fork_rng(devices=[], enabled=not lazy):
-            edges = {} if edge_dim is None else _edge_argument(conv, torch.ones(8, edge_dim))
-            out = trial((x[:3], x) if bipartite else x, _graph_for(conv, table), **edges)
+            edge_kwargs = {} if edge_dim is None else _edge_kwargs(conv, torch.ones(8, edge_dim))
+            out = trial((x[:3], x) if bipartite else x, _adjacency_for(conv, table), **edge_kwargs)
     except Exception as error:
         call = "a pair (x_src, x_dst), as pooled neighbours need," if bipartite else "x"
-        raise ValueError(f"{name} cannot be called with {call} and edge_index: {_said(error)}. {_FACTORY}") from error
+        reason = _error_text(error)
+        raise ValueError(f"{name} cannot be called with {call} and edge_index: {reason}. {_FACTORY_HINT}") from error
     if not isinstance(out, Tensor) or out.shape != (4, out_channels):
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"{name} must map (4, {in_channels}) to (4, {out_channels}), but returned {got}. {_FACTORY}")
+        raise ValueError(
+            f"{name} must map (4, {in_channels}) to (4, {out_channels}), but returned {got}. {_FACTORY_HINT}"
+        )
     if lazy:
         conv.load_state_dict(trial.state_dict())

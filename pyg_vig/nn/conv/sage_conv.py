@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import Adjacency, neighbor_max
 from pyg_vig.graph.adjacency import out_degree
-from pyg_vig.nn.conv.edge_norm import apply_affine, training_affine, weighted_statistics
+from pyg_vig.nn.conv.edge_norm import apply_scale_and_shift, training_scale_and_shift, weighted_statistics
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, source_and_destination
-from pyg_vig.nn.hooks import is_watched
-from pyg_vig.nn.linear import NodeUpdate, check_widths
-from pyg_vig.nn.norm import is_foldable, normalises_batch
+from pyg_vig.nn.hooks import has_hooks
+from pyg_vig.nn.linear import NodeUpdate, check_channels
+from pyg_vig.nn.norm import is_foldable, uses_batch_statistics
 
 
 class SAGEConv(NeighborConv):
@@ -59,7 +59,7 @@ class SAGEConv(NeighborConv):
         act: str | nn.Module | None = "gelu",
         bias: bool = True,
     ) -> None:
-        check_widths(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         super().__init__(aggr="max")
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -85,18 +85,18 @@ class SAGEConv(NeighborConv):
         """Compute the same maximum, transforming every node only once."""
         return neighbor_max(self._transform(x[0], edge_index), edge_index)
 
-    def _fuses_exactly(self) -> bool:
+    def _can_fuse(self) -> bool:
         if not isinstance(self.nn1, NodeUpdate):
             return False
         norm = self.nn1.norm
-        if normalises_batch(norm):
-            return not (is_watched(self.nn1) or is_watched(self.nn1.norm))
+        if uses_batch_statistics(norm):
+            return not (has_hooks(self.nn1) or has_hooks(self.nn1.norm))
         return is_foldable(norm) or isinstance(norm, nn.Identity | nn.LayerNorm)
 
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
         norm = self.nn1.norm
-        if not normalises_batch(norm):
+        if not uses_batch_statistics(norm):
             return self.nn1(x)
         x, count = self.nn1.linear(x), out_degree(edge_index, x.size(0))
-        affine = training_affine(norm, *weighted_statistics(x, count), count.sum())
-        return self.nn1.act(apply_affine(x, *affine))
+        scale, shift = training_scale_and_shift(norm, *weighted_statistics(x, count), count.sum())
+        return self.nn1.act(apply_scale_and_shift(x, scale, shift))

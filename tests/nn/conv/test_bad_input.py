@@ -36,9 +36,9 @@ def test_edge_index(conv, edges, error, message):
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        ([[0, 6], [1, 2]], "source nodes 0 to 6, but there are 6"),
-        ([[0, 1], [1, 6]], "destination nodes 1 to 6, but there are 6"),
-        ([[-1, 1], [1, 2]], "source nodes -1 to 1"),
+        ([[0, 6], [1, 2]], "source nodes from 0 to 5 .*, got 0 to 6"),
+        ([[0, 1], [1, 6]], "destination nodes from 0 to 5 .*, got 1 to 6"),
+        ([[-1, 1], [1, 2]], "source nodes from 0 to 5 .*, got -1 to 1"),
     ],
     ids=["source", "destination", "negative"],
 )

@@ -316,7 +316,7 @@ def test_widths_that_make_no_sense(conv, widths):
 
 @pytest.mark.parametrize("conv", CONVS)
 def test_a_pair_without_destinations(conv):
-    with pytest.raises(ValueError, match="both ends of an edge"):
+    with pytest.raises(ValueError, match="features of source and destination nodes"):
         conv(4, 4)((torch.rand(3, 4), None), torch.tensor([[0, 1], [1, 2]]))
 
 

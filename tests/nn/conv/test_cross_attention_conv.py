@@ -374,7 +374,7 @@ class TestTools:
         ("options", "message"),
         [
             ({"heads": 5}, "heads must divide in_channels, got 5 for 12"),
-            ({"update_heads": 5}, "must divide both widths, got 5"),
+            ({"update_heads": 5}, "divide in_channels and out_channels, got 5"),
             ({"affinity": "exp"}, "affinity must be one of exponential, sigmoid, cosine, softmax, got 'exp'"),
             ({"normalize": "max"}, "normalize must be 'sum' or 'mean', got 'max'"),
         ],

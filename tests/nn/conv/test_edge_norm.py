@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyg_vig.nn.conv.edge_norm import edge_statistics, training_affine, weighted_statistics
+from pyg_vig.nn.conv.edge_norm import edge_statistics, training_scale_and_shift, weighted_statistics
 from tests.nn.conv.graphs import randomize
 
 
@@ -30,11 +30,11 @@ def test_edge_statistics(offset):
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.7, None])
-def test_training_affine_is_a_step_of_batch_norm(momentum):
+def test_training_scale_and_shift_is_a_step_of_batch_norm(momentum):
     norm = randomize(nn.BatchNorm1d(3, momentum=momentum)).double()
     other = copy.deepcopy(norm)
     for _ in range(3):
         x = torch.randn(10, 3).double()
-        scale, shift = training_affine(norm, x.mean(0), x.var(0, correction=0), torch.tensor(10))
+        scale, shift = training_scale_and_shift(norm, x.mean(0), x.var(0, correction=0), torch.tensor(10))
         torch.testing.assert_close(x * scale + shift, other(x))
         torch.testing.assert_close(norm.state_dict(), other.state_dict())

@@ -157,7 +157,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("query", "message"),
         [
-            ("max", "unknown conv 'max': one of max_relative, .*gin.* 'GATv2Conv'"),
+            ("max", "unknown conv 'max': choose one of max_relative, .*gin.* 'GATv2Conv'"),
             ("MessagePassingg", "unknown conv"),
             ("MixHopConv", r"MixHopConv must map \(4, 8\) to \(4, 16\), but returned \(4, 48\)"),
             (lambda i, o: GATConv(i, o, heads=4), r"<lambda> must map .* returned \(4, 64\).*concat=False"),
@@ -166,7 +166,7 @@ class TestErrors:
             ("GINConv", r"PyG's GINConv cannot be called with x and edge_index.*Give a factory"),
             ("NNConv", r"PyG's NNConv cannot be built as conv\(8, 16\).*missing.*Give a factory"),
             (GCNConv(8, 16), "each block builds its own"),
-            (lambda i, o: "conv", "made a str, not a torch.nn.Module"),
+            (lambda i, o: "conv", r"must return a torch\.nn\.Module, got str"),
             (7, "got 7"),
         ],
     )
