@@ -118,7 +118,7 @@ def test_segment_scales_there_and_back() -> None:
         ({"decoder": "unet"}, "decoder must be one of fpn, upernet, got 'unet'"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"backbone_options": {"channels": (16, 32), "depths": (1, 1), "reductions": (2, 1)}}, "four feature maps"),
-        ({"decoder_dropout": 0.1}, "unknown option decoder_dropout"),
+        ({"decoder_dropout": 0.1}, "SegmenterConfig has no field decoder_dropout"),
     ],
 )
 def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:
