@@ -78,10 +78,10 @@ class TaskConfig(RunOptions):
         require(self.evaluate_every >= 1, "evaluate_every", self.evaluate_every, "at least 1")
         for name in ("warmup_steps", "clip"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        milestones = all(epoch >= 1 for epoch in self.milestones)
-        require(milestones, "milestones", self.milestones, "a list of epochs, from 1")
-        norms = self.norm_epochs is None or self.norm_epochs >= 0
-        require(norms, "norm_epochs", self.norm_epochs, "0 or more")
+        valid = all(epoch >= 1 for epoch in self.milestones)
+        require(valid, "milestones", self.milestones, "a list of epochs, each at least 1")
+        valid = self.norm_epochs is None or self.norm_epochs >= 0
+        require(valid, "norm_epochs", self.norm_epochs, "0 or more")
 
     @property
     def decoder(self) -> str:

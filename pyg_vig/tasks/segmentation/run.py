@@ -50,10 +50,15 @@ class SegmentationConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counted = self.num_classes is None or self.num_classes >= 1
-        require(counted, "num_classes", self.num_classes, "at least 1")
+        valid = self.num_classes is None or self.num_classes >= 1
+        require(valid, "num_classes", self.num_classes, "at least 1")
         require(self.size >= 1, "size", self.size, "at least 1")
-        require(0 < self.scale_min <= self.scale_max, "scale_min", self.scale_min, f"in (0, {self.scale_max}]")
+        require(
+            0 < self.scale_min <= self.scale_max,
+            "scale_min",
+            self.scale_min,
+            f"above 0 and at most scale_max ({self.scale_max})",
+        )
 
     @property
     def decoder(self) -> str:
