@@ -51,7 +51,7 @@ def draw_detections(
     labels, scores = prediction["labels"][keep].tolist(), prediction["scores"][keep].tolist()
     if not labels:
         return image
-    colours = palette(max(labels) + 1)
+    colors = palette(max(labels) + 1)
     instance_colors = [colors[label] for label in labels]
     if "masks" in prediction:
         masks = prediction["masks"][keep][:, 0] > _MASK_THRESHOLD
@@ -78,6 +78,6 @@ def draw_classes(image: Tensor, classes: Tensor) -> Tensor:
     present = [value for value in classes.unique().tolist() if value < 255]
     if not present:
         return image
-    colours = palette(max(present) + 1)
+    colors = palette(max(present) + 1)
     masks = torch.stack([classes == value for value in present])
     return draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=[colors[value] for value in present])
