@@ -125,7 +125,7 @@ def test_the_command_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("explore vig_nano nowhere.jpg", "nowhere.jpg"),
         ("explore vig_mini example", "unknown model 'vig_mini'"),
-        ("explore vig_nano example --size 0", "--size must be positive, got 0"),
+        ("explore vig_nano example --size 0", "--size must be at least 1 pixel, got 0"),
         ("explore vig_nano example -o nowhere/page.html", "nowhere"),
     ],
 )
