@@ -18,7 +18,7 @@ from pyg_vig.train.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TaskConfig):
-    """Options for training a segmenter; the defaults are usual for ADE20K, but with batches of 4 crops (recipes: 16, 32).
+    """Options for training a segmenter; the defaults are usual for ADE20K, with batches of 4 crops (recipes: 16, 32).
 
     Args:
         data: folder in ADE20K's layout, DATA/images/SPLIT/*.jpg and DATA/annotations/SPLIT/*.png.
