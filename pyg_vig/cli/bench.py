@@ -23,7 +23,7 @@ _KEY_COLUMNS = ("model", "mode", "batch", "size", "dtype", "subject")
 
 def run(arguments: Sequence[str]) -> None:
     """Measure, print a table and, if requested, write the results to a file."""
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     with user_errors("bench"):
         _check_options(options)
         cases = list(_build_cases(options))
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
         print(f"results {options.json}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pyg-vig bench",
         description="Time networks with random weights in interleaved rounds, compare them with their bare matrix "

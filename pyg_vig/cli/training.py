@@ -47,7 +47,7 @@ def start_run(
             raise ValueError(f"--resume uses the options stored in {folder}: drop {' '.join(arguments)}")
         return run_class.resume(folder)
     recipe, arguments = _pop_option("--recipe", arguments)
-    parser = _parser(command, description, groups or [options])
+    parser = _build_parser(command, description, groups or [options])
     if recipe is not None:
         parser.set_defaults(configs.recipe(recipe, command))
     values = parser.parse_args(arguments).as_dict()
@@ -64,7 +64,7 @@ def resume_hint(command: str, folder: Path) -> Iterator[None]:
         raise
 
 
-def _parser(command: str, description: str, groups: Sequence[type]) -> ArgumentParser:
+def _build_parser(command: str, description: str, groups: Sequence[type]) -> ArgumentParser:
     """Parser with one option per field; ``--recipe`` and ``--resume``, handled earlier, are here for the help only."""
     from jsonargparse import ArgumentParser
 

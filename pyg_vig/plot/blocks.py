@@ -69,7 +69,7 @@ def plot_blocks(
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
             patches = [patch_at(point, patch_grid(layout)) for point in points[column]]
-            picture = _displayed(images[column], model)
+            picture = _to_display(images[column], model)
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
         row[0].set_title(name, fontsize=10) if across else _write_row_label(row[0], name)
@@ -99,7 +99,7 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
     return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in positions]
 
 
-def _displayed(image: Tensor, model: VisionGNN) -> Tensor:
+def _to_display(image: Tensor, model: VisionGNN) -> Tensor:
     picture = pixels_of(image, model)
     return 1 - picture if image.size(0) == 1 else picture
 
