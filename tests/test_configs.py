@@ -8,7 +8,7 @@ import pytest
 
 from pyg_vig import configs
 from pyg_vig.cli import main
-from pyg_vig.cli.training import begin
+from pyg_vig.cli.training import start_run
 from pyg_vig.configs import COMMANDS, list_recipes, recipe
 from pyg_vig.models import HybridConfig, get_config, list_models
 from pyg_vig.train import Run, RunConfig
@@ -45,9 +45,9 @@ def test_every_published_network_has_the_recipe_of_its_paper(name: str) -> None:
 
 
 def test_unknown_recipes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'vig_xl': choose fashion_mnist, "):
+    with pytest.raises(ValueError, match="unknown recipe 'vig_xl': choose among fashion_mnist, "):
         recipe("vig_xl")
-    with pytest.raises(ValueError, match="'predict' takes no recipes: choose train, train-detector, train-segmenter"):
+    with pytest.raises(ValueError, match="has no recipes: choose among train, train-detector, train-segmenter"):
         list_recipes("predict")
     for words in (["--recipe", "vig_xl"], ["--recipe=vig_xl"]):
         with pytest.raises(SystemExit):
@@ -66,7 +66,7 @@ def test_options_go_over_those_of_the_recipe(capsys: pytest.CaptureFixture[str])
 
 def test_no_options_at_all_are_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert begin("train", "Train.", [], Run).config == RunConfig(name="digits-vig_nano")
+    assert start_run("train", "Train.", [], Run).config == RunConfig(name="digits-vig_nano")
 
 
 def test_switches_need_no_value(capsys: pytest.CaptureFixture[str]) -> None:

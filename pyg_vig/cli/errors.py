@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Packages installed by the extras.
-_IMAGES = {"PIL", "skimage", "sklearn", "torchvision"}
-_TRAIN = {"jsonargparse", "lightning", "safetensors", "torchmetrics", "tqdm", "yaml"}
-_PLOT = {"matplotlib", "networkx"}
-_TASKS = {"pycocotools", "segmentation_models_pytorch"}
+_IMAGE_PACKAGES = {"PIL", "skimage", "sklearn", "torchvision"}
+_TRAINING_PACKAGES = {"jsonargparse", "lightning", "safetensors", "torchmetrics", "tqdm", "yaml"}
+_PLOT_PACKAGES = {"matplotlib", "networkx"}
+_TASK_PACKAGES = {"pycocotools", "segmentation_models_pytorch"}
 
 
 @contextmanager
@@ -26,10 +26,10 @@ def user_errors(command: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _IMAGES | _TRAIN | _PLOT | _TASKS:
+        if package not in _IMAGE_PACKAGES | _TRAINING_PACKAGES | _PLOT_PACKAGES | _TASK_PACKAGES:
             raise
-        extras = "tasks" if package in _TASKS else "train,images,plot"
-        _exit(command, f"this needs {package}: pip install 'pyg-vig[{extras}]'")
+        extras = "tasks" if package in _TASK_PACKAGES else "train,images,plot"
+        _exit(command, f"{package} is not installed: pip install 'pyg-vig[{extras}]'")
     except (ValueError, OSError) as error:
         _exit(command, str(error))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.network import open_network, origin
+from pyg_vig.cli.network import describe_network, open_network
 from pyg_vig.cli.photo import open_photo
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def _explore(options: argparse.Namespace) -> Exploration:
     from pyg_vig.explore import explore
 
     if options.size is not None and options.size < 1:
-        raise ValueError(f"--size must be positive, got {options.size}")
+        raise ValueError(f"--size must be at least 1 pixel, got {options.size}")
     torch.manual_seed(0)
     model = open_network(options.network, options.checkpoint)
-    caption = origin(options.network, options.checkpoint)
+    caption = describe_network(options.network, options.checkpoint)
     return explore(model, open_photo(options.photo), size=options.size, caption=caption)

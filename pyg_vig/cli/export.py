@@ -14,7 +14,7 @@ from pyg_vig.export import FORMATS, export_model, verify_export
 if TYPE_CHECKING:
     from pyg_vig.export import Comparison
 
-_IMAGES = 8  # number of images for the comparison
+_NUM_IMAGES = 8  # number of images for the comparison
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     suffix, _ = FORMATS[options.format or "onnx"]
     with user_errors("export"):
-        size = _size(options.image_size)
+        size = _parse_size(options.image_size)
         model = open_network(options.network)
         path = export_model(
             model, options.output or f"{Path(options.network).stem}{suffix}", format=options.format, image_size=size
@@ -51,11 +51,11 @@ def run(arguments: Sequence[str]) -> None:
     print(f"size        {path.stat().st_size / 2**20:.1f} MiB")
     if options.verify:
         with user_errors("export"):
-            comparison = verify_export(model, path, format=options.format, image_size=size, images=_IMAGES)
+            comparison = verify_export(model, path, format=options.format, image_size=size, images=_NUM_IMAGES)
         _report(comparison)
 
 
-def _size(sides: Sequence[int] | None) -> tuple[int, int] | None:
+def _parse_size(sides: Sequence[int] | None) -> tuple[int, int] | None:
     if sides is None:
         return None
     if len(sides) > 2 or min(sides) < 1:
@@ -69,10 +69,10 @@ def _report(comparison: Comparison) -> None:
     print(f"difference  {min(differences):.1e} to {max(differences):.1e} of the largest score, over {images} images")
     if comparison.alike < images:
         print(
-            f"            {comparison.alike} of {images} images agree to 1e-4; the network itself parts by up to "
-            f"{max(comparison.rounding):.1e}\n            between float32 and float64: near-ties between neighbours"
+            f"            {comparison.alike} of {images} images agree to 1e-4; the network itself differs by up to "
+            f"{max(comparison.rounding):.1e}\n            between float32 and float64 (near-ties between neighbours)"
         )
     if comparison.undecided:
-        print("            in every image, so these do not tell whether the file is right; trained weights may")
+        print("            this holds for every image, so the comparison is inconclusive; try trained weights")
     elif not comparison.agrees:
-        raise SystemExit("pyg-vig export: no image has the network's scores: the file was written, but not verified")
+        raise SystemExit("pyg-vig export: the file was written, but its scores differ from the network's in all images")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.network import open_network, origin
+from pyg_vig.cli.network import describe_network, open_network
 from pyg_vig.cli.photo import open_photo
 
 if TYPE_CHECKING:
@@ -48,19 +48,19 @@ def _draw(options: argparse.Namespace) -> Figure:
     torch.manual_seed(0)
     model = open_network(options.model, options.checkpoint)
     image = transform_for(model.config, crop=1.0)(open_photo(options.photo))
-    points = None if options.patches is None else [[_point(text) for text in options.patches]]
+    points = None if options.patches is None else [[_parse_point(text) for text in options.patches]]
     last = len(graphers_of(model)) - 1
-    title = origin(options.model, options.checkpoint)
+    title = describe_network(options.model, options.checkpoint)
     blocks = sorted({0, last // 2, last})
     return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)
 
 
-def _point(text: str) -> tuple[float, float]:
+def _parse_point(text: str) -> tuple[float, float]:
     y, _, x = text.partition(",")
     try:
         point = float(y), float(x)
     except ValueError:
         point = -1.0, -1.0
-    if not all(0 <= share < 1 for share in point):
-        raise ValueError(f"--patches takes places Y,X in [0, 1) such as 0.4,0.7, got {text}")
+    if not all(0 <= value < 1 for value in point):
+        raise ValueError(f"--patches takes positions Y,X in [0, 1), such as 0.4,0.7, got {text}")
     return point

@@ -48,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     listing = "\n".join(f"{name:15} {text}" for name, (_, text) in _COMMANDS.items())
-    parser.epilog = f"commands:\n{_indented(listing)}\n\n{parser.epilog}"
+    parser.epilog = f"commands:\n{_indent(listing)}\n\n{parser.epilog}"
     parser.add_argument("--version", action="version", version=f"pyg-vig {pyg_vig.__version__}")
     parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of the command")
-    chosen = parser.parse_args(arguments)
-    module, _ = _COMMANDS[chosen.command]
+    options = parser.parse_args(arguments)
+    module, _ = _COMMANDS[options.command]
     try:
-        import_module(f"pyg_vig.cli.{module}").run(chosen.arguments)
+        import_module(f"pyg_vig.cli.{module}").run(options.arguments)
         print(end="", flush=True)
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # the exit status that shells use
@@ -64,5 +64,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(1) from None
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())

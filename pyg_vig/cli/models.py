@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> None:
     with user_errors("models"):
         names = list_models(pattern)
         if not names:
-            raise ValueError(f"no network is called {pattern!r}: there are {', '.join(list_models())}")
+            raise ValueError(f"no network matches {pattern!r}: choose among {', '.join(list_models())}")
     print(f"{'name':16} {'parameters':>12} {'image':>6} {'mult-adds':>10} {'paper top-1':>12}")
     for name in names:
         model = build_model(get_config(name))

@@ -19,21 +19,21 @@ def open_network(name: str, checkpoint: str | None = None) -> VisionGNN:
         FileNotFoundError: if ``name`` is a path at which there is no checkpoint.
         ValueError: for an unknown name, or weights that do not fit.
     """
-    file = _file_of(name)
+    file = _find_weights(name)
     model = build_model(get_config(name)) if file is None else load_model(file)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, reset_head=True)
     return model
 
 
-def origin(name: str, checkpoint: str | None = None) -> str:
+def describe_network(name: str, checkpoint: str | None = None) -> str:
     """Describe, for captions, the network that :func:`open_network` opens and where its weights come from."""
     if checkpoint is not None:
-        return f"{name} with the weights of {_short(checkpoint)}"
-    return f"{name} with random weights, not trained" if _file_of(name) is None else _short(name)
+        return f"{name} with the weights of {_shorten_path(checkpoint)}"
+    return f"{name} with random weights, not trained" if _find_weights(name) is None else _shorten_path(name)
 
 
-def _file_of(name: str) -> Path | None:
+def _find_weights(name: str) -> Path | None:
     """Return the file with the weights, or ``None`` for the name of a network."""
     path = Path(name)
     try:
@@ -44,7 +44,7 @@ def _file_of(name: str) -> Path | None:
     return None
 
 
-def _short(path: str) -> str:
+def _shorten_path(path: str) -> str:
     """Shorten a path to folder and file name: pictures are shared, and should not show the whole path."""
     absolute = Path(path).resolve()
     return absolute.name if absolute.is_dir() else f"{absolute.parent.name}/{absolute.name}"

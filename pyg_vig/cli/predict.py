@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
         images = [Path(image) for image in options.images]
         missing = [str(image) for image in images if not image.is_file()]
         if missing:
-            raise ValueError(f"no image at {', '.join(missing)}")
+            raise ValueError(f"no image file at {', '.join(missing)}")
         _check_names(images)
         folder = Path(options.output)
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,4 +57,4 @@ def _check_names(images: Sequence[Path]) -> None:
     for image in images:
         other = by_name.setdefault(image.stem, image)
         if other != image:
-            raise ValueError(f"the pictures of {other} and {image} would have one name: predict them in two calls")
+            raise ValueError(f"the pictures of {other} and {image} would have the same name: use separate calls")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyg_vig.cli.training import resumable
+from pyg_vig.cli.training import resume_hint
 
 if TYPE_CHECKING:
     from pyg_vig.tasks.run import TaskRun
@@ -18,8 +18,8 @@ def fit(command: str, job: TaskRun) -> None:
         job: the run.
     """
     print(f"writing to {job.folder}")
-    with resumable(command, job.folder):
-        figures = job.fit()
-    for name, value in figures.items():
+    with resume_hint(command, job.folder):
+        metrics = job.fit()
+    for name, value in metrics.items():
         print(f"{name.removeprefix('val_'):16} {value:.4f}")
     print(f"{'network':16} {job.weights}")

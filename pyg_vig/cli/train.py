@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyg_vig.cli.errors import user_errors
-from pyg_vig.cli.training import begin, resumable
+from pyg_vig.cli.training import resume_hint, start_run
 
 if TYPE_CHECKING:
     from pyg_vig.train import Result, Run
@@ -19,14 +19,14 @@ def run(arguments: Sequence[str]) -> None:
         from pyg_vig.train import Run
         from pyg_vig.train.config import GROUPS
 
-        job = begin("train", "Train a network.", arguments, Run, GROUPS)
+        job = start_run("train", "Train a network.", arguments, Run, GROUPS)
     if job.config.fast_dev_run:
         job.fit()
-        print("it works: one batch of training, validation and test ran; nothing was written")
+        print("check passed: one batch each of training, validation and test ran; nothing was written")
         return
     if job.writes:
         print(f"writing to {job.folder}")
-    with resumable("train", job.folder):
+    with resume_hint("train", job.folder):
         result = job.fit()
     if job.writes:
         _report(job, result)
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _report(job: Run, result: Result) -> None:
     if job.data.skipped:
-        print(f"skipped       {job.data.skipped} times an image that cannot be read (named above), over all epochs")
+        print(f"skipped       {job.data.skipped} unreadable images over all epochs (named above)")
     print(f"test accuracy {result.accuracy:.2%} on {result.images} held-out images of {result.data}")
     print(f"network       {job.weights}")
     print(f"picture       {job.draw()}")

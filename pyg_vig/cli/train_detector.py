@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pyg_vig.cli.errors import user_errors
 from pyg_vig.cli.task import fit
-from pyg_vig.cli.training import begin
+from pyg_vig.cli.training import start_run
 
 _DESCRIPTION = "Train RetinaNet or Mask R-CNN on images in COCO's format, and report COCO's average precision."
 
@@ -16,5 +16,5 @@ def run(arguments: Sequence[str]) -> None:
     with user_errors("train-detector"):
         from pyg_vig.tasks.detection import DetectionRun
 
-        job = begin("train-detector", _DESCRIPTION, arguments, DetectionRun)
+        job = start_run("train-detector", _DESCRIPTION, arguments, DetectionRun)
     fit("train-detector", job)

@@ -25,7 +25,7 @@ def list_recipes(command: str = "train") -> list[str]:
         >>> list_recipes("train-segmenter")
         ['semantic_fpn_ade20k', 'upernet_ade20k']
     """
-    return list(_recipes(command))
+    return list(_read_recipes(command))
 
 
 def recipe(name: str, command: str = "train") -> dict[str, Any]:
@@ -45,27 +45,27 @@ def recipe(name: str, command: str = "train") -> dict[str, Any]:
         >>> recipe("mask_rcnn_1x", "train-detector")["milestones"]
         [8, 11]
     """
-    found = _recipes(command)
-    if name not in found:
-        others = [other for other in COMMANDS if name in _recipes(other)]
-        problem = f"{name} is a recipe of {others[0]}" if others else f"unknown recipe {name!r}"
-        raise ValueError(f"{problem}: choose {', '.join(found)}")
-    return deepcopy(found[name])
+    recipes = _read_recipes(command)
+    if name not in recipes:
+        others = [other for other in COMMANDS if name in _read_recipes(other)]
+        problem = f"{name} is a recipe of {others[0]}, not of {command}" if others else f"unknown recipe {name!r}"
+        raise ValueError(f"{problem}: choose among {', '.join(recipes)}")
+    return deepcopy(recipes[name])
 
 
 @cache
-def _recipes(command: str) -> dict[str, dict[str, Any]]:
+def _read_recipes(command: str) -> dict[str, dict[str, Any]]:
     """Read the recipes of a command; a file holds one recipe or, with ``networks``, one per network and its options."""
     import yaml
 
     if command not in COMMANDS:
-        raise ValueError(f"{command!r} takes no recipes: choose {', '.join(COMMANDS)}")
-    found: dict[str, dict[str, Any]] = {}
+        raise ValueError(f"command {command!r} has no recipes: choose among {', '.join(COMMANDS)}")
+    recipes: dict[str, dict[str, Any]] = {}
     for file in sorted((files(__name__) / command).iterdir(), key=lambda file: file.name):
         values = yaml.safe_load(file.read_text())
         networks = values.pop("networks", None)
         if networks is None:
-            found[file.name.removesuffix(".yaml")] = values
+            recipes[file.name.removesuffix(".yaml")] = values
         for network, options in (networks or {}).items():
-            found[network] = values | {"model": network, "options": values.get("options", {}) | options}
-    return found
+            recipes[network] = values | {"model": network, "options": values.get("options", {}) | options}
+    return recipes

@@ -15,7 +15,7 @@ from pyg_vig.models.record import RecordedBlock, recorded_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
-Nodes = tuple[Tensor, Tensor]  # sources, destinations
+NodePair = tuple[Tensor, Tensor]  # sources, destinations
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,27 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     """
     if image.dim() != 3:
         raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
-    like = next(model.parameters(), image)
-    with recorded_blocks(model, image.unsqueeze(0).to(like)) as blocks:
-        return [_captured(block) for block in blocks]
+    parameter = next(model.parameters(), image)
+    with recorded_blocks(model, image.unsqueeze(0).to(parameter)) as blocks:
+        return [_capture_block(block) for block in blocks]
 
 
-def _captured(block: RecordedBlock) -> BlockGraph:
+def _capture_block(block: RecordedBlock) -> BlockGraph:
     layouts = block.layout, block.source_layout
-    grid, source_grid = (layout.require_grid("there is no photo to show them on") for layout in layouts)
+    grid, source_grid = (layout.require_grid("the explorer shows patches of a photo") for layout in layouts)
     conv, nodes = block.conv, source_and_destination(block.arguments[0])
-    edges = _distinct(plain_edge_index(block.edge_index), nodes)
-    queries, keys = _compared(conv, nodes)
-    attention = _attention(conv, nodes, edges)
+    edges = _sort_and_deduplicate(plain_edge_index(block.edge_index), nodes)
+    queries, keys = _queries_and_keys(conv, nodes)
+    attention = _attention_weights(conv, nodes, edges)
     similarity = (queries[edges[1]] * keys[edges[0]]).sum(-1)
     if not similarity.isfinite().all():
-        raise ValueError(f"the features of {block.name} are not finite: there are no similarities to show")
-    degrees = torch.bincount(edges[1], minlength=nodes[1].size(0))
+        raise ValueError(f"features must be finite to compute similarities, but those of {block.name} are not")
+    num_neighbors = torch.bincount(edges[1], minlength=nodes[1].size(0))
     return BlockGraph(
         block.name,
         grid,
         source_grid,
-        pointers=np.concatenate([[0], degrees.cumsum(0).cpu().numpy()]),
+        pointers=np.concatenate([[0], num_neighbors.cumsum(0).cpu().numpy()]),
         neighbors=edges[0].cpu().numpy(),
         weights=(similarity if attention is None else attention).double().cpu().numpy(),
         attention=attention is not None,
@@ -113,17 +113,17 @@ def _captured(block: RecordedBlock) -> BlockGraph:
     )
 
 
-def _distinct(edge_index: Tensor, nodes: Nodes) -> Tensor:
+def _sort_and_deduplicate(edge_index: Tensor, nodes: NodePair) -> Tensor:
     """Sort edges by destination (stably) and remove duplicates (dynamic axial graphs repeat the patch itself)."""
     edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
-    number = edge_index[1] * nodes[0].size(0) + edge_index[0]
-    _, inverse = number.unique(return_inverse=True)
-    place = torch.arange(number.numel(), device=number.device)
-    first = torch.full_like(number, number.numel()).scatter_reduce(0, inverse, place, "amin")
-    return edge_index[:, place == first[inverse]]
+    edge_ids = edge_index[1] * nodes[0].size(0) + edge_index[0]
+    _, inverse = edge_ids.unique(return_inverse=True)
+    position = torch.arange(edge_ids.numel(), device=edge_ids.device)
+    first = torch.full_like(edge_ids, edge_ids.numel()).scatter_reduce(0, inverse, position, "amin")
+    return edge_index[:, position == first[inverse]]
 
 
-def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
+def _queries_and_keys(conv: nn.Module, nodes: NodePair) -> NodePair:
     """Unit vectors of destinations and sources, whose dot products are the similarities; one tensor if both agree."""
     if isinstance(conv, CrossAttentionConv):
         projected = (conv.query(nodes[1]), conv.key(nodes[0]))
@@ -134,13 +134,13 @@ def _compared(conv: nn.Module, nodes: Nodes) -> Nodes:
     return (key if nodes[1] is nodes[0] else F.normalize(nodes[1].float(), dim=-1)), key
 
 
-def _attention(conv: nn.Module, nodes: Nodes, edges: Tensor) -> Tensor | None:
+def _attention_weights(conv: nn.Module, nodes: NodePair, edges: Tensor) -> Tensor | None:
     """The conv's weight of every edge, ``(E,)``; ``None`` if the conv does not return weights."""
     if not has_attention_weights(conv):
         return None
     x = nodes if nodes[0] is not nodes[1] else nodes[0]
     _, (edge_index, alpha) = conv(x, edges, return_attention_weights=True)
     alpha = alpha.flatten(1).mean(1) if alpha.dim() > 1 else alpha
-    numbers, wanted = (entry[1] * nodes[0].size(0) + entry[0] for entry in (edge_index, edges))
-    numbers, order = numbers.sort()  # GAT convs return the edges in another order, with self-loops added
-    return alpha[order[torch.searchsorted(numbers, wanted)]]
+    ids, target_ids = (entry[1] * nodes[0].size(0) + entry[0] for entry in (edge_index, edges))
+    ids, order = ids.sort()  # GAT convs return the edges in another order, with self-loops added
+    return alpha[order[torch.searchsorted(ids, target_ids)]]

@@ -89,10 +89,10 @@ def explore(
         raise ValueError(f"size must be at least 1 pixel, got {size}")
     if not isinstance(image, Tensor):
         if not isinstance(model, VisionGNN):
-            raise ValueError(f"{type(model).__name__} does not say its image size: pass a tensor (C, H, W)")
-        image, shown = read_photo(image, size or model.config.image_size, model)
+            raise ValueError(f"photos need a VisionGNN as model, got {type(model).__name__}: pass a tensor (C, H, W)")
+        image, pixels = read_photo(image, size or model.config.image_size, model)
     else:
-        shown = pixels_of(image, model)
+        pixels = pixels_of(image, model)
     blocks = capture_graphs(model, image)
-    address = data_url(shown if picture is None else picture)
-    return Exploration(render(title, caption, address, (image.size(1), image.size(2)), blocks))
+    picture_url = data_url(pixels if picture is None else picture)
+    return Exploration(render(title, caption, picture_url, (image.size(1), image.size(2)), blocks))

@@ -18,8 +18,8 @@ from pyg_vig.transforms.photo import open_photo, to_rgb, to_upright_rgb
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DETAIL = 3  # maximum resolution of the picture in multiples of the network's, if the photo has it
-_SMALL = 64  # images with sides up to this many pixels are stored losslessly
+_MAX_DETAIL = 3  # maximum resolution of the picture in multiples of the network's, if the photo has it
+_MAX_LOSSLESS_SIDE = 64  # images with sides up to this many pixels are stored losslessly
 
 
 def read_photo(
@@ -42,17 +42,18 @@ def read_photo(
     if isinstance(photo, np.ndarray):
         photo = _from_array(photo)
     photo = to_upright_rgb(photo) if isinstance(photo, Image.Image) else open_photo(photo)
-    detail = max(1, min(_DETAIL, min(photo.size) // size))
-    image, detailed = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, detail * size))
-    return image, pixels_of(detailed, model)
+    factor = max(1, min(_MAX_DETAIL, min(photo.size) // size))
+    image, high_resolution = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, factor * size))
+    return image, pixels_of(high_resolution, model)
 
 
 def _from_array(pixels: np.ndarray) -> Image:
     from PIL import Image
 
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
-        got = f"{pixels.dtype} of shape {pixels.shape}"
-        raise ValueError(f"expected a photo as an array (H, W) or (H, W, 3) of uint8, got {got}")
+        raise ValueError(
+            f"expected a photo as an array (H, W) or (H, W, 3) of uint8, got {pixels.dtype} of shape {pixels.shape}"
+        )
     return Image.fromarray(pixels)
 
 
@@ -66,14 +67,14 @@ def data_url(picture: Tensor | Image) -> str:
     """
     from PIL import Image
 
-    photo = Image.fromarray(_bytes_of(picture)) if isinstance(picture, Tensor) else picture
-    kind, options = ("png", {}) if max(photo.size) <= _SMALL else ("jpeg", {"quality": 88})
+    photo = Image.fromarray(_to_uint8(picture)) if isinstance(picture, Tensor) else picture
+    format, options = ("png", {}) if max(photo.size) <= _MAX_LOSSLESS_SIDE else ("jpeg", {"quality": 88})
     content = io.BytesIO()
-    to_rgb(photo).save(content, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+    to_rgb(photo).save(content, format, **options)
+    return f"data:image/{format};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def _bytes_of(picture: Tensor) -> Any:
+def _to_uint8(picture: Tensor) -> Any:
     if picture.dim() != 3 or picture.size(0) not in (1, 3):
         raise ValueError(f"expected a picture (C, H, W) with 1 or 3 channels, got shape {tuple(picture.shape)}")
     picture = picture.detach().float().cpu()

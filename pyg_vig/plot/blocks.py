@@ -15,7 +15,7 @@ from pyg_vig.models import VisionGNN, record_graphs
 from pyg_vig.models.evaluating import evaluating
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
-from pyg_vig.plot.style import drawn_grid, panels
+from pyg_vig.plot.style import create_panels, patch_grid
 
 Point = tuple[float, float]
 
@@ -61,19 +61,20 @@ def plot_blocks(
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
     if len(points) != len(images):
-        raise ValueError(f"points must be given for each of {len(images)} images, got {len(points)}")
-    figure, axes = panels(*((len(images), len(blocks)) if across else (len(blocks), len(images))), panel, images[0])
+        raise ValueError(f"points must hold a list for each of {len(images)} images, got {len(points)} lists")
+    rows, columns = (len(images), len(blocks)) if across else (len(blocks), len(images))
+    figure, axes = create_panels(rows, columns, panel, images[0])
     axes = axes.T if across else axes
     for row, block in zip(axes, blocks, strict=True):
         layout, source_layout = graphs.layouts[block], graphs.source_layouts[block]
         for column, ax in enumerate(row):
-            patches = [patch_at(point, drawn_grid(layout)) for point in points[column]]
-            picture = _shown(images[column], model)
+            patches = [patch_at(point, patch_grid(layout)) for point in points[column]]
+            picture = _to_display(images[column], model)
             plot_neighbors(picture, graphs[block], layout, patches, source_layout=source_layout, graph=column, ax=ax)
         name = f"block {block % len(graphs) + 1} of {len(graphs)}"
-        row[0].set_title(name, fontsize=10) if across else _write_beside(row[0], name)
+        row[0].set_title(name, fontsize=10) if across else _write_row_label(row[0], name)
     for ax, label in zip(axes[0], labels or [], strict=False):
-        _write_beside(ax, label) if across else ax.set_title(label, fontsize=10)
+        _write_row_label(ax, label) if across else ax.set_title(label, fontsize=10)
     figure.suptitle(title, fontsize=12, wrap=True)
     caption = "star: a patch. Frames of its colour: its neighbours in the graph of the block"
     figure.supxlabel(caption, fontsize=9, wrap=True)
@@ -83,7 +84,7 @@ def plot_blocks(
 def check_blocks(blocks: Sequence[int], count: int) -> None:
     """Raise a ValueError if an index in ``blocks`` is out of range for ``count`` blocks."""
     if any(not -count <= block < count for block in blocks):
-        raise ValueError(f"blocks must lie in -{count} .. {count - 1}, got {tuple(blocks)}")
+        raise ValueError(f"blocks must be indices from -{count} to {count - 1}, got {tuple(blocks)}")
 
 
 def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
@@ -93,15 +94,15 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
         image: ``(C, H, W)``.
         cells: cells per side of the coarse grid that is searched.
     """
-    middle = F.adaptive_avg_pool2d(image.mean(0, keepdim=True), cells)[0, 1:-1, 1:-1]
-    places = [divmod(int(place), cells - 2) for place in (middle.argmax(), middle.argmin())]
-    return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in places]
+    inner = F.adaptive_avg_pool2d(image.mean(0, keepdim=True), cells)[0, 1:-1, 1:-1]
+    positions = [divmod(int(index), cells - 2) for index in (inner.argmax(), inner.argmin())]
+    return [((row + 1.5) / cells, (column + 1.5) / cells) for row, column in positions]
 
 
-def _shown(image: Tensor, model: VisionGNN) -> Tensor:
+def _to_display(image: Tensor, model: VisionGNN) -> Tensor:
     picture = pixels_of(image, model)
     return 1 - picture if image.size(0) == 1 else picture
 
 
-def _write_beside(ax: Axes, text: str) -> None:
+def _write_row_label(ax: Axes, text: str) -> None:
     ax.text(-0.05, 0.5, text, transform=ax.transAxes, rotation=90, va="center", ha="right", fontsize=10)

@@ -49,11 +49,11 @@ def plot_by_block(curves: Mapping[str, Tensor], ylabel: str, *, first: int = 1, 
         >>> ax = plot_by_block({"a network": torch.rand(12, 4)}, "a number")
     """
     if not curves:
-        raise ValueError("there is no curve to draw: pass at least one network")
+        raise ValueError("curves is empty: pass at least one curve")
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for turn, (name, values) in enumerate(curves.items()):
-        color, marker = COLORS[turn % len(COLORS)], _MARKERS[turn % len(_MARKERS)]
+    for i, (name, values) in enumerate(curves.items()):
+        color, marker = COLORS[i % len(COLORS)], _MARKERS[i % len(_MARKERS)]
         rows = values.detach().cpu().double().view(len(values), -1)
         blocks = np.arange(first, first + len(rows))
         ax.plot(blocks, rows.nanmean(1), color=color, marker=marker, markersize=4, label=name)
@@ -121,11 +121,11 @@ def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes
     """
     curves = {name: purity_by_block(recorded, masks) for name, recorded in graphs.items()}
     ax = plot_by_block(curves, "neighbours with the label of the patch", ax=ax)
-    grid = next(iter(graphs.values())).layouts[-1].require_grid("their patches have no labels")
+    grid = next(iter(graphs.values())).layouts[-1].require_grid("purity needs labels of patches")
     labels = [patch_labels(mask, grid).flatten() for mask in masks]
-    around = torch.stack([neighbor_purity(grid_graph(*grid), each).nanmean() for each in labels])
-    chance = torch.tensor([chance_purity(each) for each in labels])
-    ax.axhline(float(around.nanmean()), color="0.45", linestyle="--", linewidth=1, label="the 8 patches around")
+    adjacent = torch.stack([neighbor_purity(grid_graph(*grid), patches).nanmean() for patches in labels])
+    chance = torch.tensor([chance_purity(patches) for patches in labels])
+    ax.axhline(float(adjacent.nanmean()), color="0.45", linestyle="--", linewidth=1, label="the 8 patches around")
     ax.axhline(float(chance.nanmean()), color="0.45", linestyle=":", linewidth=1, label="random patches")
     ax.set_ylim(0, 1)
     ax.legend(frameon=False, fontsize=8)

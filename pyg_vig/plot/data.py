@@ -55,11 +55,11 @@ def plot_superpixels(
         raise ValueError(f"expected a graph made by ToSuperpixels, with pos and edge_index, got {data}")
     ax = draw_image(image, ax)
     if data.get("segmentation") is not None:
-        _borders(ax, data.segmentation[0].cpu().numpy())
+        _draw_borders(ax, data.segmentation[0].cpu().numpy())
     pos = data.pos.detach().cpu().numpy()
     source, destination = data.edge_index.detach().cpu().numpy()
-    once = source < destination
-    segments = np.stack([pos[source[once]], pos[destination[once]]], axis=1)
+    each_once = source < destination
+    segments = np.stack([pos[source[each_once]], pos[destination[each_once]]], axis=1)
     ax.add_collection(LineCollection(list(segments), colors="0.15", linewidths=0.9, zorder=2))
     colors = _mean_colors(data) if values is None else values.detach().cpu().numpy()
     ax.scatter(pos[:, 0], pos[:, 1], c=colors, cmap=None if values is None else cmap, s=34, edgecolors="0.15", zorder=3)
@@ -104,35 +104,37 @@ def plot_points(
         raise ValueError(f"expected points (N, 3), got shape {pos.shape}")
     if edge_index is None:
         if len(centers):
-            raise ValueError("neighbours of centers need an edge_index: pass one, or a Data that has one")
+            raise ValueError("centers need an edge_index: pass one, or a Data that has one")
         edge_index = torch.empty(2, 0, dtype=torch.int64)
     if ax is None:
         _, ax = plt.subplots(figsize=(4, 4), subplot_kw={"projection": "3d"}, layout="constrained")
     if ax.name != "3d":
-        raise ValueError('points are drawn in 3D: make the axes with plt.subplots(subplot_kw={"projection": "3d"})')
+        raise ValueError(
+            f'expected 3D axes, got {ax.name}: make them with plt.subplots(subplot_kw={{"projection": "3d"}})'
+        )
     ax.scatter(*pos.T, s=size, c="0.72", linewidths=0, depthshade=True)
-    for turn, center in enumerate(centers):
-        _neighborhood(ax, pos, neighbors_of(edge_index, center), center, colors[turn % len(colors)], size)
+    for i, center in enumerate(centers):
+        _draw_neighborhood(ax, pos, neighbors_of(edge_index, center), center, colors[i % len(colors)], size)
     extent = np.ptp(pos, axis=0)
     ax.set_box_aspect(np.maximum(extent, extent.max() / 100), zoom=1.1)  # the same scale on all axes
     ax.set_axis_off()
     return ax
 
 
-def _neighborhood(ax: Any, pos: np.ndarray, neighbors: list[int], center: int, color: str, size: float) -> None:
+def _draw_neighborhood(ax: Any, pos: np.ndarray, neighbors: list[int], center: int, color: str, size: float) -> None:
     for neighbor in neighbors:
         ax.plot(*np.stack([pos[center], pos[neighbor]]).T, color=color, linewidth=1.0)
     ax.scatter(*pos[neighbors].T, s=4 * size, c=color, depthshade=False, edgecolors="white", linewidths=0.4)
     ax.plot(*pos[[center]].T, marker="*", markersize=14, color=color, markeredgecolor="white", zorder=5)
 
 
-def _borders(ax: Axes, segmentation: np.ndarray) -> None:
+def _draw_borders(ax: Axes, segmentation: np.ndarray) -> None:
     """Draw lines between adjacent pixels of different superpixels."""
     y, x = np.nonzero(segmentation[:, 1:] != segmentation[:, :-1])
-    upright = np.stack([np.stack([x + 1, y], 1), np.stack([x + 1, y + 1], 1)], axis=1)
+    vertical = np.stack([np.stack([x + 1, y], 1), np.stack([x + 1, y + 1], 1)], axis=1)
     y, x = np.nonzero(segmentation[1:] != segmentation[:-1])
-    level = np.stack([np.stack([x, y + 1], 1), np.stack([x + 1, y + 1], 1)], axis=1)
-    ax.add_collection(LineCollection([*upright, *level], colors="white", linewidths=0.7, zorder=1))
+    horizontal = np.stack([np.stack([x, y + 1], 1), np.stack([x + 1, y + 1], 1)], axis=1)
+    ax.add_collection(LineCollection([*vertical, *horizontal], colors="white", linewidths=0.7, zorder=1))
 
 
 def _mean_colors(data: Data) -> np.ndarray:

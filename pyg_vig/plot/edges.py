@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pyg_vig.analysis import edge_lengths, patch_centers
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, image_size, node_index, patch_grid
 
-_THINNEST, _THICKEST = 0.3, 2.4  # line widths, in points
-_THIN = 0.7  # width of lines without a weight
-_FAINTEST = 0.15  # opacity of lines of weight zero
+_MIN_LINE_WIDTH, _MAX_LINE_WIDTH = 0.3, 2.4  # line widths, in points
+_LINE_WIDTH = 0.7  # width of lines without a weight
+_MIN_OPACITY = 0.15  # opacity of lines of weight zero
 
 
 def plot_edges(
@@ -63,20 +63,22 @@ def plot_edges(
     """
     edges = edge_index.detach().cpu()
     if weights is not None and weights.shape != edges.shape[1:]:
-        raise ValueError(f"weights must hold one number for each of {edges.size(1)} edges, got {tuple(weights.shape)}")
-    node_at(0, 0, graph, layout)
+        raise ValueError(
+            f"weights must hold one number for each of {edges.size(1)} edges, got shape {tuple(weights.shape)}"
+        )
+    node_index(0, 0, graph, layout)
     ax = draw_image(image, ax)
-    places, source_places = _places(size_of(ax), layout, source_layout)
-    mine = layout.batch_vector()[edges[1]] == graph
+    centers, source_centers = _patch_centers(image_size(ax), layout, source_layout)
+    mask = layout.batch_vector()[edges[1]] == graph
     if source_layout is None or source_layout is layout:
-        mine &= edges[0] != edges[1]
-    edges = edges[:, mine]
-    shown = edge_lengths(edges, places, source_places) if weights is None else weights.detach().cpu().float()[mine]
-    order = shown.argsort(descending=weights is None)
-    width = _THIN if weights is None else _widths(shown[order])
-    segments = torch.stack([source_places[edges[0]], places[edges[1]]], dim=1)[order]
-    lines = LineCollection(list(segments.numpy()), cmap=cmap, linewidths=width, alpha=_opacity(len(order)))
-    lines.set_array(shown[order].numpy())
+        mask &= edges[0] != edges[1]
+    edges = edges[:, mask]
+    values = edge_lengths(edges, centers, source_centers) if weights is None else weights.detach().cpu()[mask].float()
+    order = values.argsort(descending=weights is None)
+    widths = _LINE_WIDTH if weights is None else _line_widths(values[order])
+    segments = torch.stack([source_centers[edges[0]], centers[edges[1]]], dim=1)[order]
+    lines = LineCollection(list(segments.numpy()), cmap=cmap, linewidths=widths, alpha=_opacity(len(order)))
+    lines.set_array(values[order].numpy())
     ax.add_collection(lines)
     return ax
 
@@ -128,50 +130,51 @@ def plot_attention(
     """
     edges, weights = edge_index.detach().cpu(), alpha.detach().cpu().float()
     if weights.size(0) != edges.size(1):
-        raise ValueError(f"alpha must hold weights for each of {edges.size(1)} edges, got {tuple(alpha.shape)}")
+        raise ValueError(f"alpha must hold weights for each of {edges.size(1)} edges, got shape {tuple(alpha.shape)}")
     weights = weights if weights.dim() == 2 else weights.unsqueeze(1)
     if head is not None and not -weights.size(1) <= head < weights.size(1):
-        raise ValueError(f"head {head} is not among the {weights.size(1)} of this block")
+        raise ValueError(f"head must be an index of the {weights.size(1)} heads of this block, got {head}")
     weights = weights.mean(1) if head is None else weights[:, head]
-    nodes = [node_at(row, column, graph, layout) for row, column in patches]
+    nodes = [node_index(row, column, graph, layout) for row, column in patches]
     ax = draw_image(image, ax)
-    places, source_places = _places(size_of(ax), layout, source_layout)
-    drawn = []
-    for turn, node in enumerate(nodes):
-        mine = edges[1] == node
-        if not mine.any():
+    centers, source_centers = _patch_centers(image_size(ax), layout, source_layout)
+    drawn_weights = []
+    for i, node in enumerate(nodes):
+        incoming = edges[1] == node
+        if not incoming.any():
             continue
-        order = weights[mine].argsort()
-        _rays(ax, places[node], source_places[edges[0, mine][order]], weights[mine][order], colors[turn % len(colors)])
-        drawn.append(weights[mine])
-    for turn, patch in enumerate(patches):
-        draw_star(ax, patch, drawn_grid(layout), colors[turn % len(colors)])
-    if drawn:
-        ax.set_xlabel(f"{torch.cat(drawn).min():#.2g} to {torch.cat(drawn).max():#.2g}", fontsize=8)
+        order = weights[incoming].argsort()
+        ends, sorted_weights = source_centers[edges[0, incoming][order]], weights[incoming][order]
+        _draw_weighted_edges(ax, centers[node], ends, sorted_weights, colors[i % len(colors)])
+        drawn_weights.append(sorted_weights)
+    for i, patch in enumerate(patches):
+        draw_star(ax, patch, patch_grid(layout), colors[i % len(colors)])
+    if drawn_weights:
+        ax.set_xlabel(f"{torch.cat(drawn_weights).min():#.2g} to {torch.cat(drawn_weights).max():#.2g}", fontsize=8)
     return ax
 
 
-def _rays(ax: Axes, center: Tensor, ends: Tensor, weights: Tensor, color: str) -> None:
+def _draw_weighted_edges(ax: Axes, center: Tensor, ends: Tensor, weights: Tensor, color: str) -> None:
     """Draw lines from a centre to its neighbours, and a dot on every neighbour, scaled by weight."""
-    share = (weights / weights.max().clamp(min=1e-12)).clamp(min=0).numpy()
-    tones = [to_rgba(color, _FAINTEST + (1 - _FAINTEST) * part) for part in share]
+    relative = (weights / weights.max().clamp(min=1e-12)).clamp(min=0).numpy()
+    line_colors = [to_rgba(color, _MIN_OPACITY + (1 - _MIN_OPACITY) * value) for value in relative]
     segments = list(torch.stack([center.expand_as(ends), ends], dim=1).numpy())
-    ax.add_collection(LineCollection(segments, colors="white", linewidths=_widths(weights) + 1.2, alpha=0.7))
-    ax.add_collection(LineCollection(segments, colors=tones, linewidths=_widths(weights)))
-    ax.scatter(ends[:, 0], ends[:, 1], s=6 + 50 * share, c=tones, edgecolors="white", linewidths=0.5, zorder=3)
+    ax.add_collection(LineCollection(segments, colors="white", linewidths=_line_widths(weights) + 1.2, alpha=0.7))
+    ax.add_collection(LineCollection(segments, colors=line_colors, linewidths=_line_widths(weights)))
+    ax.scatter(ends[:, 0], ends[:, 1], s=6 + 50 * relative, c=line_colors, edgecolors="white", linewidths=0.5, zorder=3)
 
 
-def _places(size: tuple[float, float], layout: Layout, source_layout: Layout | None) -> tuple[Tensor, Tensor]:
+def _patch_centers(size: tuple[float, float], layout: Layout, source_layout: Layout | None) -> tuple[Tensor, Tensor]:
     """Centres of destination and source patches in pixels."""
-    places = patch_centers(layout, size)
-    return places, places if source_layout is None else patch_centers(source_layout, size)
+    centers = patch_centers(layout, size)
+    return centers, centers if source_layout is None else patch_centers(source_layout, size)
 
 
-def _opacity(lines: int) -> float:
-    """Opacity at which the image stays visible behind so many lines."""
-    return min(0.8, max(0.2, 500 / max(lines, 1)))
+def _opacity(count: int) -> float:
+    """Opacity at which the image stays visible behind ``count`` lines."""
+    return min(0.8, max(0.2, 500 / max(count, 1)))
 
 
-def _widths(weights: Tensor) -> np.ndarray:
-    share = weights / weights.max().clamp(min=1e-12) if weights.numel() else weights
-    return _THINNEST + (_THICKEST - _THINNEST) * share.clamp(min=0).numpy()
+def _line_widths(weights: Tensor) -> np.ndarray:
+    relative = weights / weights.max().clamp(min=1e-12) if weights.numel() else weights
+    return _MIN_LINE_WIDTH + (_MAX_LINE_WIDTH - _MIN_LINE_WIDTH) * relative.clamp(min=0).numpy()

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.explain import Explanation
 
-from pyg_vig.plot.style import COLORS, draw_grey, draw_values
+from pyg_vig.plot.style import COLORS, draw_grayscale, draw_values
 from pyg_vig.transforms import to_image
 from pyg_vig.transforms.images import check_single_graph
 
-_WIDEST = 3.0  # line width of the strongest edge, in points
+_MAX_LINE_WIDTH = 3.0  # line width of the strongest edge, in points
 
 
 def importance_map(data: Data, explanation: Explanation) -> Tensor:
@@ -46,13 +46,16 @@ def importance_map(data: Data, explanation: Explanation) -> Tensor:
     check_single_graph(data)
     mask = explanation.get("node_mask")
     if mask is None or mask.dim() != 2 or mask.size(0) != data.num_nodes:
-        got = None if mask is None else tuple(mask.shape)
-        raise ValueError(f"expected a node mask with {data.num_nodes} rows, got {got}: set node_mask_type")
+        shape = None if mask is None else tuple(mask.shape)
+        raise ValueError(f"expected a node mask with {data.num_nodes} rows, got {shape}: set node_mask_type")
     mask = mask.detach().abs()
     if data.get("segmentation") is not None:
         return mask.sum(1)[data.segmentation[0]]
     if data.get("grid") is None:
-        raise ValueError("these nodes are no patches: use ImageToGraph, or ToSuperpixels(keep_segmentation=True)")
+        raise ValueError(
+            "expected nodes that are patches or superpixels: make data with ImageToGraph, or "
+            "ToSuperpixels(keep_segmentation=True)"
+        )
     if mask.shape == data.x.shape:
         return to_image(Data(x=mask, grid=data.grid, pos=data.pos)).sum(0)
     return mask.sum(1).view(*data.grid[0].tolist())
@@ -99,24 +102,27 @@ def plot_explanation(
     """
     node_mask, edge_mask = explanation.get("node_mask"), explanation.get("edge_mask")
     if node_mask is None and edge_mask is None:
-        raise ValueError("the explanation has neither a node mask nor an edge mask: set node_mask_type, edge_mask_type")
-    ax = draw_grey(image, ax)
+        raise ValueError(
+            "expected a node mask or an edge mask, got neither: set node_mask_type or edge_mask_type of the explainer"
+        )
+    ax = draw_grayscale(image, ax)
     if node_mask is not None:
         draw_values(ax, importance_map(data, explanation), cmap="inferno")
     if edge_mask is not None:
         edge_index = data.edge_index if explanation.get("edge_index") is None else explanation.edge_index
-        ax.add_collection(_strongest(data.pos, edge_index, edge_mask, edges, color))
+        ax.add_collection(_strongest_edges(data.pos, edge_index, edge_mask, edges, color))
     return ax
 
 
-def _strongest(pos: Tensor, edge_index: Tensor, edge_mask: Tensor, count: int, color: str) -> LineCollection:
+def _strongest_edges(pos: Tensor, edge_index: Tensor, edge_mask: Tensor, count: int, color: str) -> LineCollection:
     """Return lines for the ``count`` strongest edges."""
     weight = edge_mask.detach().abs().cpu()
     if weight.shape != edge_index.shape[1:]:
         raise ValueError(f"expected an edge mask for {edge_index.size(1)} edges, got {tuple(weight.shape)}")
-    source, target = torch.as_tensor(edge_index).cpu()
-    weight = weight.masked_fill(source == target, 0)
-    chosen = weight.topk(min(count, int((weight > 0).sum()))).indices
-    lines = torch.stack([pos.cpu()[source[chosen]], pos.cpu()[target[chosen]]], dim=1)
-    share = weight[chosen] / weight[chosen].max() if len(chosen) else weight[chosen]
-    return LineCollection(list(lines.numpy()), linewidths=_WIDEST * share.numpy(), colors=color, capstyle="round")
+    source, destination = torch.as_tensor(edge_index).cpu()
+    weight = weight.masked_fill(source == destination, 0)
+    strongest = weight.topk(min(count, int((weight > 0).sum()))).indices
+    lines = torch.stack([pos.cpu()[source[strongest]], pos.cpu()[destination[strongest]]], dim=1)
+    weight = weight[strongest]
+    widths = _MAX_LINE_WIDTH * (weight / weight.max() if len(weight) else weight)
+    return LineCollection(list(lines.numpy()), linewidths=widths.numpy(), colors=color, capstyle="round")

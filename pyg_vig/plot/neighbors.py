@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_image, draw_star, drawn_grid, node_at, size_of
+from pyg_vig.plot.style import COLORS, draw_image, draw_star, image_size, node_index, patch_grid
 
 _MARGIN = 0.06  # between a frame and the border of its patch, as a fraction of the patch
 _INSET = 0.1  # extra margin of every further frame on a patch, so that shared neighbours show all colours
@@ -77,25 +77,25 @@ def plot_neighbors(
         >>> ax = plot_neighbors(image[0], graphs[-1], graphs.layouts[-1], [(2, 3), (6, 6)])
     """
     source_layout = source_layout or layout
-    grid, source_grid = drawn_grid(layout), drawn_grid(source_layout)
+    grid, source_grid = patch_grid(layout), patch_grid(source_layout)
     ax = draw_image(image, ax)
-    scale = np.array(size_of(ax))
-    frames: Counter[int] = Counter()
-    for turn, patch in enumerate(patches):
-        node = node_at(*patch, graph, layout)
-        color = colors[turn % len(colors)]
+    size = np.array(image_size(ax))
+    frame_counts: Counter[int] = Counter()
+    for i, patch in enumerate(patches):
+        node = node_index(*patch, graph, layout)
+        color = colors[i % len(colors)]
         for neighbor in neighbors_of(edge_index, node):
-            place = divmod(neighbor - graph * source_layout.nodes_per_graph, source_grid[1])
-            _frame(ax, neighbor, place, scale / source_grid, color, _MARGIN + _INSET * frames[neighbor])
-            frames[neighbor] += 1
+            position = divmod(neighbor - graph * source_layout.nodes_per_graph, source_grid[1])
+            _draw_frame(ax, neighbor, position, size / source_grid, color, _MARGIN + _INSET * frame_counts[neighbor])
+            frame_counts[neighbor] += 1
         draw_star(ax, patch, grid, color)
     return ax
 
 
-def _frame(ax: Axes, node: int, place: tuple[int, int], side: Any, color: str, inset: float) -> None:
-    top, left = side * (place[0] + inset, place[1] + inset)
-    tall, wide = side * max(0.1, 1 - 2 * inset)
-    ax.add_patch(Rectangle((left, top), wide, tall, facecolor=color, alpha=0.35, linewidth=0))
-    frame = Rectangle((left, top), wide, tall, fill=False, edgecolor=color, linewidth=1.4, gid=f"neighbor {node}")
+def _draw_frame(ax: Axes, node: int, position: tuple[int, int], patch_size: Any, color: str, inset: float) -> None:
+    top, left = patch_size * (position[0] + inset, position[1] + inset)
+    height, width = patch_size * max(0.1, 1 - 2 * inset)
+    ax.add_patch(Rectangle((left, top), width, height, facecolor=color, alpha=0.35, linewidth=0))
+    frame = Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=1.4, gid=f"neighbor {node}")
     frame.set_path_effects([withStroke(linewidth=2.8, foreground="white")])
     ax.add_patch(frame)

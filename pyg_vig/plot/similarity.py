@@ -13,7 +13,7 @@ from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, similarity_maps
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.blocks import check_blocks, contrasting_points
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, panels
+from pyg_vig.plot.style import COLORS, create_panels, draw_grayscale, draw_star, draw_values
 
 Point = tuple[float, float]
 
@@ -50,7 +50,7 @@ def plot_similarity(
     """
     grid = weights.size(0), weights.size(1)
     patch = patch_at(point, grid)
-    ax = draw_grey(image, ax)
+    ax = draw_grayscale(image, ax)
     draw_values(ax, weights)
     draw_star(ax, patch, grid, color)
     ax.set_xlabel(f"{weights.min():#.2g} to {weights.max():#.2g}", fontsize=8)
@@ -93,12 +93,12 @@ def plot_similarities(
     maps = similarity_maps(model, image, points)
     blocks = range(len(maps)) if blocks is None else blocks
     check_blocks(blocks, len(maps))
-    figure, axes = panels(len(points), len(blocks), panel, image, below=0.2)
-    for turn, (row, point) in enumerate(zip(axes, points, strict=True)):
+    figure, axes = create_panels(len(points), len(blocks), panel, image, below=0.2)
+    for i, (row, point) in enumerate(zip(axes, points, strict=True)):
         for ax, block in zip(row, blocks, strict=True):
-            weights = maps[block][turn]
-            plot_similarity(pixels_of(image, model), weights, point, color=COLORS[turn % len(COLORS)], ax=ax)
-            if turn == 0:
+            weights = maps[block][i]
+            plot_similarity(pixels_of(image, model), weights, point, color=COLORS[i % len(COLORS)], ax=ax)
+            if i == 0:
                 size = f"{weights.size(0)} x {weights.size(1)}"
                 ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)
     figure.suptitle(title, fontsize=12, wrap=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyg_vig.analysis import times_chosen
 from pyg_vig.graph import Layout
-from pyg_vig.plot.style import COLORS, draw_grey, draw_star, draw_values, drawn_grid, node_at
+from pyg_vig.plot.style import COLORS, draw_grayscale, draw_star, draw_values, node_index, patch_grid
 
 
 def plot_hubs(
@@ -50,14 +50,15 @@ def plot_hubs(
         >>> from pyg_vig.plot import plot_hubs
         >>> ax = plot_hubs(torch.rand(3, 32, 32), grid_graph(4, 4), Layout.from_grid(1, 4, 4))
     """
-    sources = source_layout or layout
-    first = node_at(0, 0, graph, sources)
-    counts = times_chosen(edge_index, sources.num_nodes, pooled=sources is not layout)
-    chosen = counts[first : first + sources.nodes_per_graph].view(drawn_grid(sources))
-    ax = draw_grey(image, ax)
-    draw_values(ax, chosen, vmin=0)
-    for hub in chosen.flatten().argsort(descending=True, stable=True)[:stars].tolist():
-        draw_star(ax, divmod(hub, chosen.size(1)), (chosen.size(0), chosen.size(1)), COLORS[0])
+    is_pooled = source_layout is not None and source_layout is not layout
+    source_layout = source_layout or layout
+    first = node_index(0, 0, graph, source_layout)
+    counts = times_chosen(edge_index, source_layout.num_nodes, pooled=is_pooled)
+    heatmap = counts[first : first + source_layout.nodes_per_graph].view(patch_grid(source_layout))
+    ax = draw_grayscale(image, ax)
+    draw_values(ax, heatmap, vmin=0)
+    for hub in heatmap.flatten().argsort(descending=True, stable=True)[:stars].tolist():
+        draw_star(ax, divmod(hub, heatmap.size(1)), (heatmap.size(0), heatmap.size(1)), COLORS[0])
     return ax
 
 
@@ -80,11 +81,11 @@ def plot_degrees(counts: Mapping[str, Tensor], *, ax: Axes | None = None) -> Axe
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for turn, (name, values) in enumerate(counts.items()):
-        degrees = np.sort(values.detach().cpu().numpy())
-        share = 1 - np.arange(len(degrees)) / len(degrees)
-        ax.step(degrees, share, where="pre", color=COLORS[turn % len(COLORS)], label=name)
-    ax.set(xlabel="nodes that have it as neighbour", ylabel="share of the nodes with at least so many", ylim=0)
+    for i, (name, values) in enumerate(counts.items()):
+        sorted_counts = np.sort(values.detach().cpu().numpy())
+        share = 1 - np.arange(len(sorted_counts)) / len(sorted_counts)
+        ax.step(sorted_counts, share, where="pre", color=COLORS[i % len(COLORS)], label=name)
+    ax.set(xlabel="nodes that have it as a neighbour", ylabel="share of nodes with at least this many", ylim=0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -16,11 +16,11 @@ from pyg_vig.graph import Layout
 # Distinguishable for colour-blind readers (Okabe and Ito, "Color Universal Design"), strongest contrasts first.
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-VEIL = 0.35  # fraction of white blended into an image, so that the colours stand out
+WHITE_FRACTION = 0.35  # of white blended into an image, so that the colours stand out
 _OPACITY = 0.65  # of values over a greyscale image
 
 
-def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
+def to_picture(image: Tensor | ArrayLike) -> np.ndarray:
     """Convert an image to the format of matplotlib, ``(H, W, 3)`` in [0, 1].
 
     Args:
@@ -38,14 +38,16 @@ def as_picture(image: Tensor | ArrayLike) -> np.ndarray:
     if array.dtype == np.uint8:
         array = array / 255
     if array.dtype.kind in "iu":
-        raise ValueError(f"expected an image of uint8, or in [0, 1], got {array.dtype}")
+        raise ValueError(f"expected an image of dtype uint8, or floating point in [0, 1], got {array.dtype}")
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise ValueError(f"expected an image with 1 or 3 channels, got an array of shape {array.shape}")
     return np.broadcast_to(array, (*array.shape[:2], 3)).clip(0, 1)
 
 
-def panels(rows: int, columns: int, side: float, image: Tensor, *, below: float = 0.0) -> tuple[Figure, np.ndarray]:
+def create_panels(
+    rows: int, columns: int, side: float, image: Tensor, *, below: float = 0.0
+) -> tuple[Figure, np.ndarray]:
     """Create a figure and its axes, with the aspect ratio of the images and room for a title and a caption.
 
     Args:
@@ -60,38 +62,38 @@ def panels(rows: int, columns: int, side: float, image: Tensor, *, below: float 
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
 
 
-def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, veil: float = VEIL) -> Axes:
+def draw_image(image: Tensor | ArrayLike, ax: Axes | None = None, *, white_fraction: float = WHITE_FRACTION) -> Axes:
     """Draw an image as a pale background without ticks, in pixel coordinates.
 
     Args:
-        image: as for :func:`as_picture`.
+        image: as for :func:`to_picture`.
         ax: where to draw; a new figure by default.
-        veil: fraction of white blended into the image.
+        white_fraction: fraction of white blended into the image.
     """
-    ax = _show(veil + (1 - veil) * as_picture(image), ax, interpolation="bilinear")
+    ax = _draw_picture(white_fraction + (1 - white_fraction) * to_picture(image), ax, interpolation="bilinear")
     ax.spines[:].set_color("0.8")
     return ax
 
 
-def draw_grey(image: Tensor | ArrayLike, ax: Axes | None = None) -> Axes:
+def draw_grayscale(image: Tensor | ArrayLike, ax: Axes | None = None) -> Axes:
     """Draw an image in greyscale, as the background for :func:`draw_values`."""
-    return _show(as_picture(image).mean(-1), ax, cmap="gray", vmin=0, vmax=1)
+    return _draw_picture(to_picture(image).mean(-1), ax, cmap="gray", vmin=0, vmax=1)
 
 
 def draw_values(ax: Axes, values: Tensor, *, cmap: str = "viridis", vmin: float | None = None) -> None:
     """Draw values of patches or pixels as colours over the image.
 
     Args:
-        ax: the axes that :func:`draw_grey` returned.
+        ax: the axes that :func:`draw_grayscale` returned.
         values: ``(H_i, W_i)``; the patches cover the whole image.
         cmap: name of a matplotlib colour map.
         vmin: lower end of the colour scale; by default the smallest value.
     """
-    shown, extent = values.detach().cpu().float().numpy(), ax.images[-1].get_extent()
-    ax.imshow(shown, cmap=cmap, vmin=vmin, alpha=_OPACITY, extent=extent, interpolation="nearest")
+    array, extent = values.detach().cpu().float().numpy(), ax.images[-1].get_extent()
+    ax.imshow(array, cmap=cmap, vmin=vmin, alpha=_OPACITY, extent=extent, interpolation="nearest")
 
 
-def _show(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
+def _draw_picture(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
     """Draw a picture without ticks in pixel coordinates, in a new figure by default."""
     if ax is None:
         _, ax = plt.subplots(figsize=(4, 4), layout="constrained")
@@ -103,34 +105,34 @@ def _show(picture: np.ndarray, ax: Axes | None, **options: Any) -> Axes:
 
 def draw_star(ax: Axes, patch: tuple[int, int], grid: tuple[int, int], color: str) -> None:
     """Mark a patch with a star; it is given by row and column in a grid over the image."""
-    y, x = ((place + 0.5) / n * length for place, n, length in zip(patch, grid, size_of(ax), strict=True))
+    y, x = ((index + 0.5) / n * length for index, n, length in zip(patch, grid, image_size(ax), strict=True))
     ax.plot(x, y, marker="*", markersize=13, color=color, markeredgecolor="white", markeredgewidth=1.2, zorder=5)
 
 
-def size_of(ax: Axes) -> tuple[float, float]:
+def image_size(ax: Axes) -> tuple[float, float]:
     """Return the height and width in pixels of the image on the axes."""
     _, width, height, _ = ax.images[-1].get_extent()
     return height, width
 
 
-def drawn_grid(layout: Layout) -> tuple[int, int]:
+def patch_grid(layout: Layout) -> tuple[int, int]:
     """Return the height and width, in patches, of the grid that a graph is drawn on.
 
     Raises:
         ValueError: for nodes that are not on a grid.
     """
-    return layout.require_grid("neighbours are drawn on images of patches only")
+    return layout.require_grid("plots need patches of an image")
 
 
-def node_at(row: int, column: int, graph: int, layout: Layout) -> int:
+def node_index(row: int, column: int, graph: int, layout: Layout) -> int:
     """Return the index of the node of a patch, in an image of a batch.
 
     Raises:
         ValueError: for nodes that are not on a grid, or a patch or image that does not exist.
     """
-    height, width = drawn_grid(layout)
+    height, width = patch_grid(layout)
     if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(f"patch ({row}, {column}) lies outside the grid of {height} x {width} patches")
+        raise ValueError(f"patch must lie in the grid of {height} x {width} patches, got ({row}, {column})")
     if not 0 <= graph < layout.num_graphs:
-        raise ValueError(f"graph {graph} is not among the {layout.num_graphs} of this batch")
+        raise ValueError(f"graph must be from 0 to {layout.num_graphs - 1} in this batch, got {graph}")
     return graph * layout.nodes_per_graph + row * width + column

@@ -11,7 +11,7 @@ from torch import nn
 from pyg_vig import models
 from pyg_vig.models.file_format import read_config, read_weights, unwrapped, weights_file, write_network
 
-_HOMES = {  # configuration class: module that builds its network
+_BUILDER_MODULES = {  # configuration class: module that builds its network
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
     "SegmenterConfig": "pyg_vig.tasks.segmentation.segmenter",
 }
@@ -44,8 +44,10 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
         models.save_checkpoint(model, path)
         return
     config: Any = getattr(model, "config", None)
-    if type(config).__name__ not in _HOMES:
-        raise ValueError(f"{type(model).__name__} was not built by create_model, build_detector or build_segmenter")
+    if type(config).__name__ not in _BUILDER_MODULES:
+        raise ValueError(
+            f"expected a model built by create_model, build_detector or build_segmenter, got {type(model).__name__}"
+        )
     write_network(path, model, config)
 
 
@@ -77,13 +79,13 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
     """
     path = weights_file(path)
     values = read_config(path)
-    kind = values.pop("class")
-    if kind not in _HOMES:
+    class_name = values.pop("class")
+    if class_name not in _BUILDER_MODULES:
         return models.load_model(path, **overrides)
     values |= overrides
-    home = import_module(_HOMES[kind])
-    config = getattr(home, kind)
-    models.config.check_names(kind, config, values)
-    model: nn.Module = home.from_config(config(**values))
+    module = import_module(_BUILDER_MODULES[class_name])
+    config = getattr(module, class_name)
+    models.config.check_names(class_name, config, values)
+    model: nn.Module = module.from_config(config(**values))
     model.load_state_dict(read_weights(path))
     return model.eval()

@@ -18,27 +18,29 @@ class TaskConfig(RunOptions):
         data: folder of the data set.
         train_split: split to train on.
         val_split: split to evaluate on.
-        backbone: name of a network, see "pyg-vig models".
-        backbone_options: configuration fields to override, such as --backbone_options.drop_path_rate 0.1.
-        weights: checkpoint of the backbone to start from.
+        backbone: name of the backbone network, see "pyg-vig models".
+        backbone_options: fields of the backbone's configuration to override, such as
+            --backbone_options.drop_path_rate 0.1.
+        weights: checkpoint that initialises the backbone.
         freeze_norm: whether to freeze the backbone's batch norms; by default only if weights are given.
-        epochs: passes over the training images.
+        epochs: number of passes over the training images.
         batch_size: images per step, over all devices.
-        lr: peak learning rate; the default is 2e-4 for 16 images (32 crops), scaled to the default batch size.
-        lr_batch_size: batch size for which lr is given; lr is scaled linearly to batch_size; by default it is not.
-        weight_decay: decoupled weight decay of AdamW; none on biases and norms.
-        schedule: steps (times 0.1 at every milestone), cosine or poly (both decay to zero).
-        milestones: epochs after which steps multiplies the learning rate by 0.1.
-        warmup_steps: optimizer steps of linear warm-up.
+        lr: peak learning rate; the default is 2e-4 for 16 images (detector) or 32 crops (segmenter), scaled linearly to
+            the default batch size.
+        lr_batch_size: if set, lr is given for this batch size and is scaled linearly to batch_size.
+        weight_decay: decoupled weight decay of AdamW; biases and norms have none.
+        schedule: learning rate schedule: steps (times 0.1 at every milestone), cosine or poly (both decay to 0).
+        milestones: epochs after which the schedule steps multiplies the learning rate by 0.1.
+        warmup_steps: number of optimizer steps of linear warm-up.
         clip: maximum gradient norm; 0 disables clipping.
         flip: whether to flip training images horizontally at random.
-        norm_epochs: epochs after which batch norms are frozen; by default never.
-        evaluate_every: epochs between evaluations.
-        seed: seed of weights, order and augmentation.
-        accelerator: where to run.
-        devices: how many GPUs or processes.
+        norm_epochs: number of epochs after which the statistics of all batch norms are frozen; by default never.
+        evaluate_every: number of epochs between evaluations.
+        seed: seed of the initial weights, the order of images and the augmentation.
+        accelerator: hardware to run on; auto uses a GPU if there is one.
+        devices: number of GPUs, or of processes on CPUs.
         precision: Lightning's precision, such as 32-true or bf16-mixed.
-        workers: processes that load images; 0 loads them in the main process.
+        workers: number of processes that load images; 0 loads them in the main process.
         name: name of the run's folder; by default DECODER-BACKBONE, numbered if taken.
         runs: parent folder of all runs.
 
@@ -78,10 +80,10 @@ class TaskConfig(RunOptions):
         require(self.evaluate_every >= 1, "evaluate_every", self.evaluate_every, "at least 1")
         for name in ("warmup_steps", "clip"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        milestones = all(epoch >= 1 for epoch in self.milestones)
-        require(milestones, "milestones", self.milestones, "a list of epochs, from 1")
-        norms = self.norm_epochs is None or self.norm_epochs >= 0
-        require(norms, "norm_epochs", self.norm_epochs, "0 or more")
+        valid = all(epoch >= 1 for epoch in self.milestones)
+        require(valid, "milestones", self.milestones, "a list of epochs, each at least 1")
+        valid = self.norm_epochs is None or self.norm_epochs >= 0
+        require(valid, "norm_epochs", self.norm_epochs, "0 or more")
 
     @property
     def decoder(self) -> str:

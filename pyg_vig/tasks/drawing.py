@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-_GOLDEN = 0.618034  # turns of the colour wheel from one class to the next: consecutive classes get distinct colours
-_INK = 0.5  # threshold of soft masks: larger values belong to the object
+_HUE_STEP = 0.618034  # turns of the colour wheel from one class to the next: consecutive classes get distinct colours
+_MASK_THRESHOLD = 0.5  # threshold of soft masks: larger values belong to the object
 _OPACITY = 0.5  # of masks over the image
 
 
@@ -22,8 +22,8 @@ def palette(count: int) -> list[tuple[int, int, int]]:
         >>> palette(2)
         [(242, 73, 73), (73, 122, 242)]
     """
-    colours = (colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.7, 0.95) for i in range(count))
-    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]
+    colors = (colorsys.hsv_to_rgb(i * _HUE_STEP % 1, 0.7, 0.95) for i in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colors]
 
 
 def draw_detections(
@@ -47,19 +47,19 @@ def draw_detections(
         >>> draw_detections(torch.zeros(3, 40, 40, dtype=torch.uint8), box, ["cat"]).shape
         torch.Size([3, 40, 40])
     """
-    sure = prediction["scores"] >= threshold
-    labels, scores = prediction["labels"][sure].tolist(), prediction["scores"][sure].tolist()
+    keep = prediction["scores"] >= threshold
+    labels, scores = prediction["labels"][keep].tolist(), prediction["scores"][keep].tolist()
     if not labels:
         return image
-    colours = palette(max(labels) + 1)
-    chosen = [colours[label] for label in labels]
+    colors = palette(max(labels) + 1)
+    instance_colors = [colors[label] for label in labels]
     if "masks" in prediction:
-        masks = prediction["masks"][sure][:, 0] > _INK
-        image = draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=chosen)
-    names = [
+        masks = prediction["masks"][keep][:, 0] > _MASK_THRESHOLD
+        image = draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=instance_colors)
+    captions = [
         f"{classes[label - 1] if classes else label} {score:.2f}" for label, score in zip(labels, scores, strict=True)
     ]
-    return draw_bounding_boxes(image, prediction["boxes"][sure], names, colors=chosen, width=2)
+    return draw_bounding_boxes(image, prediction["boxes"][keep], captions, colors=instance_colors, width=2)
 
 
 def draw_classes(image: Tensor, classes: Tensor) -> Tensor:
@@ -78,6 +78,6 @@ def draw_classes(image: Tensor, classes: Tensor) -> Tensor:
     present = [value for value in classes.unique().tolist() if value < 255]
     if not present:
         return image
-    colours = palette(max(present) + 1)
+    colors = palette(max(present) + 1)
     masks = torch.stack([classes == value for value in present])
-    return draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=[colours[value] for value in present])
+    return draw_segmentation_masks(image, masks, alpha=_OPACITY, colors=[colors[value] for value in present])

@@ -21,7 +21,7 @@ from pyg_vig.tasks.checkpoint import load_model
 from pyg_vig.tasks.drawing import draw_classes, draw_detections
 from pyg_vig.transforms.photo import open_photo
 
-_BEST = 5  # number of classes listed
+_TOP_K = 5  # number of classes listed
 
 
 class Prediction(NamedTuple):
@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
             ValueError: if there is no picture.
         """
         if self.picture is None:
-            raise ValueError("a classifier draws nothing: read 'text'")
+            raise ValueError("a classifier's prediction has no picture: use its text")
         content = io.BytesIO()
         v2.functional.to_pil_image(self.picture).save(content, "PNG")
         write_atomically(path, content.getvalue())
@@ -79,7 +79,7 @@ class Predictor:
         self.model: Any = load_model(path)
         self.task = type(self.model.config).__name__
         self.threshold = threshold
-        self.size = size or _options_beside(path).get("size", 512)
+        self.size = size or _run_options(path).get("size", 512)
 
     @torch.no_grad()
     def __call__(self, path: str | Path) -> Prediction:
@@ -94,37 +94,38 @@ class Predictor:
         return self._detect(image) if self.task == "DetectorConfig" else self._segment(image)
 
     def _classify(self, model: VisionGNN, image: Image.Image) -> Prediction:
-        scores = model(transform_for(model.config)(image)[None])[0].softmax(0)
-        shares, classes = scores.topk(min(_BEST, len(scores)))
-        named = zip(classes.tolist(), shares.tolist(), strict=True)
-        return Prediction(", ".join(f"{self._name(index)} {share:.1%}" for index, share in named), None)
+        probabilities = model(transform_for(model.config)(image)[None])[0].softmax(0)
+        values, classes = probabilities.topk(min(_TOP_K, len(probabilities)))
+        top = zip(classes.tolist(), values.tolist(), strict=True)
+        return Prediction(", ".join(f"{self._class_name(index)} {value:.1%}" for index, value in top), None)
 
     def _detect(self, image: Image.Image) -> Prediction:
         pixels = v2.functional.pil_to_tensor(image)
         prediction = self.model([pixels / 255])[0]
-        sure = prediction["labels"][prediction["scores"] >= self.threshold].tolist()
-        counts = Counter(self._name(label - 1) for label in sure)
+        labels = prediction["labels"][prediction["scores"] >= self.threshold].tolist()
+        counts = Counter(self._class_name(label - 1) for label in labels)
         text = ", ".join(f"{count} x {name}" for name, count in counts.most_common()) or "nothing"
-        return Prediction(text, draw_detections(pixels, prediction, self._names(), threshold=self.threshold))
+        return Prediction(text, draw_detections(pixels, prediction, self._class_names(), threshold=self.threshold))
 
     def _segment(self, image: Image.Image) -> Prediction:
         from pyg_vig.tasks.segmentation import segment
 
         pixels = v2.functional.pil_to_tensor(image)
         classes = segment(self.model, (pixels / 255)[None], self.size)[0]
-        counts = Counter(classes.flatten().tolist()).most_common(_BEST)
-        text = ", ".join(f"{self._name(index)} {count / math.prod(classes.shape):.1%}" for index, count in counts)
+        counts = Counter(classes.flatten().tolist()).most_common(_TOP_K)
+        text = ", ".join(f"{self._class_name(index)} {count / math.prod(classes.shape):.1%}" for index, count in counts)
         return Prediction(text, draw_classes(pixels, classes))
 
-    def _names(self) -> list[str]:
+    def _class_names(self) -> list[str]:
         return list(getattr(self.model.config, "classes", None) or [])
 
-    def _name(self, index: int) -> str:
-        names = self._names()
+    def _class_name(self, index: int) -> str:
+        names = self._class_names()
         return names[index] if names else f"class {index}"
 
 
-def _options_beside(path: Path) -> dict[str, Any]:
+def _run_options(path: Path) -> dict[str, Any]:
+    """Return the options of the run that wrote a checkpoint, if they are stored beside it."""
     file = path.parent / CONFIG
     if not file.is_file():
         return {}

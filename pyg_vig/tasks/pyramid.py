@@ -1,4 +1,4 @@
-"""Backbone with feature maps at strides 4, 8, 16, ... from any network, and the configuration shared by decoders."""
+"""Backbone with feature maps at strides 4, 8, 16, ... from any network, and base class of its configurations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from pyg_vig.models import FeatureExtractor, build_model, get_config, load_checkpoint
 from pyg_vig.nn.norm import freeze_batch_norms
 
-_FINEST = 4  # stride of the first map
+_FINEST_STRIDE = 4  # stride of the first map
 
-Config = TypeVar("Config", bound="DecoderConfig")
+Config = TypeVar("Config", bound="DenseModelConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-    """Configuration shared by detectors and segmenters; plain data, stored in their checkpoints.
+class DenseModelConfig:
+    """Base of the configurations of detectors and segmenters; plain data, stored in their checkpoints.
 
     Args:
         backbone: name of the backbone network.
@@ -41,12 +41,14 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1 (a background does not count), got {self.num_classes}")
+            raise ValueError(f"num_classes must be at least 1 (not counting a background), got {self.num_classes}")
         if self.classes and len(self.classes) != self.num_classes:
-            raise ValueError(f"{len(self.classes)} names for {self.num_classes} classes")
+            raise ValueError(
+                f"classes must hold one name for each of {self.num_classes} classes, got {len(self.classes)} names"
+            )
 
     @classmethod
-    def of(cls: type[Config], weights: str | None, freeze_norm: bool | None, **values: Any) -> Config:
+    def create(cls: type[Config], weights: str | None, freeze_norm: bool | None, **values: Any) -> Config:
         """Create a configuration; if ``freeze_norm`` is ``None``, norms are frozen if ``weights`` are given.
 
         Raises:
@@ -54,10 +56,13 @@ class DecoderConfig:
         """
         unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
-            raise ValueError(f"unknown option {', '.join(unknown)}: arguments of the library go into options={{...}}")
+            raise ValueError(
+                f"{cls.__name__} has no field {', '.join(unknown)}: pass arguments of torchvision or "
+                "segmentation-models-pytorch as options={...}"
+            )
         return cls(freeze_norm=weights is not None if freeze_norm is None else freeze_norm, **values)
 
-    def pyramid(self, weights: str | None) -> PyramidBackbone:
+    def build_backbone(self, weights: str | None) -> PyramidBackbone:
         """Build the backbone, with the weights of a checkpoint if one is given."""
         return PyramidBackbone(self.backbone, weights=weights, freeze_norm=self.freeze_norm, **self.backbone_options)
 
@@ -94,7 +99,7 @@ class PyramidBackbone(nn.Module):
         super().__init__()
         if options.get("in_channels", 3) != 3:
             raise ValueError(
-                f"detectors and segmenters read colour images: in_channels must be 3, got {options['in_channels']}"
+                f"in_channels must be 3, got {options['in_channels']}: detectors and segmenters take colour images"
             )
         model = build_model(get_config(name, **options))
         if weights is not None:
@@ -102,9 +107,9 @@ class PyramidBackbone(nn.Module):
         self.config = model.config
         self.body = FeatureExtractor(model)
         self.channels = [info["num_chs"] for info in self.body.feature_info]
-        self.strides = [_FINEST * 2**i for i in range(len(self.channels))]
+        self.strides = [_FINEST_STRIDE * 2**i for i in range(len(self.channels))]
         self.resample = nn.ModuleList(
-            _resample(channels, info["reduction"], stride)
+            _resampling_layers(channels, info["reduction"], stride)
             for channels, info, stride in zip(self.channels, self.body.feature_info, self.strides, strict=True)
         )
         self.freeze_norm = freeze_norm
@@ -122,12 +127,12 @@ class PyramidBackbone(nn.Module):
         return self
 
 
-def _resample(channels: int, stride: int, wanted: int) -> nn.Module:
-    """Layers that resample a map from ``stride`` to ``wanted``; both are powers of two."""
-    if wanted >= stride:
-        return nn.Identity() if wanted == stride else nn.MaxPool2d(wanted // stride)
+def _resampling_layers(channels: int, stride: int, target_stride: int) -> nn.Module:
+    """Return layers that resample a map from ``stride`` to ``target_stride``; both are powers of two."""
+    if target_stride >= stride:
+        return nn.Identity() if target_stride == stride else nn.MaxPool2d(target_stride // stride)
     layers: list[nn.Module] = []
-    while stride > wanted:
+    while stride > target_stride:
         layers += [nn.ConvTranspose2d(channels, channels, 2, 2), nn.GELU()]
         stride //= 2
     return nn.Sequential(*layers[:-1])

@@ -31,9 +31,9 @@ class TaskRun(TrainingRun):
                 logger=False,
             )
             trainer.fit(self.module, self.data, ckpt_path=state_to_resume(self.folder), weights_only=True)
-            figures = dict(trainer.validate(self.module, self.data, verbose=False)[0])
+            metrics = dict(trainer.validate(self.module, self.data, verbose=False)[0])
         if trainer.is_global_zero:
             save_model(self.module.model.cpu().eval(), self.weights)
-            write_result(self.folder, figures)
+            write_result(self.folder, metrics)
             plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
-        return figures
+        return metrics

@@ -18,16 +18,16 @@ class ImageOptions:
         data: data set: digits, fashion_mnist, cifar10, cifar100, or imagefolder:PATH (ImageNet's layout,
             train/CLASS/*.jpg and val/CLASS/*.jpg).
         root: folder with the files of fashion_mnist, cifar10 or cifar100.
-        download: download these files if they are missing.
+        download: download the files of these data sets if they are missing.
         limit: maximum number of images per split, for a quick test.
-        workers: processes that load images; 0 loads them in the main process.
+        workers: number of processes that load images; 0 loads them in the main process.
         augment: augmentation of training images: affine (small shifts and rotations), crop (padded crops and flips),
             resized_crop (as for ImageNet), none; auto chooses by data set.
         rand_augment: RandAugment policy in timm's notation, such as rand-m9-mstd0.5-inc1 (needs timm).
-        erase: probability of random erasing with noise.
-        repeats: repeated augmentation: draws per image in an epoch. The length of an epoch does not change, so it
-            covers only a part of the images.
-        mixup: Mixup's alpha; 0 disables it. With CutMix enabled too, each batch uses one of the two.
+        erase: probability that a random rectangle of an image is replaced by noise.
+        repeats: repeated augmentation: number of times that an image is used in an epoch. The length of an epoch does
+            not change, so it covers only a part of the images.
+        mixup: Mixup's alpha; 0 disables it. If CutMix is enabled too, every batch uses one of the two.
         cutmix: CutMix's alpha; 0 disables it.
     """
 
@@ -50,23 +50,23 @@ class LearningOptions:
 
     Args:
         model: name of the network, see "pyg-vig models".
-        options: configuration fields to override, such as --options.conv edge --options.depth 4.
-        weights: checkpoint to start from (the classifier is replaced if the number of classes differs).
-        epochs: passes over the training images.
+        options: fields of the network's configuration to override, such as --options.conv edge --options.depth 4.
+        weights: checkpoint that initialises the network; its head is not used if the number of classes differs.
+        epochs: number of passes over the training images.
         batch_size: images per optimizer step, over all processes and accumulated batches.
         lr: peak learning rate, reached after the warm-up, before cosine decay.
-        lr_batch_size: batch size for which lr is given; lr is scaled linearly to batch_size; by default it is not.
-        final_lr: learning rate at the end of the cosine.
-        warmup_epochs: epochs of linear warm-up.
-        cooldown_epochs: epochs at the final learning rate, at the end.
-        weight_decay: decoupled weight decay of AdamW; none on biases and norms.
-        label_smoothing: fraction of the target that is spread over all classes.
+        lr_batch_size: if set, lr is given for this batch size and is scaled linearly to batch_size.
+        final_lr: learning rate at the end of the cosine decay.
+        warmup_epochs: number of epochs of linear warm-up.
+        cooldown_epochs: number of epochs at the final learning rate, after the cosine decay.
+        weight_decay: decoupled weight decay of AdamW; biases and norms have none.
+        label_smoothing: fraction of the target probability that is spread evenly over all classes.
         ema: decay per step of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0
             disables it.
-        teacher: teacher for hard distillation: name of a timm network (with its weights), or the folder of a run;
+        teacher: teacher for hard distillation: name of a timm network with pretrained weights, or folder of a run;
             requires --options.distilled true.
-        frozen_norms: freeze the statistics of batch norms, for fine-tuning with small batches.
-        seed: seed of weights, order, augmentation and stochastic depth.
+        frozen_norms: freeze the running statistics of batch norms, for fine-tuning with small batches.
+        seed: seed of the initial weights, the order of images, augmentation and stochastic depth.
     """
 
     model: str = "vig_nano"
@@ -92,19 +92,19 @@ class MachineOptions:
     """Hardware, speed and output.
 
     Args:
-        accelerator: where to run.
-        devices: devices per machine: a number, or auto for all GPUs (or one CPU process).
+        accelerator: hardware to run on; auto uses a GPU if there is one.
+        devices: number of GPUs (or processes on CPUs) per machine; auto uses all GPUs, or one process on CPUs.
         nodes: number of machines.
         strategy: distributed strategy: ddp, fsdp (GPUs only), or auto.
-        sync_norms: synchronise batch norms over all processes; GPUs only, ignored elsewhere.
+        sync_norms: synchronise batch norms over all processes; ignored on CPUs.
         precision: Lightning's precision, such as 32-true or bf16-mixed.
-        accumulate: number of batches to accumulate gradients over; each gets that fraction of batch_size.
-        grad_checkpointing: recompute blocks in the backward pass: less memory, more time.
+        accumulate: number of batches over which gradients are accumulated; each has batch_size / accumulate images.
+        grad_checkpointing: recompute blocks in the backward pass, which takes less memory but more time.
         compile: compile the network with torch.compile.
-        log_every: steps between log entries (loss, learning rate, images per second, memory).
-        loggers: loggers for these entries; metrics.csv always gets one line per epoch.
+        log_every: number of steps between log entries (loss, learning rate, images per second, memory).
+        loggers: loggers that record these entries; metrics.csv is always written, with one line per epoch.
         fast_dev_run: run one batch of training, validation and test as a check, and write nothing.
-        name: name of the run; by default DATA-MODEL, numbered if taken.
+        name: name of the run's folder; by default DATA-MODEL, numbered if taken.
         runs: parent folder of all runs.
     """
 

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from pyg_vig.train.sampling import EpochSampler
 
 
-class ImageLoaders(L.LightningDataModule):
-    """Loaders for training images, in a new order every epoch, and for evaluation images.
+class ImageDataModule(L.LightningDataModule):
+    """LightningDataModule of training images, in a new order every epoch, and evaluation images.
 
     Order and augmentation depend only on seed and epoch, so an interrupted run resumes exactly, and the images of a
     step, over all processes, do not depend on the number of processes.

@@ -42,9 +42,9 @@ def test_profile_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsy
     [
         ("vig_mini", "unknown model 'vig_mini'"),
         ("vig_nano --batch 0", "must be at least 1"),
-        ("vig_nano --batch 1 --train", "--train needs --batch 2 or more"),
-        ("vig_nano --modes fused --train", "a fused network is for inference only"),
-        ("vig_nano --modes compiled --profile", "cannot see into a compiled network"),
+        ("vig_nano --batch 1 --train", "--train needs --batch of at least 2"),
+        ("vig_nano --modes fused --train", "fused networks are for inference only"),
+        ("vig_nano --modes compiled --profile", "compiled networks cannot be profiled"),
         ("vig_nano --image-size 4", "neighbours asked of a graph with 1"),
     ],
 )

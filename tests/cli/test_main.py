@@ -78,7 +78,7 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
         ("info vig_nano --size -3", "pyg-vig info: size must be at least 1 pixel, got -3"),
         ("info vig_nano --size 0", "pyg-vig info: size must be at least 1 pixel, got 0"),
         ("graph nowhere.jpg --model vig_nano", "nowhere.jpg"),
-        ("graph example --model vig_nano --patches 2,0", "--patches takes places Y,X in [0, 1)"),
+        ("graph example --model vig_nano --patches 2,0", "--patches takes positions Y,X in [0, 1)"),
         ("graph example --model vig_nano --patches 0.4", "such as 0.4,0.7, got 0.4"),
         ("fly", "invalid choice: 'fly'"),
     ],
@@ -131,7 +131,7 @@ def test_missing_packages_are_told_with_the_way_to_install_them(
     with pytest.raises(SystemExit) as exit_:
         main(command.split())
     assert exit_.value.code == 2
-    assert f"this needs {package}: pip install 'pyg-vig[train,images,plot]'" in capsys.readouterr().err
+    assert f"{package} is not installed: pip install 'pyg-vig[train,images,plot]'" in capsys.readouterr().err
 
 
 def test_models_lists_sizes_and_published_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +145,7 @@ def test_models_lists_sizes_and_published_accuracy(capsys: pytest.CaptureFixture
 def test_models_tells_a_pattern_that_nothing_matches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["models", "resnet*"])
-    assert "no network is called 'resnet*': there are vig_nano, " in capsys.readouterr().err
+    assert "no network matches 'resnet*': choose among vig_nano, " in capsys.readouterr().err
 
 
 def test_info_of_a_published_network(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +196,7 @@ def test_an_interruption_tells_how_to_go_on(
     monkeypatch.setattr("pyg_vig.train.Run.fit", interrupted)
     with pytest.raises(SystemExit, match="130"):
         main(["train", *QUICK])
-    assert "go on with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err
+    assert "resume it with: pyg-vig train --resume runs/digits-vig_nano" in capsys.readouterr().err
 
 
 def test_a_picture_without_suffix_is_named_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:

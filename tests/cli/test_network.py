@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pyg_vig
-from pyg_vig.cli.network import open_network, origin
+from pyg_vig.cli.network import describe_network, open_network
 from pyg_vig.models import get_config
 
 
@@ -18,7 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_beside_an_empty_folder_of_that_name() -> None:
     Path("vig_nano").mkdir()
     assert open_network("vig_nano").config == get_config("vig_nano")
-    assert origin("vig_nano") == "vig_nano with random weights, not trained"
+    assert describe_network("vig_nano") == "vig_nano with random weights, not trained"
 
 
 def test_weights_of_a_run_and_of_a_file() -> None:
@@ -31,4 +31,4 @@ def test_weights_of_a_run_and_of_a_file() -> None:
         (("vig_nano", file), "vig_nano with the weights of best/model.safetensors"),
     ):
         torch.testing.assert_close(open_network(*arguments).state_dict(), model.state_dict())
-        assert origin(*arguments) == text
+        assert describe_network(*arguments) == text

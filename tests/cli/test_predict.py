@@ -93,7 +93,7 @@ def test_unlabelled_pixels_stay_bare() -> None:
     ("command", "message"),
     [
         ("predict nowhere.safetensors photo.jpg", "pyg-vig predict: no checkpoint at nowhere.safetensors"),
-        ("predict model.safetensors nowhere.jpg", "pyg-vig predict: no image at nowhere.jpg"),
+        ("predict model.safetensors nowhere.jpg", "pyg-vig predict: no image file at nowhere.jpg"),
         ("predict photo.jpg photo.jpg", "pyg-vig predict: photo.jpg is no .safetensors file"),
         ("predict model.safetensors text.jpg", "pyg-vig predict: text.jpg is not an image in a supported format"),
     ],
@@ -131,4 +131,4 @@ def test_pictures_that_would_have_one_name_are_refused(capsys: pytest.CaptureFix
     Image.new("RGB", (90, 60)).save("other/photo.jpg")
     with pytest.raises(SystemExit):
         main(["predict", "model.safetensors", "photo.jpg", "other/photo.jpg"])
-    assert "would have one name" in capsys.readouterr().err
+    assert "would have the same name" in capsys.readouterr().err

@@ -47,13 +47,13 @@ def test_train_segmenter_from_a_recipe(ade20k_folder: Path, capsys: pytest.Captu
     [
         ("train-detector --data nowhere", "COCO's layout is DATA/SPLIT/*.jpg"),
         ("train-segmenter --data nowhere", "ADE20K's layout is images/SPLIT/*.jpg"),
-        ("train-detector --recipe mask_rcnn_9x", "unknown recipe 'mask_rcnn_9x': choose mask_rcnn_1x"),
+        ("train-detector --recipe mask_rcnn_9x", "unknown recipe 'mask_rcnn_9x': choose among mask_rcnn_1x"),
         (
             "train-detector --recipe upernet_ade20k",
-            "upernet_ade20k is a recipe of train-segmenter: choose mask_rcnn_1x",
+            "upernet_ade20k is a recipe of train-segmenter, not of train-detector: choose among mask_rcnn_1x",
         ),
         ("train-segmenter --resume nowhere", "nowhere holds no run"),
-        ("train-segmenter --resume nowhere --lr 1", "the options of nowhere: drop --lr 1"),
+        ("train-segmenter --resume nowhere --lr 1", "the options stored in nowhere: drop --lr 1"),
     ],
 )
 def test_mistakes_become_one_clear_line(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pyg_vig.cli.training import begin, resumable
+from pyg_vig.cli.training import resume_hint, start_run
 from pyg_vig.train import RunConfig
 from pyg_vig.train.config import GROUPS
 
@@ -25,7 +25,7 @@ class Recorder:
 
 
 def begun(words: str) -> Any:
-    return begin("train", "Train.", words.split(), Recorder, GROUPS)
+    return start_run("train", "Train.", words.split(), Recorder, GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_options_take_precedence_over_the_recipe_wherever_it_stands(words: str) 
 def test_resuming_takes_the_folder_alone(words: str) -> None:
     assert begun(words) == "resumed runs/a-b"
     for more in ("--lr 1", "--recipe vig_b"):
-        with pytest.raises(ValueError, match=f"goes on with the options of runs/a-b: drop {more}"):
+        with pytest.raises(ValueError, match=f"uses the options stored in runs/a-b: drop {more}"):
             begun(f"{words} {more}")
 
 
 def test_an_interruption_tells_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), resumable("train-detector", Path("runs/mine")):
+    with pytest.raises(KeyboardInterrupt), resume_hint("train-detector", Path("runs/mine")):
         raise KeyboardInterrupt
-    assert "go on with: pyg-vig train-detector --resume runs/mine" in capsys.readouterr().err
+    assert "resume it with: pyg-vig train-detector --resume runs/mine" in capsys.readouterr().err

@@ -120,12 +120,12 @@ def test_the_list_holds_the_weights_of_the_conv(open_page):
     assert shown == pytest.approx(block.weights[start:end].tolist(), abs=2e-3)
     assert "attention" in page.locator("#patch-facts").inner_text()
     page.locator("#neighbors button").nth(2).hover()
-    emphasised = page.locator("#marks .emphasised")
-    assert int(emphasised.get_attribute("data-patch")) == block.neighbors[start + 2]
+    highlighted_frame = page.locator("#marks .highlighted")
+    assert int(highlighted_frame.get_attribute("data-patch")) == block.neighbors[start + 2]
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "attention", "pooled"])
-def test_overlays_show_similarity_and_in_degree(kind, open_page):
+def test_overlays_show_similarity_and_how_often_patches_are_chosen(kind, open_page):
     model, image = network(kind), image_for(kind)
     block = capture_graphs(model, image)[0]
     page = open_page(explore(model, image))
@@ -143,11 +143,11 @@ def test_overlays_show_similarity_and_in_degree(kind, open_page):
     green = np.array(colors).reshape(-1, 4)[:, 1]  # monotone along the colour scale
     assert np.corrcoef(green, expected)[0, 1] > 0.98
     page.keyboard.press("3")
-    degree = np.bincount(block.neighbors, minlength=len(expected))
+    counts = np.bincount(block.neighbors, minlength=len(expected))
     if block.grid == block.source_grid:
-        degree = degree - 1  # without the self-loop
-    assert page.evaluate("Array.from(currentBlock().inDegree())") == degree.tolist()
-    assert page.locator("#high").inner_text() == str(degree.max())
+        counts = counts - 1  # without the self-loop
+    assert page.evaluate("Array.from(currentBlock().timesChosen())") == counts.tolist()
+    assert page.locator("#high").inner_text() == str(counts.max())
     page.keyboard.press("1")
     assert page.locator("#heat").is_hidden()
 
@@ -168,8 +168,10 @@ def test_the_keyboard_alone(open_page):
     assert block_number(page) == "3 of 3"
     assert highlighted(page) == expected[2][patch]
     row, column = divmod(patch, 12)
-    spoken = page.locator("#spoken").inner_text()
-    assert spoken.startswith(f"Block 3, patch in row {row + 1}, column {column + 1}: {len(expected[2][patch])} neigh")
+    announcement = page.locator("#announcement").inner_text()
+    assert announcement.startswith(
+        f"Block 3, patch in row {row + 1}, column {column + 1}: {len(expected[2][patch])} neigh"
+    )
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     assert selected(page) == row * 12  # stops at the border
@@ -197,14 +199,14 @@ def test_the_slider_chooses_the_block_and_leaves_the_patch(open_page):
     assert page.locator("#next").is_enabled()
 
 
-def test_a_click_holds_the_patch_and_the_list_leads_on(open_page):
+def test_a_click_pins_the_patch_and_the_list_leads_on(open_page):
     model, image = network("isotropic"), image_for("isotropic")
     expected = recorded_neighbors(model, image)
     page = open_page(explore(model, image))
     page.mouse.click(*place_of(page, (8, 12), 40))
     hover(page, (8, 12), 3)
     assert selected(page) == 40
-    assert page.locator("#held").is_visible()
+    assert page.locator("#pinned").is_visible()
     page.locator("#neighbors button").nth(1).click()
     assert selected(page) == expected[0][40][1]
     page.mouse.click(*place_of(page, (8, 12), expected[0][40][1]))
@@ -219,7 +221,7 @@ def test_follows_the_system_and_keeps_its_contrast(scheme, open_page):
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         background = luminance(page, "body", "backgroundColor")
         assert (background < 0.1) == (theme == "dark")
-        for words in ("h1", "header .quiet", "label[for=block]", "#patch-facts", "#neighbors .number", "summary"):
+        for words in ("h1", "header .muted", "label[for=block]", "#patch-facts", "#neighbors .number", "summary"):
             lighter, darker = sorted([background, luminance(page, words, "color")], reverse=True)
             assert (lighter + 0.05) / (darker + 0.05) > 4.5, words
         page.locator("#theme").click()

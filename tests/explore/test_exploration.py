@@ -102,7 +102,7 @@ def test_sizes_below_one_pixel(size: int):
 
 
 def test_a_photo_for_a_model_that_does_not_say_its_size():
-    with pytest.raises(ValueError, match="Linear does not say its image size: pass a tensor"):
+    with pytest.raises(ValueError, match="photos need a VisionGNN as model, got Linear: pass a tensor"):
         explore(nn.Linear(1, 1), Image.new("RGB", (32, 32)))
 
 
@@ -116,7 +116,7 @@ def test_the_command_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pyg_vig.save_checkpoint(network("isotropic"), tmp_path / "run" / "model.safetensors")
     main(["explore", "run", "photo.png", "--size", "48"])
     page = Path("explorer.html").read_text(encoding="utf-8")
-    assert '<p class="quiet">run</p>' in page
+    assert '<p class="muted">run</p>' in page
     assert '"grid": [12, 12]' in page
 
 
@@ -125,7 +125,7 @@ def test_the_command_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("explore vig_nano nowhere.jpg", "nowhere.jpg"),
         ("explore vig_mini example", "unknown model 'vig_mini'"),
-        ("explore vig_nano example --size 0", "--size must be positive, got 0"),
+        ("explore vig_nano example --size 0", "--size must be at least 1 pixel, got 0"),
         ("explore vig_nano example -o nowhere/page.html", "nowhere"),
     ],
 )

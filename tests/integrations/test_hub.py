@@ -97,7 +97,7 @@ def test_upload_and_download_go_through_the_hub(tmp_path: Path, monkeypatch: pyt
 
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="was not built by create_model, build_detector"):
+    with pytest.raises(ValueError, match="built by create_model, build_detector or build_segmenter, got"):
         save_pretrained(nn.Linear(2, 2), tmp_path)
 
 

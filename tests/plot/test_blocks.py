@@ -6,7 +6,7 @@ import torch
 import pyg_vig
 from pyg_vig.plot import plot_blocks
 from pyg_vig.plot.blocks import contrasting_points
-from pyg_vig.plot.style import VEIL
+from pyg_vig.plot.style import WHITE_FRACTION
 
 
 def test_rows_are_blocks_and_columns_images() -> None:
@@ -33,7 +33,9 @@ def test_pixels_are_shown_as_they_were_before_they_were_normalised() -> None:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.config.mean, model.config.std))
     figure = plot_blocks(model, ((pixels - mean) / std)[None], blocks=(0,))
     shown = torch.tensor(figure.axes[0].images[0].get_array())
-    torch.testing.assert_close(shown, VEIL + (1 - VEIL) * pixels.permute(1, 2, 0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        shown, WHITE_FRACTION + (1 - WHITE_FRACTION) * pixels.permute(1, 2, 0), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_long_lines_stay_inside_a_narrow_figure() -> None:
@@ -46,7 +48,7 @@ def test_long_lines_stay_inside_a_narrow_figure() -> None:
 
 def test_blocks_that_do_not_exist() -> None:
     model = pyg_vig.create_model("vig_nano", depth=2)
-    with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"blocks must be indices from -2 to 1, got \(0, 2\)"):
         plot_blocks(model, torch.rand(1, 3, 32, 32), blocks=(0, 2))
 
 

@@ -67,5 +67,5 @@ def test_diversity_begins_before_the_first_block() -> None:
 
 
 def test_no_curve_is_told() -> None:
-    with pytest.raises(ValueError, match="there is no curve to draw"):
+    with pytest.raises(ValueError, match="curves is empty"):
         plot_purity({}, torch.zeros(1, 8, 8))

@@ -72,7 +72,7 @@ def test_long_clouds_stay_inside_the_figure() -> None:
 def test_errors_of_points() -> None:
     with pytest.raises(ValueError, match=r"expected points \(N, 3\), got shape \(5, 2\)"):
         plot_points(torch.rand(5, 2))
-    with pytest.raises(ValueError, match="need an edge_index"):
+    with pytest.raises(ValueError, match="centers need an edge_index"):
         plot_points(torch.rand(5, 3), centers=[0])
-    with pytest.raises(ValueError, match="drawn in 3D"):
+    with pytest.raises(ValueError, match="expected 3D axes, got rectilinear"):
         plot_points(torch.rand(5, 3), ax=plt.subplots()[1])

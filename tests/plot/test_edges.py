@@ -76,15 +76,15 @@ def test_weights_of_any_precision(dtype: torch.dtype) -> None:
 
 def test_errors() -> None:
     layout, edges = Layout.from_grid(1, 2, 3), torch.tensor([[0], [1]])
-    with pytest.raises(ValueError, match=r"one number for each of 1 edges, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"one number for each of 1 edges, got shape \(2,\)"):
         plot_edges(IMAGE, edges, layout, weights=torch.rand(2))
-    with pytest.raises(ValueError, match=r"patch \(2, 0\) lies outside"):
+    with pytest.raises(ValueError, match=r"patch must lie in the grid of . x . patches, got \(2, 0\)"):
         plot_attention(IMAGE, edges, torch.rand(1), layout, [(2, 0)])
-    with pytest.raises(ValueError, match=r"weights for each of 1 edges, got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"weights for each of 1 edges, got shape \(3, 2\)"):
         plot_attention(IMAGE, edges, torch.rand(3, 2), layout, [(0, 0)])
-    with pytest.raises(ValueError, match=r"head 2 is not among the 2"):
+    with pytest.raises(ValueError, match=r"head must be an index of the 2 heads of this block, got 2"):
         plot_attention(IMAGE, edges, torch.rand(1, 2), layout, [(0, 0)], head=2)
-    with pytest.raises(ValueError, match=r"graph 1 is not among the 1"):
+    with pytest.raises(ValueError, match=r"graph must be from 0 to 0 in this batch, got 1"):
         plot_edges(IMAGE, edges, layout, graph=1)
     with pytest.raises(ValueError, match="lie on no grid"):
         plot_edges(IMAGE, edges, Layout.from_equal(1, 6))

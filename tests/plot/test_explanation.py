@@ -47,7 +47,7 @@ class TestImportanceMap:
             importance_map(data, Explanation(edge_mask=torch.rand(6)))
         with pytest.raises(ValueError, match=r"6 rows, got \(5, 1\)"):
             importance_map(data, Explanation(node_mask=torch.rand(5, 1)))
-        with pytest.raises(ValueError, match="these nodes are no patches"):
+        with pytest.raises(ValueError, match="expected nodes that are patches or superpixels"):
             importance_map(Data(x=torch.rand(6, 2)), Explanation(node_mask=torch.rand(6, 1)))
 
 
@@ -66,14 +66,14 @@ class TestPlot:
     def test_node_mask_lies_over_the_image(self) -> None:
         image, mask = torch.rand(3, 8, 12), torch.rand(6, 1)
         ax = plot_explanation(image, patches(image), Explanation(node_mask=mask))
-        picture, veil = ax.images
-        assert picture.get_extent() == veil.get_extent() == [0, 12, 8, 0]
-        np.testing.assert_allclose(veil.get_array(), mask.view(2, 3))
+        picture, overlay = ax.images
+        assert picture.get_extent() == overlay.get_extent() == [0, 12, 8, 0]
+        np.testing.assert_allclose(overlay.get_array(), mask.view(2, 3))
         assert not ax.collections
 
     def test_no_masks_or_one_that_does_not_fit(self) -> None:
         image = torch.rand(1, 8, 12)
-        with pytest.raises(ValueError, match="neither a node mask nor an edge mask"):
+        with pytest.raises(ValueError, match="expected a node mask or an edge mask, got neither"):
             plot_explanation(image, patches(image), Explanation())
         with pytest.raises(ValueError, match=r"edge mask for \d+ edges, got \(3,\)"):
             plot_explanation(image, patches(image), Explanation(edge_mask=torch.rand(3)))

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 import pyg_vig
 from pyg_vig.graph import Layout
 from pyg_vig.plot import COLORS, neighbors_of, plot_neighbors
-from pyg_vig.plot.style import as_picture
+from pyg_vig.plot.style import to_picture
 
 
 def framed(ax: Axes, color: str, side: float) -> set[tuple[int, int]]:
@@ -65,15 +65,15 @@ def test_it_draws_into_given_axes() -> None:
 
 def test_errors() -> None:
     edges, layout = torch.tensor([[0], [0]]), Layout.from_grid(1, 2, 3)
-    with pytest.raises(ValueError, match=r"patch \(2, 0\) lies outside the grid of 2 x 3"):
+    with pytest.raises(ValueError, match=r"patch must lie in the grid of 2 x 3 patches, got \(2, 0\)"):
         plot_neighbors(torch.rand(3, 4, 4), edges, layout, [(2, 0)])
-    with pytest.raises(ValueError, match="graph 1 is not among the 1"):
+    with pytest.raises(ValueError, match="graph must be from 0 to 0 in this batch, got 1"):
         plot_neighbors(torch.rand(3, 4, 4), edges, layout, [(0, 0)], graph=1)
     with pytest.raises(ValueError, match="lie on no grid"):
         plot_neighbors(torch.rand(3, 4, 4), edges, Layout.from_equal(1, 6), [(0, 0)])
     with pytest.raises(ValueError, match=r"1 or 3 channels, got an array of shape \(4, 4, 2\)"):
         plot_neighbors(torch.rand(2, 4, 4), edges, layout, [(0, 0)])
-    with pytest.raises(ValueError, match=r"expected an image of uint8, or in \[0, 1\], got int64"):
+    with pytest.raises(ValueError, match=r"expected an image of dtype uint8, or floating point in \[0, 1\], got int64"):
         plot_neighbors(torch.full((3, 4, 4), 128), edges, layout, [(0, 0)])
 
 
@@ -90,6 +90,6 @@ def test_errors() -> None:
     ],
 )
 def test_images_of_all_kinds_become_pictures(image: object) -> None:
-    picture = as_picture(image)
+    picture = to_picture(image)
     assert picture.shape == (4, 6, 3)
     assert picture == pytest.approx(0.5, abs=0.01)

@@ -13,9 +13,9 @@ from pyg_vig.plot import plot_similarities, plot_similarity
 def test_the_map_lies_over_the_image_and_the_star_on_its_patch() -> None:
     weights, (_, ax) = torch.rand(4, 6), plt.subplots()
     assert plot_similarity(torch.rand(3, 32, 48), weights, (0.5, 0.9), ax=ax) is ax
-    picture, veil = ax.images
-    assert picture.get_extent() == veil.get_extent() == [0, 48, 32, 0]
-    np.testing.assert_allclose(veil.get_array(), weights)
+    picture, overlay = ax.images
+    assert picture.get_extent() == overlay.get_extent() == [0, 48, 32, 0]
+    np.testing.assert_allclose(overlay.get_array(), weights)
     (star,) = ax.lines
     assert (star.get_ydata()[0], star.get_xdata()[0]) == (2.5 / 4 * 32, 5.5 / 6 * 48)
     assert ax.get_xlabel() == f"{weights.min():#.2g} to {weights.max():#.2g}"
@@ -40,7 +40,7 @@ def test_default_is_two_patches_in_all_blocks() -> None:
 
 def test_blocks_that_do_not_exist() -> None:
     model = pyg_vig.create_model("vig_nano", depth=2, conv="cross_attention")
-    with pytest.raises(ValueError, match=r"blocks must lie in -2 .. 1, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"blocks must be indices from -2 to 1, got \(2,\)"):
         plot_similarities(model, torch.rand(3, 32, 32), blocks=(2,))
 
 

@@ -65,9 +65,9 @@ def test_annotations_as_predictions_are_perfect(coco_folder: Path) -> None:
         scores = torch.full((len(target["labels"]),), 0.9)
         prediction = {"boxes": target["boxes"], "labels": target["labels"], "scores": scores}
         metric.update([target["image_id"]], [prediction | {"masks": target["masks"][:, None].float()}])
-    figures = metric.compute()
-    assert figures["box_map"] == pytest.approx(1.0)
-    assert figures["mask_map"] == pytest.approx(1.0)
+    metrics = metric.compute()
+    assert metrics["box_map"] == pytest.approx(1.0)
+    assert metrics["mask_map"] == pytest.approx(1.0)
 
 
 def test_worse_predictions_cost_precision(coco_folder: Path) -> None:
@@ -78,10 +78,10 @@ def test_worse_predictions_cost_precision(coco_folder: Path) -> None:
         labels = target["labels"] if i < 2 else 3 - target["labels"]  # the wrong class in two of four
         shifted = target["boxes"] + torch.tensor([4.0, 0, 4, 0])  # IoU 26 / 34
         metric.update([target["image_id"]], [{"boxes": shifted, "labels": labels, "scores": torch.tensor([1 - i / 8])}])
-    figures = metric.compute()
-    assert figures["box_map50"] == figures["box_map75"] == pytest.approx(0.5)  # AP 1 for red, 0 for blue
-    assert figures["box_map"] == pytest.approx(0.5 * 6 / 10)  # thresholds 0.5 to 0.75 of 0.5 to 0.95
-    assert "mask_map" not in figures
+    metrics = metric.compute()
+    assert metrics["box_map50"] == metrics["box_map75"] == pytest.approx(0.5)  # AP 1 for red, 0 for blue
+    assert metrics["box_map"] == pytest.approx(0.5 * 6 / 10)  # thresholds 0.5 to 0.75 of 0.5 to 0.95
+    assert "mask_map" not in metrics
 
 
 def test_no_detections_count_as_nothing_found(coco_folder: Path) -> None:
@@ -106,5 +106,5 @@ def test_boxes_alone_are_enough_without_masks(coco_folder: Path) -> None:
     _, target = CocoImages(coco_folder / "part", file, train=True, masks=False)[0]
     assert len(target["boxes"]) == len(target["labels"]) > 0
     assert "masks" not in target
-    with pytest.raises(ValueError, match="objects without a segmentation: retinanet needs none"):
+    with pytest.raises(ValueError, match="objects without a segmentation, which Mask R-CNN needs"):
         CocoImages(coco_folder / "part", file)

@@ -102,9 +102,9 @@ def test_pyramid_vig_s_has_the_published_size(detector: str, parameters: float, 
         ({"detector": "yolo"}, "detector must be one of retinanet, mask_rcnn, got 'yolo'"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"backbone": "resnet50"}, "unknown model 'resnet50'"),
-        ({"min_size": 64}, "unknown option min_size: arguments of the library go into options"),
-        ({"options": {"min_sise": 64}}, "MaskRCNN has no option min_sise: valid ones are .*min_size"),
-        ({"classes": ["a", "b"]}, "2 names for 3 classes"),
+        ({"min_size": 64}, "DetectorConfig has no field min_size: pass arguments of torchvision"),
+        ({"options": {"min_sise": 64}}, "MaskRCNN has no option min_sise: choose among .*min_size"),
+        ({"classes": ["a", "b"]}, "one name for each of 3 classes, got 2 names"),
     ],
 )
 def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:

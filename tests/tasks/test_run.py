@@ -44,9 +44,9 @@ def detector_options(folder: Path, runs: Path, **changes: Any) -> detection.Dete
 def test_a_detector_learns_what_it_is_shown(coco_folder: Path, tmp_path: Path) -> None:
     options = {"epochs": 24, "evaluate_every": 12, "norm_epochs": 18, "lr": 3e-3, "clip": 5.0, "flip": False}
     run = DetectionRun.start(detector_options(coco_folder, tmp_path / "runs", channels=32, head_channels=64, **options))
-    figures = run.fit()
-    assert figures["val_box_map50"] > 0.5
-    assert figures["val_mask_map50"] > 0.5
+    metrics = run.fit()
+    assert metrics["val_box_map50"] > 0.5
+    assert metrics["val_mask_map50"] > 0.5
     assert run.folder.name == "mask_rcnn-pvig_ti"
     files = {"config.yaml", "curves.png", "last.ckpt", "metrics.csv", "model.safetensors", "result.json"}
     assert {file.name for file in run.folder.iterdir()} == files
@@ -86,9 +86,9 @@ def test_a_segmenter_learns_what_it_is_shown(ade20k_folder: Path, tmp_path: Path
     run = SegmentationRun.start(
         segmentation.SegmentationConfig(data=str(ade20k_folder), runs=str(tmp_path / "runs"), **options)
     )
-    figures = run.fit()
-    assert figures["val_miou"] > 0.7
-    assert figures["val_pixel_accuracy"] > 0.85
+    metrics = run.fit()
+    assert metrics["val_miou"] > 0.7
+    assert metrics["val_pixel_accuracy"] > 0.85
     assert not any(m.training for m in run.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))
     rows = read_metrics(run.folder / "metrics.csv")
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
@@ -171,10 +171,10 @@ def test_goes_on_without_the_weights_that_it_began_with(coco_folder: Path, tmp_p
     [
         ({"schedule": "cosin"}, "schedule must be one of steps, cosine, poly, got 'cosin'"),
         ({"clip": -1}, "clip must be 0 or more"),
-        ({"scale_min": 2, "scale_max": 0.5}, "scale_min must be in"),
+        ({"scale_min": 2, "scale_max": 0.5}, "scale_min must be above 0 and at most scale_max"),
         ({"size": 0}, "size must be at least 1"),
         ({"segmenter": "unet"}, "segmenter must be one of fpn, upernet, got 'unet'"),
-        ({"milestones": [0, 8]}, r"milestones must be a list of epochs, from 1, got \[0, 8\]"),
+        ({"milestones": [0, 8]}, r"milestones must be a list of epochs, each at least 1, got \[0, 8\]"),
         ({"milestones": [0.5]}, "milestones must be a list, each item a whole number"),
         ({"norm_epochs": -1}, "norm_epochs must be 0 or more"),
         ({"num_classes": 0}, "num_classes must be at least 1"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 import pyg_vig
 from pyg_vig.tasks.segmentation import SegmentationData, SegmentationImages, build_segmenter, segment
-from pyg_vig.tasks.segmentation.ade20k import IGNORED, count_classes, training_transform
+from pyg_vig.tasks.segmentation.ade20k import IGNORE_INDEX, count_classes, training_transform
 from tests.tasks.conftest import COLOURS, SIZES, rectangle
 
 TINY = {"channels": (16, 32, 48, 64), "depths": (1, 1, 1, 1), "k": 2}
@@ -72,7 +72,7 @@ def test_classes_count_from_0_and_the_unlabelled_are_ignored(ade20k_folder: Path
         image, target = images[i]
         x, y, w, h = rectangle(i, height, width)
         assert target.shape == image.shape[-2:] == (height, width)
-        assert (target[0] == IGNORED).all()
+        assert (target[0] == IGNORE_INDEX).all()
         assert (target[y : y + h, x : x + w] == (1 if i < 2 else 2)).all()
         assert (target[1:] == 0).sum() == (height - 1) * width - w * h
 
@@ -118,7 +118,7 @@ def test_segment_scales_there_and_back() -> None:
         ({"decoder": "unet"}, "decoder must be one of fpn, upernet, got 'unet'"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"backbone_options": {"channels": (16, 32), "depths": (1, 1), "reductions": (2, 1)}}, "four feature maps"),
-        ({"decoder_dropout": 0.1}, "unknown option decoder_dropout"),
+        ({"decoder_dropout": 0.1}, "SegmenterConfig has no field decoder_dropout"),
     ],
 )
 def test_mistakes_are_told(options: dict[str, Any], message: str) -> None:

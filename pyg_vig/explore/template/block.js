@@ -22,9 +22,9 @@ class Grid {
   }
 
   /** The patch at a position, given as fractions of height and width. */
-  at(y, x) {
-    const within = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
-    return within(y, this.rows) * this.columns + within(x, this.columns);
+  patchAt(y, x) {
+    const index = (fraction, count) => Math.min(count - 1, Math.max(0, Math.floor(fraction * count)));
+    return index(y, this.rows) * this.columns + index(x, this.columns);
   }
 
   /** Row and column of a patch, and its top-left corner and size as fractions of the photo. */
@@ -63,11 +63,11 @@ class Block {
 
   /** Neighbours of a patch with their weights, in the network's order. */
   neighbors(patch) {
-    const found = [];
+    const neighbors = [];
     for (let edge = this.pointers[patch]; edge < this.pointers[patch + 1]; edge++) {
-      found.push({ patch: this.indices[edge], weight: this.weights[edge] });
+      neighbors.push({ patch: this.indices[edge], weight: this.weights[edge] });
     }
-    return found;
+    return neighbors;
   }
 
   /** Similarity of a patch to every source patch. */
@@ -80,27 +80,27 @@ class Block {
   }
 
   /** For every source patch, the number of other patches that have it as a neighbour. */
-  inDegree() {
-    if (this.degree) return this.degree;
-    this.degree = new Float32Array(this.sources.size);
+  timesChosen() {
+    if (this.counts) return this.counts;
+    this.counts = new Float32Array(this.sources.size);
     for (let patch = 0; patch < this.grid.size; patch++) {
-      for (const { patch: source } of this.neighbors(patch)) this.degree[source] += !this.isItself(patch, source);
+      for (const { patch: source } of this.neighbors(patch)) this.counts[source] += !this.isSamePatch(patch, source);
     }
-    return this.degree;
+    return this.counts;
   }
 
   /** Mean distance from a patch to its neighbours other than itself, in patches. */
-  distance(patch) {
-    const here = this.grid.center(patch);
-    const others = this.neighbors(patch).filter((neighbor) => !this.isItself(patch, neighbor.patch));
-    const steps = others.map(({ patch: source }) => {
-      const there = this.sources.center(source);
-      return Math.hypot((there.x - here.x) * this.grid.columns, (there.y - here.y) * this.grid.rows);
+  meanDistance(patch) {
+    const center = this.grid.center(patch);
+    const others = this.neighbors(patch).filter((neighbor) => !this.isSamePatch(patch, neighbor.patch));
+    const distances = others.map(({ patch: source }) => {
+      const end = this.sources.center(source);
+      return Math.hypot((end.x - center.x) * this.grid.columns, (end.y - center.y) * this.grid.rows);
     });
-    return steps.length ? steps.reduce((sum, step) => sum + step, 0) / steps.length : 0;
+    return distances.length ? distances.reduce((sum, distance) => sum + distance, 0) / distances.length : 0;
   }
 
-  isItself(patch, source) {
+  isSamePatch(patch, source) {
     return !this.isPooled && patch === source;
   }
 }

@@ -5,14 +5,14 @@
 const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
 /** Viridis colour of a fraction from 0 to 1. */
-function colorOf(share) {
-  const place = Math.min(1, Math.max(0, share)) * (VIRIDIS.length - 1);
-  const below = Math.min(VIRIDIS.length - 2, Math.floor(place));
-  return VIRIDIS[below].map((value, i) => Math.round(value + (place - below) * (VIRIDIS[below + 1][i] - value)));
+function viridis(fraction) {
+  const position = Math.min(1, Math.max(0, fraction)) * (VIRIDIS.length - 1);
+  const below = Math.min(VIRIDIS.length - 2, Math.floor(position));
+  return VIRIDIS[below].map((value, i) => Math.round(value + (position - below) * (VIRIDIS[below + 1][i] - value)));
 }
 
 /** Position of a value in a range, as a fraction; 0.5 if the range is empty. */
-function shareOf(value, low, high) {
+function normalize(value, low, high) {
   return high > low ? (value - low) / (high - low) : 0.5;
 }
 
@@ -25,55 +25,55 @@ class Drawing {
   }
 
   /** Colour every patch by its value; without values, hide the colours. */
-  heat(grid, values, low, high) {
+  drawHeatmap(grid, values, low, high) {
     this.canvas.hidden = !values;
     if (!values) return;
     this.canvas.width = grid.columns;
     this.canvas.height = grid.rows;
     const context = this.canvas.getContext("2d");
     const image = context.createImageData(grid.columns, grid.rows);
-    values.forEach((value, patch) => image.data.set([...colorOf(shareOf(value, low, high)), 255], 4 * patch));
+    values.forEach((value, patch) => image.data.set([...viridis(normalize(value, low, high)), 255], 4 * patch));
     context.putImageData(image, 0, 0);
   }
 
-  /** Draw the grid, the patch, its neighbours, and a line to each; `veiled` darkens all other patches. */
-  marks(block, patch, veiled) {
+  /** Draw the grid, the patch, its neighbours, and a line to each; `dimOthers` darkens all other patches. */
+  drawMarks(block, patch, dimOthers) {
     const neighbors = block.neighbors(patch);
     const weights = neighbors.map(({ weight }) => weight);
     const low = Math.min(...weights), high = Math.max(...weights);
-    const links = neighbors.filter((neighbor) => !block.isItself(patch, neighbor.patch));
-    const strength = ({ weight }) => (0.35 + 0.65 * shareOf(weight, low, high)).toFixed(2);
+    const others = neighbors.filter((neighbor) => !block.isSamePatch(patch, neighbor.patch));
+    const strength = ({ weight }) => (0.35 + 0.65 * normalize(weight, low, high)).toFixed(2);
     this.svg.replaceChildren(
-      ...(veiled ? [this.veil(block, patch, neighbors)] : []),
-      this.lines(block.grid),
-      group("links", links.map((neighbor) => this.link(block, patch, neighbor, strength(neighbor)))),
+      ...(dimOthers ? [this.shade(block, patch, neighbors)] : []),
+      this.gridLines(block.grid),
+      group("links", others.map((neighbor) => this.line(block, patch, neighbor, strength(neighbor)))),
       group("frames", neighbors.map((neighbor) => this.frame(block, neighbor, strength(neighbor)))),
-      ...this.center(block.grid, patch),
+      ...this.centerMarks(block.grid, patch),
     );
   }
 
   /** Highlight one neighbour, or none. */
-  emphasise(patch) {
+  highlight(patch) {
     for (const frame of this.svg.querySelectorAll(".neighbor")) {
-      frame.classList.toggle("emphasised", Number(frame.dataset.patch) === patch);
+      frame.classList.toggle("highlighted", Number(frame.dataset.patch) === patch);
     }
   }
 
-  veil(block, patch, neighbors) {
+  shade(block, patch, neighbors) {
     const { width, height } = this.size;
     const holes = new Set(neighbors.map((neighbor) => this.outline(block.sources, neighbor.patch)));
-    const own = this.outline(block.grid, patch); // the same outline twice would cancel out (even-odd fill)
-    if (!neighbors.some((neighbor) => this.covers(block, neighbor.patch, patch))) holes.add(own);
-    return element("path", { class: "veil", d: `M0 0H${width}V${height}H0Z${[...holes].join("")}` });
+    const ownOutline = this.outline(block.grid, patch); // the same outline twice would cancel out (even-odd fill)
+    if (!neighbors.some((neighbor) => this.covers(block, neighbor.patch, patch))) holes.add(ownOutline);
+    return element("path", { class: "shade", d: `M0 0H${width}V${height}H0Z${[...holes].join("")}` });
   }
 
   /** Whether a source patch covers a patch of the grid. */
   covers(block, source, patch) {
     const { x, y } = block.grid.center(patch);
-    return block.sources.at(y, x) === source;
+    return block.sources.patchAt(y, x) === source;
   }
 
-  lines(grid) {
+  gridLines(grid) {
     const { width, height } = this.size;
     let path = "";
     for (let column = 1; column < grid.columns; column++) path += `M${(column * width) / grid.columns} 0V${height}`;
@@ -81,7 +81,7 @@ class Drawing {
     return element("path", { class: grid.columns > 32 ? "grid fine" : "grid", d: path });
   }
 
-  link(block, patch, neighbor, strength) {
+  line(block, patch, neighbor, strength) {
     const from = this.pixels(block.grid.center(patch)), to = this.pixels(block.sources.center(neighbor.patch));
     return element("line", { class: "link", x1: from.x, y1: from.y, x2: to.x, y2: to.y, opacity: strength });
   }
@@ -93,10 +93,10 @@ class Drawing {
     return frame;
   }
 
-  center(grid, patch) {
-    const box = this.rectangle(grid, patch), middle = this.pixels(grid.center(patch));
+  centerMarks(grid, patch) {
+    const box = this.rectangle(grid, patch), center = this.pixels(grid.center(patch));
     const radius = Math.max(0.42 * Math.min(box.width, box.height), this.size.width / 70);
-    const d = starAround(middle.x, middle.y, radius);
+    const d = starPath(center.x, center.y, radius);
     return [element("rect", { class: "center", ...box, "data-patch": patch }), element("path", { class: "star", d })];
   }
 
@@ -116,18 +116,18 @@ class Drawing {
 }
 
 function element(name, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  const created = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, value);
+  return created;
 }
 
 function group(name, children) {
-  const made = element("g", { class: name });
-  made.append(...children);
-  return made;
+  const created = element("g", { class: name });
+  created.append(...children);
+  return created;
 }
 
-function starAround(x, y, radius) {
+function starPath(x, y, radius) {
   const points = Array.from({ length: 10 }, (_, i) => {
     const length = i % 2 ? 0.45 * radius : radius, angle = (Math.PI * i) / 5;
     return `${x + length * Math.sin(angle)} ${y - length * Math.cos(angle)}`;

@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-_FIGURES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
-_INK = 0.5  # threshold of soft masks: larger values belong to the object
+_METRICS = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
+_MASK_THRESHOLD = 0.5  # threshold of soft masks: larger values belong to the object
 
 
 class AveragePrecision:
@@ -59,26 +59,26 @@ class AveragePrecision:
         if dist.is_available() and dist.is_initialized():
             gathered = [{} for _ in range(dist.get_world_size())]
             dist.all_gather_object(gathered, self.detections)
-        detections = {image_id: found for part in gathered for image_id, found in part.items()}
-        figures: dict[str, float] = {}
-        for kind, name in (("bbox", "box"), ("segm", "mask")):
-            images = [image_id for image_id, found in detections.items() if kind in found]
-            results = [result for image_id in images for result in detections[image_id][kind]]
+        detections = {image_id: by_type for local in gathered for image_id, by_type in local.items()}
+        metrics: dict[str, float] = {}
+        for iou_type, name in (("bbox", "box"), ("segm", "mask")):
+            images = [image_id for image_id, by_type in detections.items() if iou_type in by_type]
+            results = [result for image_id in images for result in detections[image_id][iou_type]]
             if images:
-                values = self._evaluate(kind, images, results)
-                figures |= {f"{name}_{figure}": value for figure, value in zip(_FIGURES, values, strict=True)}
-        return figures
+                values = self._evaluate(iou_type, images, results)
+                metrics |= {f"{name}_{metric}": value for metric, value in zip(_METRICS, values, strict=True)}
+        return metrics
 
-    def _evaluate(self, kind: str, images: list[int], results: list[dict[str, Any]]) -> list[float]:
+    def _evaluate(self, iou_type: str, images: list[int], results: list[dict[str, Any]]) -> list[float]:
         if not results:
-            return [0.0] * len(_FIGURES)
+            return [0.0] * len(_METRICS)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-            evaluation = COCOeval(self.coco, self.coco.loadRes(results), kind)
+            evaluation = COCOeval(self.coco, self.coco.loadRes(results), iou_type)
             evaluation.params.imgIds = images
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        return [float(value) for value in evaluation.stats[: len(_FIGURES)]]
+        return [float(value) for value in evaluation.stats[: len(_METRICS)]]
 
     def _boxes(self, image_id: int, prediction: dict[str, Tensor]) -> list[dict[str, Any]]:
         corners = prediction["boxes"].float().cpu()
@@ -87,8 +87,8 @@ class AveragePrecision:
         return self._results(image_id, prediction, "bbox", boxes.tolist())
 
     def _masks(self, image_id: int, prediction: dict[str, Tensor]) -> list[dict[str, Any]]:
-        masks = (prediction["masks"][:, 0] > _INK).cpu().numpy().astype(np.uint8)
-        return self._results(image_id, prediction, "segmentation", [encode(mask) for mask in masks])
+        masks = (prediction["masks"][:, 0] > _MASK_THRESHOLD).cpu().numpy().astype(np.uint8)
+        return self._results(image_id, prediction, "segmentation", [encode_rle(mask) for mask in masks])
 
     def _results(
         self, image_id: int, prediction: dict[str, Tensor], field: str, values: list[Any]
@@ -100,7 +100,7 @@ class AveragePrecision:
         ]
 
 
-def encode(mask: np.ndarray) -> dict[str, Any]:
+def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """Encode a binary mask ``(H, W)`` in COCO's run-length format."""
     encoded = coco_mask.encode(np.asfortranarray(mask))
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}

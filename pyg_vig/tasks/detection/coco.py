@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from pyg_vig.train.loaders import ImageLoaders
+from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import mix, random_state
 
 Sample = tuple[Tensor, dict[str, Any]]
@@ -35,7 +35,7 @@ class CocoImages(Dataset[Sample]):
 
     Raises:
         FileNotFoundError: if a file or folder is missing.
-        ValueError: if masks are wanted and an object has none.
+        ValueError: if ``masks`` is true and an object has none.
 
     Items are pairs of an image ``(3, H, W)`` in [0, 1] and a target with ``boxes`` (corners), ``labels`` (from 1),
     ``image_id`` and, if requested, ``masks`` ``(N, H, W)``. Targets leave out crowds.
@@ -55,7 +55,7 @@ class CocoImages(Dataset[Sample]):
         if not self.folder.is_dir() or not Path(annotations).is_file():
             missing = annotations if self.folder.is_dir() else images
             raise FileNotFoundError(
-                f"no {missing}: COCO's layout is DATA/SPLIT/*.jpg, DATA/annotations/instances_*.json"
+                f"{missing} does not exist: COCO's layout is DATA/SPLIT/*.jpg, DATA/annotations/instances_*.json"
             )
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             self.coco = COCO(str(annotations))
@@ -68,7 +68,10 @@ class CocoImages(Dataset[Sample]):
         self.ids = [i for i in sorted(self.coco.getImgIds()) if not train or self._objects(i)]
         self.masks = masks
         if masks and any(not o.get("segmentation") for i in self.ids for o in self._objects(i)):
-            raise ValueError(f"{annotations} has objects without a segmentation: retinanet needs none")
+            raise ValueError(
+                f"{annotations} has objects without a segmentation, which Mask R-CNN needs: train retinanet, which "
+                "needs only boxes, or pass masks=False"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,8 +88,8 @@ class CocoImages(Dataset[Sample]):
 
     def _objects(self, image_id: int) -> list[dict[str, Any]]:
         """Annotations of an image, without crowds and empty boxes."""
-        found = self.coco.imgToAnns[image_id]
-        return [a for a in found if not a.get("iscrowd", 0) and a["bbox"][2] > 0 and a["bbox"][3] > 0]
+        annotations = self.coco.imgToAnns[image_id]
+        return [a for a in annotations if not a.get("iscrowd", 0) and a["bbox"][2] > 0 and a["bbox"][3] > 0]
 
     def _target(self, image_id: int, size: torch.Size) -> dict[str, Any]:
         objects = self._objects(image_id)
@@ -103,7 +106,7 @@ class CocoImages(Dataset[Sample]):
         return target
 
 
-class CocoData(ImageLoaders):
+class CocoData(ImageDataModule):
     """Data loaders for COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
 
     Args:
@@ -118,7 +121,7 @@ class CocoData(ImageLoaders):
 
     Raises:
         FileNotFoundError: if a file or folder is missing.
-        ValueError: if masks are wanted and an object has none.
+        ValueError: if ``masks`` is true and an object has none.
     """
 
     def __init__(
@@ -133,9 +136,9 @@ class CocoData(ImageLoaders):
         workers: int = 0,
         masks: bool = True,
     ) -> None:
-        train_images = CocoImages(*_files(root, train_split), train=True, flip=flip, seed=seed, masks=masks)
-        val_images = CocoImages(*_files(root, val_split), masks=masks)
-        super().__init__(train_images, val_images, batch_size, collate=_lists, seed=seed, workers=workers)
+        train_images = CocoImages(*_split_paths(root, train_split), train=True, flip=flip, seed=seed, masks=masks)
+        val_images = CocoImages(*_split_paths(root, val_split), masks=masks)
+        super().__init__(train_images, val_images, batch_size, collate=_collate, seed=seed, workers=workers)
 
     @property
     def classes(self) -> list[str]:
@@ -143,11 +146,11 @@ class CocoData(ImageLoaders):
         return self.train_images.classes
 
 
-def _files(root: str | Path, split: str) -> tuple[Path, Path]:
+def _split_paths(root: str | Path, split: str) -> tuple[Path, Path]:
     return Path(root) / split, Path(root) / "annotations" / f"instances_{split}.json"
 
 
-def _lists(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+def _collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Any]]]:
     """Collate samples into lists: images of different sizes cannot be stacked."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)

@@ -17,8 +17,8 @@ from pyg_vig.models import count_parameters
 from pyg_vig.models.record import graphers_of
 
 _SIZE = (800, 1280)  # height and width for which papers report FLOPs
-_ALL = "Global"  # PyTorch's key for the total count
-_BOXES, _MASKS = 1000, 100  # proposals that are classified, detections whose masks are predicted
+_TOTAL = "Global"  # PyTorch's key for the total count
+_NUM_PROPOSALS, _NUM_DETECTIONS = 1000, 100  # proposals that are classified, detections whose masks are predicted
 
 
 class Part(NamedTuple):
@@ -61,44 +61,44 @@ def count_parts(model: RetinaNet | MaskRCNN, size: tuple[int, int] = _SIZE) -> d
     model = copy.deepcopy(model).to("meta").eval()
     image = torch.empty(1, 3, *size, device="meta")
     pyramid = model.backbone.pyramid
-    maps, counts = _counted(lambda: pyramid(image))
-    graphs = [f"{type(pyramid).__name__}.{name}.graph" for name in graphers_of(pyramid)]
-    search = sum(counts.get(name, 0) for name in graphs)
-    features, fpn_counts = _counted(lambda: list(model.backbone.levels(maps).values()))
+    maps, counts = _count_macs(lambda: pyramid(image))
+    graph_builders = [f"{type(pyramid).__name__}.{name}.graph" for name in graphers_of(pyramid)]
+    graph_macs = sum(counts.get(name, 0) for name in graph_builders)
+    features, fpn_counts = _count_macs(lambda: list(model.backbone.forward_fpn(maps).values()))
     parts = {
-        "backbone": Part(count_parameters(pyramid, trainable_only=False), counts[_ALL] - search),
-        "neighbour search": Part(0, search),
-        "feature pyramid": Part(count_parameters(model.backbone.fpn, trainable_only=False), fpn_counts[_ALL]),
+        "backbone": Part(count_parameters(pyramid, trainable_only=False), counts[_TOTAL] - graph_macs),
+        "neighbour search": Part(0, graph_macs),
+        "feature pyramid": Part(count_parameters(model.backbone.fpn, trainable_only=False), fpn_counts[_TOTAL]),
     }
     if isinstance(model, RetinaNet):
-        return parts | {"heads": _part(model.head, lambda: model.head(features))}
-    return parts | _regions(model, features)
+        return parts | {"heads": _count_part(model.head, lambda: model.head(features))}
+    return parts | _count_roi_heads(model, features)
 
 
-def _regions(model: MaskRCNN, features: list[Tensor]) -> dict[str, Part]:
+def _count_roi_heads(model: MaskRCNN, features: list[Tensor]) -> dict[str, Part]:
     roi, width = model.roi_heads, model.backbone.out_channels
-    boxes = torch.empty(_BOXES, width, *roi.box_roi_pool.output_size, device="meta")
-    masks = torch.empty(_MASKS, width, *roi.mask_roi_pool.output_size, device="meta")
+    boxes = torch.empty(_NUM_PROPOSALS, width, *roi.box_roi_pool.output_size, device="meta")
+    masks = torch.empty(_NUM_DETECTIONS, width, *roi.mask_roi_pool.output_size, device="meta")
     box, mask = nn.Sequential(roi.box_head, roi.box_predictor), nn.Sequential(roi.mask_head, roi.mask_predictor)
     return {
-        "proposals": _part(model.rpn, lambda: model.rpn.head(features)),
-        "boxes": _part(box, lambda: box(boxes)),
-        "masks": _part(mask, lambda: mask(masks)),
+        "proposals": _count_part(model.rpn, lambda: model.rpn.head(features)),
+        "boxes": _count_part(box, lambda: box(boxes)),
+        "masks": _count_part(mask, lambda: mask(masks)),
     }
 
 
-def _part(module: nn.Module, forward: Callable[[], Any]) -> Part:
-    return Part(count_parameters(module, trainable_only=False), _counted(forward)[1][_ALL])
+def _count_part(module: nn.Module, forward: Callable[[], Any]) -> Part:
+    return Part(count_parameters(module, trainable_only=False), _count_macs(forward)[1][_TOTAL])
 
 
-def _counted(forward: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+def _count_macs(forward: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
     """Run ``forward`` and return its output and the multiply-adds of every module, by module name."""
     counter = FlopCounterMode(display=False)
-    with counter, mock.patch.object(torch, "autocast", _nothing):  # PyTorch has no autocast for the meta device
+    with counter, mock.patch.object(torch, "autocast", _null_autocast):  # PyTorch has no autocast for the meta device
         output = forward()
     counts = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
-    return output, {_ALL: 0} | counts
+    return output, {_TOTAL: 0} | counts
 
 
-def _nothing(*_: Any, **__: Any) -> AbstractContextManager[None]:
+def _null_autocast(*_: Any, **__: Any) -> AbstractContextManager[None]:
     return nullcontext()

@@ -16,15 +16,15 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
+from pyg_vig.tasks.pyramid import DenseModelConfig, PyramidBackbone
 
-_RATIOS = (0.5, 1.0, 2.0)  # aspect ratios (height / width) of the anchors
-_ANCHOR = 32  # side of the smallest anchors for images of 800 pixels
-_BOX_CELLS, _MASK_CELLS = 7, 14  # side of the features that are pooled for a box, and for its mask
+_ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width of the anchors
+_ANCHOR_SIZE = 32  # side of the smallest anchors for images of 800 pixels
+_BOX_POOL_SIZE, _MASK_POOL_SIZE = 7, 14  # side of the features that are pooled for a box, and for its mask
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorConfig(DecoderConfig):
+class DetectorConfig(DenseModelConfig):
     """Configuration of a detector; plain data, stored in its checkpoint.
 
     Args:
@@ -53,7 +53,7 @@ class DetectorConfig(DecoderConfig):
     detector: str
     channels: int = 256
     head_channels: int = 1024
-    anchor_size: int = _ANCHOR
+    anchor_size: int = _ANCHOR_SIZE
 
     def __post_init__(self) -> None:
         if self.detector not in _BUILDERS:
@@ -67,24 +67,24 @@ class DetectionBackbone(nn.Module):
     Args:
         pyramid: the backbone.
         channels: width of all output maps.
-        first: index of the finest backbone map that is used.
-        extra: block that adds coarser maps.
+        first_map: index of the finest backbone map that is used.
+        extra_blocks: block that adds coarser maps.
     """
 
-    def __init__(self, pyramid: PyramidBackbone, channels: int, first: int, extra: ExtraFPNBlock) -> None:
+    def __init__(self, pyramid: PyramidBackbone, channels: int, first_map: int, extra_blocks: ExtraFPNBlock) -> None:
         super().__init__()
         self.pyramid = pyramid
-        self.first = first
-        self.fpn = FeaturePyramidNetwork(pyramid.channels[first:], channels, extra)
+        self.first_map = first_map
+        self.fpn = FeaturePyramidNetwork(pyramid.channels[first_map:], channels, extra_blocks)
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature pyramid's maps by name, finest first."""
-        return self.levels(self.pyramid(images))
+        return self.forward_fpn(self.pyramid(images))
 
-    def levels(self, maps: list[Tensor]) -> dict[str, Tensor]:
+    def forward_fpn(self, maps: list[Tensor]) -> dict[str, Tensor]:
         """Compute the feature pyramid from the backbone's maps."""
-        return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps[self.first :])))
+        return self.fpn(OrderedDict((str(i), x) for i, x in enumerate(maps[self.first_map :])))
 
 
 def build_detector(
@@ -123,13 +123,13 @@ def build_detector(
         ['boxes', 'labels', 'masks', 'scores']
     """
     config |= {"detector": detector, "backbone": backbone, "num_classes": num_classes}
-    return from_config(DetectorConfig.of(weights, freeze_norm, **config), weights)
+    return from_config(DetectorConfig.create(weights, freeze_norm, **config), weights)
 
 
 def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet | MaskRCNN:
     """Build the detector of a configuration, which it keeps as ``model.config``."""
     _check_options(config)
-    pyramid = config.pyramid(weights)
+    pyramid = config.build_backbone(weights)
     options = {"image_mean": list(pyramid.config.mean), "image_std": list(pyramid.config.std)} | config.options
     model = _BUILDERS[config.detector](config, pyramid, options)
     model.config = config
@@ -138,46 +138,49 @@ def from_config(config: DetectorConfig, weights: str | None = None) -> RetinaNet
 
 def _check_options(config: DetectorConfig) -> None:
     """Raise a ValueError for unknown options, which torchvision's classes would silently ignore."""
-    kind = RetinaNet if config.detector == "retinanet" else MaskRCNN
-    valid = {*signature(kind).parameters, *signature(GeneralizedRCNNTransform).parameters} - {"backbone", "kwargs"}
+    detector_class = RetinaNet if config.detector == "retinanet" else MaskRCNN
+    valid = {*signature(detector_class).parameters, *signature(GeneralizedRCNNTransform).parameters} - {
+        "backbone",
+        "kwargs",
+    }
     unknown = sorted(set(config.options) - valid)
     if unknown:
         raise ValueError(
-            f"{kind.__name__} has no option {', '.join(unknown)}: valid ones are {', '.join(sorted(valid))}"
+            f"{detector_class.__name__} has no option {', '.join(unknown)}: choose among {', '.join(sorted(valid))}"
         )
 
 
-def _retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> RetinaNet:
+def _build_retinanet(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> RetinaNet:
     """Build RetinaNet as published: maps at strides 8 to 128, the two coarsest computed from the backbone's last map,
     and nine anchors per location.
     """
-    first = min(1, len(pyramid.channels) - 1)
-    extra = LastLevelP6P7(pyramid.channels[-1], config.channels)
-    backbone = DetectionBackbone(pyramid, config.channels, first, extra)
-    sides = [config.anchor_size * 2**i for i in range(len(pyramid.channels) - first + 2)]
-    sizes = tuple(tuple(int(side * 2 ** (part / 3)) for part in range(3)) for side in sides)
-    anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
+    first_map = min(1, len(pyramid.channels) - 1)
+    extra_blocks = LastLevelP6P7(pyramid.channels[-1], config.channels)
+    backbone = DetectionBackbone(pyramid, config.channels, first_map, extra_blocks)
+    sides = [config.anchor_size * 2**i for i in range(len(pyramid.channels) - first_map + 2)]
+    sizes = tuple(tuple(int(side * 2 ** (octave / 3)) for octave in range(3)) for side in sides)
+    anchors = AnchorGenerator(sizes, (_ASPECT_RATIOS,) * len(sizes))
     return RetinaNet(backbone, config.num_classes + 1, anchor_generator=anchors, **options)
 
 
-def _mask_rcnn(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> MaskRCNN:
+def _build_mask_rcnn(config: DetectorConfig, pyramid: PyramidBackbone, options: dict[str, Any]) -> MaskRCNN:
     """Build Mask R-CNN as published: strides 4 to 64, three anchors per location, two box layers, four mask layers."""
     backbone = DetectionBackbone(pyramid, config.channels, 0, LastLevelMaxPool())
-    levels = [str(i) for i in range(len(pyramid.channels))]
-    sizes = tuple((config.anchor_size * 2**i,) for i in range(len(levels) + 1))
+    map_names = [str(i) for i in range(len(pyramid.channels))]
+    sizes = tuple((config.anchor_size * 2**i,) for i in range(len(map_names) + 1))
     width, classes = config.channels, config.num_classes + 1
-    scale = 224 * config.anchor_size // _ANCHOR  # side of boxes that are pooled from the third map
+    scale = 224 * config.anchor_size // _ANCHOR_SIZE  # side of boxes that are pooled from the third map
     return MaskRCNN(
         backbone,
-        rpn_anchor_generator=AnchorGenerator(sizes, (_RATIOS,) * len(sizes)),
-        box_roi_pool=MultiScaleRoIAlign(levels, _BOX_CELLS, 2, canonical_scale=scale),
-        box_head=TwoMLPHead(width * _BOX_CELLS**2, config.head_channels),
+        rpn_anchor_generator=AnchorGenerator(sizes, (_ASPECT_RATIOS,) * len(sizes)),
+        box_roi_pool=MultiScaleRoIAlign(map_names, _BOX_POOL_SIZE, 2, canonical_scale=scale),
+        box_head=TwoMLPHead(width * _BOX_POOL_SIZE**2, config.head_channels),
         box_predictor=FastRCNNPredictor(config.head_channels, classes),
-        mask_roi_pool=MultiScaleRoIAlign(levels, _MASK_CELLS, 2, canonical_scale=scale),
+        mask_roi_pool=MultiScaleRoIAlign(map_names, _MASK_POOL_SIZE, 2, canonical_scale=scale),
         mask_head=MaskRCNNHeads(width, [width] * 4, dilation=1),
         mask_predictor=MaskRCNNPredictor(width, width, classes),
         **options,
     )
 
 
-_BUILDERS = {"retinanet": _retinanet, "mask_rcnn": _mask_rcnn}
+_BUILDERS = {"retinanet": _build_retinanet, "mask_rcnn": _build_mask_rcnn}

@@ -17,15 +17,15 @@ from pyg_vig.tasks.run import TaskRun
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionConfig(TaskConfig):
-    """Options for training a detector; the defaults follow the 1x schedule, with batches of 2 images (recipes: 16).
+    """Options for training a detector; the defaults follow the 1x schedule, but with batches of 2 images (recipes: 16).
 
     Args:
         data: folder in COCO's layout, DATA/SPLIT/*.jpg and DATA/annotations/instances_SPLIT.json.
-        detector: retinanet or mask_rcnn.
-        channels: width of the feature pyramid.
-        head_channels: width of Mask R-CNN's box head.
-        anchor_size: side in pixels of the smallest anchors.
-        options: further arguments of torchvision's detector, such as --options.min_size 800.
+        detector: retinanet (RetinaNet) or mask_rcnn (Mask R-CNN).
+        channels: number of channels of the feature pyramid.
+        head_channels: number of channels of Mask R-CNN's box head.
+        anchor_size: side of the smallest anchors in pixels.
+        options: further arguments of torchvision's detector class, such as --options.min_size 800.
 
     Example:
         >>> from pyg_vig.tasks.detection import DetectionConfig

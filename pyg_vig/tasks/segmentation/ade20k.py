@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from pyg_vig.train.loaders import ImageLoaders
+from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import mix, random_state
 
-IGNORED = 255  # target value of pixels without a label
-_IMAGES = {".jpg", ".jpeg", ".png"}
+IGNORE_INDEX = 255  # target value of pixels without a label
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 Sample = tuple[Tensor, Tensor]
 
@@ -40,15 +40,15 @@ class SegmentationImages(Dataset[Sample]):
     def __init__(self, root: str | Path, split: str, *, transform: v2.Transform | None = None, seed: int = 0) -> None:
         folder = Path(root) / "images" / split
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        self.images = [file for file in files if file.suffix.lower() in _IMAGES]
+        self.images = [file for file in files if file.suffix.lower() in _IMAGE_SUFFIXES]
         if not self.images:
             raise FileNotFoundError(
-                f"no images in {folder}: ADE20K's layout is images/SPLIT/*.jpg, annotations/SPLIT/*.png"
+                f"there are no images in {folder}: ADE20K's layout is images/SPLIT/*.jpg, annotations/SPLIT/*.png"
             )
         self.annotations = [Path(root) / "annotations" / split / f"{file.stem}.png" for file in self.images]
         missing = [file for file in self.annotations if not file.is_file()]
         if missing:
-            raise FileNotFoundError(f"{len(missing)} images have no annotation, the first one lacks {missing[0]}")
+            raise FileNotFoundError(f"{len(missing)} images have no annotation: the first missing file is {missing[0]}")
         self.transform = transform
         self.seed = seed
 
@@ -88,7 +88,7 @@ def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.
         flip: whether to flip half of the images horizontally.
     """
     low, high = (round(size * factor) for factor in scale)
-    fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
+    fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORE_INDEX}
     return v2.Compose(
         [
             v2.RandomShortestSize(list(range(low, high + 1, 8)), antialias=True),
@@ -98,7 +98,7 @@ def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.
     )
 
 
-class SegmentationData(ImageLoaders):
+class SegmentationData(ImageDataModule):
     """Data loaders for a data set in ADE20K's layout.
 
     Args:

@@ -8,7 +8,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.module import TaskModule
-from pyg_vig.tasks.segmentation.ade20k import IGNORED
+from pyg_vig.tasks.segmentation.ade20k import IGNORE_INDEX
 from pyg_vig.tasks.segmentation.segmenter import Segmenter, segment
 
 
@@ -34,15 +34,15 @@ class Segmentation(TaskModule):
         super().__init__(model, config)
         self.size = size
         classes = model.config.num_classes
-        self.val_miou = MulticlassJaccardIndex(classes, ignore_index=IGNORED)
-        self.val_pixel_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
+        self.val_miou = MulticlassJaccardIndex(classes, ignore_index=IGNORE_INDEX)
+        self.val_pixel_accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORE_INDEX)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of a batch."""
         images, targets = batch
-        labelled = (targets != IGNORED).sum().clamp(min=1)  # a crop may have no labels at all
-        losses = F.cross_entropy(self.model(images), targets, ignore_index=IGNORED, reduction="sum")
-        return self.log_loss(losses / labelled, len(images))
+        num_labelled = (targets != IGNORE_INDEX).sum().clamp(min=1)  # a crop may have no labels at all
+        loss_sum = F.cross_entropy(self.model(images), targets, ignore_index=IGNORE_INDEX, reduction="sum")
+        return self.log_loss(loss_sum / num_labelled, len(images))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Compare the class map of an image with its annotation, at the annotation's size."""

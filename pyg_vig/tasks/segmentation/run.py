@@ -18,16 +18,17 @@ from pyg_vig.train.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TaskConfig):
-    """Options for training a segmenter; the defaults are the usual ones for ADE20K, with one of eight GPUs' batch.
+    """Options for training a segmenter; the defaults are usual for ADE20K, with batches of 4 crops (recipes: 16, 32).
 
     Args:
         data: folder in ADE20K's layout, DATA/images/SPLIT/*.jpg and DATA/annotations/SPLIT/*.png.
-        segmenter: fpn (Semantic FPN) or upernet.
+        segmenter: decoder: fpn (Semantic FPN) or upernet (UPerNet).
         num_classes: number of classes; by default the largest label in the training annotations.
         size: side of the crops in pixels.
-        scale_min: minimum shorter side of an image before the crop, in multiples of size.
-        scale_max: maximum of the same.
-        options: further arguments of the decoder, such as --options.decoder_dropout 0.1.
+        scale_min: minimum of the random shorter side to which images are resized before the crop, in multiples of size.
+        scale_max: maximum of this shorter side, in multiples of size.
+        options: further arguments of the decoder's class in segmentation-models-pytorch, such as
+            --options.decoder_dropout 0.1.
 
     Example:
         >>> from pyg_vig.tasks.segmentation import SegmentationConfig
@@ -50,10 +51,15 @@ class SegmentationConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counted = self.num_classes is None or self.num_classes >= 1
-        require(counted, "num_classes", self.num_classes, "at least 1")
+        valid = self.num_classes is None or self.num_classes >= 1
+        require(valid, "num_classes", self.num_classes, "at least 1")
         require(self.size >= 1, "size", self.size, "at least 1")
-        require(0 < self.scale_min <= self.scale_max, "scale_min", self.scale_min, f"in (0, {self.scale_max}]")
+        require(
+            0 < self.scale_min <= self.scale_max,
+            "scale_min",
+            self.scale_min,
+            f"above 0 and at most scale_max ({self.scale_max})",
+        )
 
     @property
     def decoder(self) -> str:

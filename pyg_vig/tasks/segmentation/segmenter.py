@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor, nn
 
-from pyg_vig.tasks.pyramid import DecoderConfig, PyramidBackbone
+from pyg_vig.tasks.pyramid import DenseModelConfig, PyramidBackbone
 
 _STRIDE = 32  # of the coarsest map: images are padded to multiples of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterConfig(DecoderConfig):
+class SegmenterConfig(DenseModelConfig):
     """Configuration of a segmenter; plain data, stored in its checkpoint.
 
     Args:
@@ -98,7 +98,7 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise, pad to multiples of 32, segment, and crop the padding off."""
         if not images.is_floating_point():
-            raise ValueError(f"images must be floating point in [0, 1], got {images.dtype}: divide by 255")
+            raise ValueError(f"images must be floating-point values in [0, 1], got {images.dtype}: divide them by 255")
         height, width = images.shape[-2:]
         x = (images - self.mean) / self.std
         x = F.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE))
@@ -124,9 +124,9 @@ def segment(model: nn.Module, images: Tensor, size: int) -> Tensor:
         torch.Size([1, 40, 60])
     """
     height, width = images.shape[-2:]
-    factor = size / min(height, width)
-    shape = (round(height * factor), round(width * factor))
-    x = F.interpolate(images, shape, mode="bilinear", align_corners=False, antialias=True)
+    scale = size / min(height, width)
+    resized = (round(height * scale), round(width * scale))
+    x = F.interpolate(images, resized, mode="bilinear", align_corners=False, antialias=True)
     scores = F.interpolate(model(x), (height, width), mode="bilinear", align_corners=False)
     return scores.argmax(1)
 
@@ -162,25 +162,27 @@ def build_segmenter(
         torch.Size([1, 5, 50, 70])
     """
     config |= {"decoder": decoder, "backbone": backbone, "num_classes": num_classes}
-    return from_config(SegmenterConfig.of(weights, freeze_norm, **config), weights)
+    return from_config(SegmenterConfig.create(weights, freeze_norm, **config), weights)
 
 
 def from_config(config: SegmenterConfig, weights: str | None = None) -> Segmenter:
     """Build the segmenter of a configuration, which it keeps as ``model.config``."""
-    backbone = config.pyramid(weights)
+    backbone = config.build_backbone(weights)
     if len(backbone.channels) != 4:
-        raise ValueError(f"the decoders take four feature maps, {config.backbone} has {len(backbone.channels)}")
-    encoders[_ENCODER] = {"encoder": lambda **unused: SegmentationEncoder(backbone), "params": {}}
+        raise ValueError(
+            f"decoders need a backbone with four feature maps, got {config.backbone} with {len(backbone.channels)}"
+        )
+    encoders[_ENCODER_NAME] = {"encoder": lambda **unused: SegmentationEncoder(backbone), "params": {}}
     try:
         network = _DECODERS[config.decoder](
-            _ENCODER, encoder_weights=None, in_channels=3, classes=config.num_classes, **config.options
+            _ENCODER_NAME, encoder_weights=None, in_channels=3, classes=config.num_classes, **config.options
         )
     finally:
-        del encoders[_ENCODER]
+        del encoders[_ENCODER_NAME]
     return Segmenter(network, config)
 
 
-_ENCODER = "pyg_vig"
+_ENCODER_NAME = "pyg_vig"
 _DECODERS = {"fpn": smp.FPN, "upernet": smp.UPerNet}
 
 
