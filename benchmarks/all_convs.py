@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.conv_tasks import TASKS, Task
-from benchmarks.series import rows_so_far
+from benchmarks.series import load_finished_rows
 from pyg_vig.benchmark.report import Row, provenance, table, write
 
 OURS = ["max_relative", "reverse_max_relative", "edge", "sage", "gin", "cross_attention"]
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     results = provenance({**vars(options), "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
-    results["runs"] = rows_so_far(options.output, results, "runs", free=("tasks", "convs", "seeds"))
+    results["runs"] = load_finished_rows(options.output, results, "runs", ignored_settings=("tasks", "convs", "seeds"))
     tasks = [TASKS[name](options.root) for name in options.tasks]
     for row in measure(tasks, options, [key(run) for run in results["runs"]]):
         results["runs"].append(row)

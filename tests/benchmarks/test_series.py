@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 
-from benchmarks.series import rows_so_far
+from benchmarks.series import load_finished_rows
 from pyg_vig.benchmark import provenance
 
 
@@ -14,7 +14,7 @@ def series(**settings):
 
 
 def rows(file, results):
-    return rows_so_far(file, results, "runs", free=["seeds"])
+    return load_finished_rows(file, results, "runs", ignored_settings=["seeds"])
 
 
 def test_goes_on_where_it_stopped(tmp_path):
@@ -29,7 +29,7 @@ def test_what_was_measured_otherwise_is_neither_mixed_in_nor_lost(tmp_path):
     file = tmp_path / "runs.json"
     file.write_text(json.dumps({**series(), "runs": [{"seed": 0}]}))
     before = file.read_text()
-    with pytest.raises(SystemExit, match=r"runs.json was measured with other conditions \(steps\): choose another"):
+    with pytest.raises(SystemExit, match=r"runs.json was measured under other conditions \(steps\): pass another"):
         rows(file, series(steps=4))
     elsewhere = deepcopy(series())
     elsewhere["machine"]["gpu"] = "another"
