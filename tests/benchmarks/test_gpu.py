@@ -15,7 +15,7 @@ TINY += ["--rounds", "1", "--no-compile", "--no-tf32"]
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def measure_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: fresh ones take long to start, and other tests cover them."""
     monkeypatch.setattr(gpu, "in_fresh_process", lambda function, malloc, *arguments: function(*arguments))
 
