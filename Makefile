@@ -12,14 +12,14 @@ MANIFEST := pyproject.toml constraints.txt
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint bench docs figures clean
 
-help: ## Show this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'VENV=folder (now $(VENV)), PYTHON=interpreter, ARGS="arguments of the command"'
+	@echo 'Variables: VENV=folder (now $(VENV)), PYTHON=interpreter, ARGS="options of the command"'
 
-demo: $(VENV)/.demo ## Train a small ViG on real digits and draw its graphs (ARGS: of pyg-vig train)
+demo: $(VENV)/.demo ## Train a small ViG on real digits and draw its graphs (ARGS: options of pyg-vig train)
 	$(BIN)/pyg-vig train $(ARGS)
 
-test: $(VENV)/.dev ## Run the test suite, with the compiled extensions (ARGS: of pytest)
+test: $(VENV)/.dev ## Run the test suite, with the compiled extensions (ARGS: options of pytest)
 	$(BIN)/python scripts/install_extensions.py
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
@@ -28,13 +28,13 @@ lint: $(VENV)/.dev ## Check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure speed and memory (ARGS: of benchmarks, such as --reference DIR)
+bench: $(VENV)/.dev ## Measure speed and memory (ARGS: options of benchmarks, such as --reference DIR)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-figures: $(VENV)/.dev ## Draw the figures of the documentation again (ARGS: of scripts/figures.py)
+figures: $(VENV)/.dev ## Redraw the figures of the documentation (ARGS: options of scripts/figures.py)
 	$(BIN)/python scripts/figures.py $(ARGS)
 
-docs: $(VENV)/.docs ## Build the documentation into build/site (ARGS: of mkdocs build)
+docs: $(VENV)/.docs ## Build the documentation into build/site (ARGS: options of mkdocs build)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 clean: ## Remove caches and build output, not the environment
@@ -44,7 +44,7 @@ clean: ## Remove caches and build output, not the environment
 # The stamp file is written last, so that an interrupted set-up starts again.
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	    "The pinned versions need Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	    "Expected Python 3.11 or newer for the pinned versions: choose one with make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv

@@ -34,15 +34,15 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "scaling": scaling_rows,
         "profile": profile_rows,
     }
-    for section in chosen(options):
-        results[section] = list(_progress(section, sections[section](options)))
+    for section in selected_sections(options):
+        results[section] = list(_with_progress(section, sections[section](options)))
         print(f"\n{section}\n{TABLES[section](results[section])}", flush=True)
         if options.output:  # after every section, so that an interrupted run keeps its results
             write(options.output, results)
     if options.output:
         from benchmarks.plot import plot_results
 
-        print("\nwritten:", *[options.output, *plot_results(results, options.output)])
+        print("\nwrote:", *[options.output, *plot_results(results, options.output)])
     return results
 
 
@@ -51,23 +51,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--reference", nargs="+", default=[], metavar="DIR", help="folders with the official code, such as vig_pytorch")
     add("--models", nargs="+", default=["vig_ti", "pvig_ti"], choices=pyg_vig.list_models(), metavar="NAME")
-    add("--conv", nargs="+", default=[None], metavar="NAME", help="graph convs other than the published")
-    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="images at a time")
-    add("--size", nargs="+", type=int, default=[224], metavar="N", help="side of the images")
+    add("--conv", nargs="+", default=[None], metavar="NAME", help="graph convs to use instead of the published ones")
+    add("--batch", nargs="+", type=int, default=[8], metavar="N", help="batch sizes")
+    add("--size", nargs="+", type=int, default=[224], metavar="N", help="sides of the images in pixels")
     add("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
     add("--threads", type=int, default=2, help="CPU threads")
     add("--device", default="cpu", choices=["cpu", "cuda"])
     add("--rounds", type=int, default=8, help="rounds of every comparison")
-    add("--train", action=argparse.BooleanOptionalAction, default=True, help="time training steps as well")
-    add("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure peak memory as well")
+    add("--train", action=argparse.BooleanOptionalAction, default=True, help="also time training steps")
+    add("--memory", action=argparse.BooleanOptionalAction, default=True, help="also measure peak memory")
     add("--malloc", nargs="+", default=list(MALLOC), choices=list(MALLOC), help="settings of glibc's malloc")
-    add("--compile", action="store_true", help="torch.compile as well (compiles for minutes)")
-    add("--timm", action="store_true", help="time timm networks of like cost as well")
-    add("--parts", action="store_true", help="the parts instead: k-NN, convs, pooling")
-    add("--scaling", action="store_true", help="k-NN over nodes and k instead")
-    add("--largest", type=int, default=NODES[-1], metavar="N", help="last point of the scaling curve")
-    add("--profile", action="store_true", help="where the time goes instead: graph, aggregation, linear, rest")
-    add("--output", type=Path, metavar="FILE.json", help="keep the results, and plots beside them")
+    add("--compile", action="store_true", help="also time networks compiled with torch.compile (takes minutes)")
+    add("--timm", action="store_true", help="also time timm networks of similar cost")
+    add("--parts", action="store_true", help="measure single parts instead of networks: k-NN, convs, pooling")
+    add("--scaling", action="store_true", help="measure k-NN over the number of nodes and over k instead of networks")
+    add("--largest", type=int, default=NODES[-1], metavar="N", help="largest number of nodes for --scaling")
+    add("--profile", action="store_true", help="measure shares of graph, aggregation, linear and rest instead")
+    add("--output", type=Path, metavar="FILE.json", help="write the results here, with plots next to them")
     options = parser.parse_args(arguments)
     if min(options.rounds, options.threads, *options.batch, *options.size) < 1:
         parser.error("--rounds, --threads, --batch and --size must be at least 1")
@@ -76,11 +76,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def chosen(options: argparse.Namespace) -> list[str]:
+def selected_sections(options: argparse.Namespace) -> list[str]:
     """Return the sections to run: the requested ones or, by default, speed and memory of networks."""
-    asked = [section for section in ("parts", "scaling", "profile") if getattr(options, section)]
-    if asked:
-        return asked
+    requested = [section for section in ("parts", "scaling", "profile") if getattr(options, section)]
+    if requested:
+        return requested
     return ["agreement"] * bool(options.reference) + ["speed"] + ["memory"] * options.memory
 
 
@@ -142,7 +142,7 @@ def _subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     return names + list(TIMM.get(case.model, ())) * options.timm
 
 
-def _progress(section: str, rows: Iterable[Row]) -> Iterator[Row]:
+def _with_progress(section: str, rows: Iterable[Row]) -> Iterator[Row]:
     for number, row in enumerate(rows, 1):
         print(f"\r{section}: {number} measured", end="", file=sys.stderr, flush=True)
         yield row

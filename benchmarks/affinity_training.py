@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     splits = [load(options.root, train, number) for train, number in ((True, options.images), (False, options.test))]
-    fixed = {"network": NETWORK, "batch": _BATCH, "learning_rate": _LEARNING_RATE}
-    results = provenance(vars(options) | fixed)
+    hyperparameters = {"network": NETWORK, "batch": _BATCH, "learning_rate": _LEARNING_RATE}
+    results = provenance(vars(options) | hyperparameters)
     results["runs"] = []
     for row in measure(*splits, epochs=options.epochs, seeds=options.seeds):
         results["runs"].append(row)
@@ -75,21 +75,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.affinity_training", description=__doc__)
     add = parser.add_argument
     add("--root", type=Path, required=True, metavar="DIR", help="folder with torchvision's FashionMNIST")
-    add("--images", type=int, default=20_000, metavar="N", help="training images, drawn once for all runs")
-    add("--test", type=int, default=10_000, metavar="N", help="test images")
+    add("--images", type=int, default=20_000, metavar="N", help="number of training images, drawn once for all runs")
+    add("--test", type=int, default=10_000, metavar="N", help="number of test images")
     add("--epochs", type=int, default=3)
-    add("--seeds", type=int, default=3, help="runs of every conv")
+    add("--seeds", type=int, default=3, help="number of runs of every conv")
     add("--threads", type=int, default=1, help="CPU threads")
-    add("--output", type=Path, metavar="FILE.json", help="keep the results, with the table beside them as FILE.md")
+    add("--output", type=Path, metavar="FILE.json", help="write the results here, and the table to FILE.md")
     return parser.parse_args(arguments)
 
 
 def load(root: Path, train: bool, number: int) -> Images:
     """Return ``number`` images of a split, chosen at random but the same in every run."""
     data = FashionMNIST(root, train=train, download=False)
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:number]
-    images = F.pad(data.data[chosen].unsqueeze(1) / 255, [_PADDING] * 4)
-    return (images - _MEAN) / _STD, data.targets[chosen]
+    indices = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:number]
+    images = F.pad(data.data[indices].unsqueeze(1) / 255, [_PADDING] * 4)
+    return (images - _MEAN) / _STD, data.targets[indices]
 
 
 def measure(train: Images, test: Images, *, epochs: int, seeds: int) -> Iterator[Row]:
@@ -120,10 +120,10 @@ def fit(model: nn.Module, data: Images, epochs: int, seed: int) -> float:
     model.train()
     for _ in range(epochs):
         order, total = torch.randperm(len(images), generator=generator), 0.0
-        for chosen in order[: steps * _BATCH].split(_BATCH):
+        for indices in order[: steps * _BATCH].split(_BATCH):
             flip = torch.rand(_BATCH, 1, 1, 1, generator=generator) < 0.5
-            batch = torch.where(flip, images[chosen].flip(-1), images[chosen])
-            loss = F.cross_entropy(model(batch), targets[chosen])
+            batch = torch.where(flip, images[indices].flip(-1), images[indices])
+            loss = F.cross_entropy(model(batch), targets[indices])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -137,29 +137,29 @@ def evaluate(model: nn.Module, data: Images) -> float:
     """Return the accuracy in percent."""
     model.eval()
     batches = zip(*(part.split(500) for part in data), strict=True)
-    right = sum(int((model(images).argmax(1) == targets).sum()) for images, targets in batches)
-    return 100 * right / len(data[1])
+    correct = sum(int((model(images).argmax(1) == targets).sum()) for images, targets in batches)
+    return 100 * correct / len(data[1])
 
 
 def summary(runs: Sequence[Row]) -> list[Row]:
     """Return mean and spread of every conv, and its lead over the exponential affinity for every seed."""
-    by_conv = {conv: [row for row in runs if row["conv"] == conv] for conv in CONVS}
-    first = [row["accuracy"] for row in next(iter(by_conv.values()))]
+    runs_by_conv = {conv: [row for row in runs if row["conv"] == conv] for conv in CONVS}
+    baseline = [row["accuracy"] for row in next(iter(runs_by_conv.values()))]
     rows = []
-    for conv, cells in by_conv.items():
-        accuracies = [cell["accuracy"] for cell in cells]
-        leads = [own - other for own, other in zip(accuracies, first, strict=True)]
+    for conv, conv_runs in runs_by_conv.items():
+        accuracies = [run["accuracy"] for run in conv_runs]
+        leads = [own - other for own, other in zip(accuracies, baseline, strict=True)]
         rows.append(
             {
                 "conv": conv,
-                "parameters": cells[0]["parameters"],
-                "macs": cells[0]["macs"],
+                "parameters": conv_runs[0]["parameters"],
+                "macs": conv_runs[0]["macs"],
                 "accuracy": mean(accuracies),
                 "deviation": stdev(accuracies) if len(accuracies) > 1 else None,
                 "lowest": min(accuracies),
                 "highest": max(accuracies),
                 "lead_over_exponential": leads,
-                "seconds": mean(cell["seconds"] for cell in cells),
+                "seconds": mean(run["seconds"] for run in conv_runs),
             }
         )
     return rows
@@ -173,8 +173,8 @@ def summary_table(rows: Sequence[Row]) -> str:
         spread = "" if row["deviation"] is None else f" ± {row['deviation']:.2f}"
         leads = ", ".join(f"{lead:+.2f}" for lead in row["lead_over_exponential"])
         size = (f"{row['parameters'] / 1e3:.0f} K", f"{row['macs'] / 1e6:.2f} M")
-        extent = f"{row['lowest']:.2f} to {row['highest']:.2f}"
-        lines.append([row["conv"], *size, f"{row['accuracy']:.2f}{spread}", extent, leads])
+        accuracy_range = f"{row['lowest']:.2f} to {row['highest']:.2f}"
+        lines.append([row["conv"], *size, f"{row['accuracy']:.2f}{spread}", accuracy_range, leads])
     return table(columns, lines)
 
 

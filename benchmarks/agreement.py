@@ -17,12 +17,12 @@ def measure_agreement(case: Case) -> Row:
     Both networks run in float64: in float32, rounding can decide a near-tie between two neighbours either way, in the
     official code as well.
     """
-    value = in_fresh_process(_disagreement, "default", case)
+    value = in_fresh_process(_relative_difference, "default", case)
     return {**case.describe(), "batch": 1, "dtype": "float64", "subject": EAGER, "relative_difference": value}
 
 
 @torch.no_grad()
-def _disagreement(case: Case) -> float:
+def _relative_difference(case: Case) -> float:
     case.start()
     ours, official = (build(case, subject).double() for subject in (EAGER, OFFICIAL))
     images = case.images(batch=1).double()

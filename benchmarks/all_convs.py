@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.conv_tasks import TASKS, Task
-from benchmarks.series import rows_so_far
+from benchmarks.series import load_finished_rows
 from pyg_vig.benchmark.report import Row, provenance, table, write
 
 OURS = ["max_relative", "reverse_max_relative", "edge", "sage", "gin", "cross_attention"]
@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     results = provenance({**vars(options), "learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY})
-    results["runs"] = rows_so_far(options.output, results, "runs", free=("tasks", "convs", "seeds"))
+    results["runs"] = load_finished_rows(options.output, results, "runs", ignored_settings=("tasks", "convs", "seeds"))
     tasks = [TASKS[name](options.root) for name in options.tasks]
-    for row in measure(tasks, options, [key(run) for run in results["runs"]]):
+    for row in measure(tasks, options, [run_key(run) for run in results["runs"]]):
         results["runs"].append(row)
         print(row, flush=True)
         if options.output:  # after every run, so that an interrupted series keeps its results
             write(options.output, results)
-            options.output.with_suffix(".md").write_text(page(results))
+            options.output.with_suffix(".md").write_text(to_markdown(results))
     print(f"\n{accuracy_table(results['runs'])}")
     return results
 
@@ -48,17 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.all_convs", description=__doc__)
     add = parser.add_argument
-    add("--root", type=Path, required=True, metavar="DIR", help="folder of the data sets")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     add("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), metavar="NAME")
     add("--convs", nargs="+", default=[*OURS, *PYG], metavar="NAME", help="ours by name, PyG's by class name")
-    add("--steps", type=int, default=150, help="batches to train on")
-    add("--seeds", type=int, default=2, help="runs of every conv on every data set")
+    add("--steps", type=int, default=150, help="number of training steps")
+    add("--seeds", type=int, default=2, help="number of runs of every conv on every data set")
     add("--threads", type=int, default=1, help="CPU threads")
-    add("--output", type=Path, metavar="FILE.json", help="keep the results, with the table beside them as FILE.md")
+    add("--output", type=Path, metavar="FILE.json", help="write the results here, and the table to FILE.md")
     return parser.parse_args(arguments)
 
 
-def key(run: Row) -> tuple[str, str, int]:
+def run_key(run: Row) -> tuple[str, str, int]:
     """Return the key that identifies a run."""
     return run["task"], run["conv"], run["seed"]
 
@@ -67,7 +67,7 @@ def measure(tasks: Sequence[Task], options: argparse.Namespace, done: Sequence[t
     """Yield a row for every run that is not in ``done``, with seeds in the outer loop."""
     for seed, task, conv in product(range(options.seeds), tasks, options.convs):
         run: Row = {"task": task.name, "conv": conv, "seed": seed}
-        if key(run) in done:
+        if run_key(run) in done:
             continue
         torch.manual_seed(seed)
         model = task.build(conv)
@@ -82,9 +82,9 @@ def fit(model: nn.Module, task: Task, steps: int) -> None:
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
-    for _, batch in zip(range(steps), task.training(), strict=False):
+    for _, batch in zip(range(steps), task.training_batches(), strict=False):
         optimizer.zero_grad()
-        F.cross_entropy(batch.scores(model), batch.y).backward()
+        F.cross_entropy(batch.logits(model), batch.y).backward()
         optimizer.step()
         schedule.step()
 
@@ -93,21 +93,21 @@ def fit(model: nn.Module, task: Task, steps: int) -> None:
 def evaluate(model: nn.Module, task: Task) -> float:
     """Return the test accuracy in percent."""
     model.eval()
-    right = [batch.scores(model).argmax(1) == batch.y for batch in task.test]
-    return 100 * torch.cat(right).double().mean().item()
+    correct = [batch.logits(model).argmax(1) == batch.y for batch in task.test_batches]
+    return 100 * torch.cat(correct).double().mean().item()
 
 
 def accuracy_table(runs: Sequence[Row]) -> str:
     """Format a table of convs by data sets, with the mean over seeds."""
-    tasks, convs = (list(dict.fromkeys(row[key] for row in runs)) for key in ("task", "conv"))
+    tasks, convs = (list(dict.fromkeys(row[field] for row in runs)) for field in ("task", "conv"))
     lines = []
     for conv in convs:
-        cells = [[row["accuracy"] for row in runs if (row["task"], row["conv"]) == (task, conv)] for task in tasks]
-        lines.append([f"`{conv}`", *(_cell(values) for values in cells)])
+        accuracies = [[row["accuracy"] for row in runs if (row["task"], row["conv"]) == (task, conv)] for task in tasks]
+        lines.append([f"`{conv}`", *(_format_cell(values) for values in accuracies)])
     return table(["conv", *tasks], lines)
 
 
-def page(results: Row) -> str:
+def to_markdown(results: Row) -> str:
     """Return the Markdown page: a heading and the table."""
     settings, date = results["settings"], results["date"][:10]
     lines, count = accuracy_table(results["runs"]), len({run["seed"] for run in results["runs"]})
@@ -120,7 +120,7 @@ def page(results: Row) -> str:
     )
 
 
-def _cell(values: Sequence[float]) -> str | None:
+def _format_cell(values: Sequence[float]) -> str | None:
     if not values:
         return None
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")

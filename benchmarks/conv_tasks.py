@@ -33,7 +33,7 @@ class Batch:
     y: Tensor
     rows: Tensor | None = None
 
-    def scores(self, model: nn.Module) -> Tensor:
+    def logits(self, model: nn.Module) -> Tensor:
         """Return the logits of the rows."""
         output = model(**self.inputs)
         return output if self.rows is None else output[self.rows]
@@ -41,12 +41,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """A data set and a builder of networks for it; ``training()`` yields batches indefinitely."""
+    """A data set and a builder of networks for it; ``training_batches()`` yields batches indefinitely."""
 
     name: str
     build: Callable[[str], nn.Module]
-    training: Callable[[], Iterator[Batch]]
-    test: Sequence[Batch]
+    training_batches: Callable[[], Iterator[Batch]]
+    test_batches: Sequence[Batch]
 
 
 def cora(root: Path) -> Task:
@@ -56,12 +56,12 @@ def cora(root: Path) -> Task:
     def batch(x: Tensor, mask: Tensor) -> Batch:
         return Batch({"x": x, "edge_index": data.edge_index}, data.y[mask], mask)
 
-    def training() -> Iterator[Batch]:
+    def training_batches() -> Iterator[Batch]:
         while True:
             yield batch(F.dropout(data.x, 0.6), data.train_mask)
 
     options = {"pool": None, "fc": False, "ffn": False, "norm": None, "drop_rate": 0.5}
-    return Task("Cora", _encoder(data.num_features, 7, **options), training, [batch(data.x, data.test_mask)])
+    return Task("Cora", _encoder(data.num_features, 7, **options), training_batches, [batch(data.x, data.test_mask)])
 
 
 def proteins(root: Path) -> Task:
@@ -69,13 +69,13 @@ def proteins(root: Path) -> Task:
     graphs = list(TUDataset(str(root / "TU"), "PROTEINS", use_node_attr=True))
     x = torch.cat([graph.x for graph in graphs])
     for graph in graphs:
-        edges = degree(graph.edge_index[1], graph.num_nodes).log1p().unsqueeze(1)
-        graph.x = torch.cat([(graph.x - x.mean(0)) / x.std(0), edges], dim=1)
-    lines = [
+        log_degree = degree(graph.edge_index[1], graph.num_nodes).log1p().unsqueeze(1)
+        graph.x = torch.cat([(graph.x - x.mean(0)) / x.std(0), log_degree], dim=1)
+    index_lines = [
         (root / "TU/splits_dwivedi" / f"PROTEINS_full_{part}.index").read_text().split()[0]
         for part in ("train", "test")
     ]
-    train, test = ([graphs[int(i)] for i in line.split(",")] for line in lines)
+    train, test = ([graphs[int(i)] for i in line.split(",")] for line in index_lines)
     return _graph_task("PROTEINS", train, test, graphs[0].num_features, 2)
 
 
@@ -89,14 +89,14 @@ def modelnet(root: Path) -> Task:
     def batch(pos: Tensor, y: Tensor) -> Batch:
         return Batch({"x": pos[:, :_POINTS].flatten(0, 1), "batch_size": len(pos)}, y)
 
-    def training() -> Iterator[Batch]:
+    def training_batches() -> Iterator[Batch]:
         pos, y = parts["train"]
         while True:
             for rows in torch.randperm(len(y)).split(_BATCH)[:-1]:
                 yield batch(pos[rows][:, torch.randperm(pos.size(1))], y[rows])
 
-    test = [batch(pos, y) for pos, y in zip(*(part[::3].split(_BATCH) for part in parts["test"]), strict=True)]
-    return Task("ModelNet10", _encoder(3, 10, k=9, pool="max", jumping="cat"), training, test)
+    test_batches = [batch(pos, y) for pos, y in zip(*(part[::3].split(_BATCH) for part in parts["test"]), strict=True)]
+    return Task("ModelNet10", _encoder(3, 10, k=9, pool="max", jumping="cat"), training_batches, test_batches)
 
 
 def superpixels(root: Path) -> Task:
@@ -118,17 +118,17 @@ def digits(root: Path) -> Task:
     images = F.interpolate(torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 8 - 1, (32, 32), mode="bilinear")
     y = torch.from_numpy(classes).long()
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
-    held_out, kept = order.split([len(y) // 5, len(y) - len(y) // 5])
+    test_rows, train_rows = order.split([len(y) // 5, len(y) - len(y) // 5])
 
-    def training() -> Iterator[Batch]:
+    def training_batches() -> Iterator[Batch]:
         while True:
-            for rows in kept[torch.randperm(len(kept))].split(_BATCH)[:-1]:
+            for rows in train_rows[torch.randperm(len(train_rows))].split(_BATCH)[:-1]:
                 yield Batch({"images": images[rows]}, y[rows])
 
     def build(conv: str) -> nn.Module:
         return pyg_vig.create_model("vig_nano", conv=conv, in_channels=1, depth=_DEPTH)
 
-    return Task("digits", build, training, [Batch({"images": images[held_out]}, y[held_out])])
+    return Task("digits", build, training_batches, [Batch({"images": images[test_rows]}, y[test_rows])])
 
 
 TASKS = {"cora": cora, "proteins": proteins, "modelnet": modelnet, "superpixels": superpixels, "digits": digits}
@@ -145,10 +145,10 @@ def _graph_task(name: str, train: Sequence[Data], test: Sequence[Data], in_chann
         inputs = {"x": graphs.x, "edge_index": graphs.edge_index, "batch": graphs.batch}
         return Batch(inputs | {"batch_size": graphs.num_graphs}, graphs.y)
 
-    def training() -> Iterator[Batch]:
+    def training_batches() -> Iterator[Batch]:
         while True:
             for graphs in DataLoader(train, batch_size=_BATCH, shuffle=True, drop_last=True):
                 yield batch(graphs)
 
-    tests = [batch(graphs) for graphs in DataLoader(test, batch_size=256)]
-    return Task(name, _encoder(in_channels, classes, jumping="cat"), training, tests)
+    test_batches = [batch(graphs) for graphs in DataLoader(test, batch_size=256)]
+    return Task(name, _encoder(in_channels, classes, jumping="cat"), training_batches, test_batches)

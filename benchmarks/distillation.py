@@ -38,23 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distillation", description=__doc__)
     add = parser.add_argument
-    add("--seeds", type=int, default=2, help="students of each kind")
-    add("--epochs", type=int, default=40, help="of the students")
-    add("--output", type=Path, required=True, metavar="FILE.json", help="keep the results")
+    add("--seeds", type=int, default=2, help="number of students of each kind")
+    add("--epochs", type=int, default=40, help="epochs of the students")
+    add("--output", type=Path, required=True, metavar="FILE.json", help="write the results here")
     return parser.parse_args(arguments)
 
 
 def measure(runs: str, seeds: int, epochs: int) -> dict[str, Any]:
     """Return the accuracies of teacher and students on held-out digits."""
     teacher = Run.start(RunConfig(runs=runs, name="teacher", **TEACHER))
-    best = teacher.fit()
+    teacher_result = teacher.fit()
     accuracy: dict[str, list[float]] = {"labels alone": [], "labels and teacher": []}
     for seed in range(seeds):
-        for name, folder in (("labels alone", None), ("labels and teacher", str(teacher.folder))):
-            run = Run.start(RunConfig(runs=runs, seed=seed, epochs=epochs, teacher=folder, **STUDENT))
+        for name, teacher_folder in (("labels alone", None), ("labels and teacher", str(teacher.folder))):
+            run = Run.start(RunConfig(runs=runs, seed=seed, epochs=epochs, teacher=teacher_folder, **STUDENT))
             accuracy[name].append(run.fit().accuracy)
     return {
-        "teacher": {**TEACHER, "accuracy": best.accuracy},
+        "teacher": {**TEACHER, "accuracy": teacher_result.accuracy},
         "student": {**STUDENT, "epochs": epochs},
         "accuracy": {name: {"mean": mean(values), "runs": values} for name, values in accuracy.items()},
     }

@@ -42,7 +42,7 @@ from benchmarks import networks
 from benchmarks.case import Case
 from benchmarks.networks import OFFICIAL, TIMM
 from benchmarks.reference import NETWORKS
-from benchmarks.series import rows_so_far
+from benchmarks.series import load_finished_rows
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provenance, table, write
 from pyg_vig.benchmark.memory import MIB
 from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
@@ -51,11 +51,12 @@ from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject, Timings
 from pyg_vig.triton_kernels import triton_kernels
 
-ALL = "all"  # placeholder for the subjects of a case whose process died
-PLAIN, CAPTURED, GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
+CRASHED = "all"  # placeholder for the subjects of a case whose process died
+NO_KERNELS, CAPTURED, COMPILED_GRAPHS = "eager, no kernels", "captured", "compiled, CUDA graphs"
 _KEYS = ("model", "mode", "batch", "size", "dtype")
-_FREE = ("models", "modes", "batch", "size", "dtype", "jobs", "budget")  # options that a resumed run may change
-_CALLS = 2  # per timing
+# options that a resumed run may change
+_IGNORED_SETTINGS = ("models", "modes", "batch", "size", "dtype", "jobs", "budget")
+_CALLS_PER_TIMING = 2
 _WARMUP = 3  # CUDA graphs are recorded in the second call and replayed from the third
 _RATE_SIZE = {"cuda": 8192, "cpu": 512}  # side of the square matrices for measuring the device's product rate
 
@@ -63,53 +64,53 @@ _RATE_SIZE = {"cuda": 8192, "cpu": 512}  # side of the square matrices for measu
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure the requested cases that are not in the output yet; print and write the results after every case."""
     options, start = parse(arguments), time.monotonic()
-    results = _resumed(options)
-    done = {_place(row) for row in results["gpu"]}
-    missing = [(case, mode) for case, mode in cases(options) if _place({**case.describe(), "mode": mode}) not in done]
+    results = _resume_results(options)
+    done = {_key(row) for row in results["gpu"]}
+    missing = [(case, mode) for case, mode in cases(options) if _key({**case.describe(), "mode": mode}) not in done]
     for first in range(0, len(missing), options.jobs):
         if time.monotonic() - start > options.budget:
-            print("the budget is spent: call again to go on", file=sys.stderr)
+            print(f"stopped after --budget {options.budget:g} s: repeat the command to continue", file=sys.stderr)
             break
-        for rows in measure_together(missing[first : first + options.jobs], options):
+        for rows in measure_with_parallel_builds(missing[first : first + options.jobs], options):
             results["gpu"] += rows
             print(gpu_table(rows), flush=True)
             write(options.output, results)
     return results
 
 
-def _place(row: Row) -> tuple[Any, ...]:
+def _key(row: Row) -> tuple[Any, ...]:
     return tuple(row[key] for key in _KEYS)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Speed and memory on a GPU.")
     add = parser.add_argument
-    add("--output", type=Path, required=True, metavar="FILE.json", help="results; those in it are not measured again")
+    add("--output", type=Path, required=True, metavar="FILE.json", help="results file; cases in it are skipped")
     add("--reference", nargs="+", default=[], metavar="DIR", help="folders with the official code, such as vig_pytorch")
     models = ["vig_ti", "pvig_s", "attention_vig_s", "vig_b"]
     add("--models", nargs="+", default=models, choices=pyg_vig.list_models(), metavar="NAME")
-    add("--batch", nargs="+", type=int, default=[128, 256], metavar="N", help="images at a time")
-    add("--size", nargs="+", type=int, default=[224], metavar="N", help="side of the images")
+    add("--batch", nargs="+", type=int, default=[128, 256], metavar="N", help="batch sizes")
+    add("--size", nargs="+", type=int, default=[224], metavar="N", help="sides of the images in pixels")
     add("--dtype", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16", "float16"])
     add("--modes", nargs="+", default=list(MODES), choices=list(MODES))
     add("--rounds", type=int, default=10, help="rounds of every comparison")
-    add("--subjects", nargs="+", metavar="NAME", help="these alone, and timm's where asked for")
-    add("--jobs", type=int, default=1, metavar="N", help="cases that are built and compiled at once")
-    add("--tf32", action=argparse.BooleanOptionalAction, default=True, help="TF32 products in float32, for everybody")
-    add("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile as well (minutes a case)")
-    add("--timm", action=argparse.BooleanOptionalAction, default=True, help="timm networks of like cost as well")
-    add("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no case after this time")
-    add("--device", default="cuda", choices=["cuda", "cpu"], help="cpu: to try this script out")
+    add("--subjects", nargs="+", metavar="NAME", help="measure only these (and timm's, unless --no-timm)")
+    add("--jobs", type=int, default=1, metavar="N", help="cases to build and compile in parallel")
+    add("--tf32", action=argparse.BooleanOptionalAction, default=True, help="let float32 products run as TF32")
+    add("--compile", action=argparse.BooleanOptionalAction, default=True, help="also use torch.compile (takes minutes)")
+    add("--timm", action=argparse.BooleanOptionalAction, default=True, help="also measure similar networks of timm")
+    add("--budget", type=float, default=float("inf"), metavar="SECONDS", help="start no new case after this time")
+    add("--device", default="cuda", choices=["cuda", "cpu"], help="use cpu only to try out this script")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no GPU here: --device cpu tries the script out")
+        parser.error("--device cuda needs a GPU, but PyTorch finds none: use --device cpu to try out this script")
     return options
 
 
-def _resumed(options: argparse.Namespace) -> dict[str, Any]:
+def _resume_results(options: argparse.Namespace) -> dict[str, Any]:
     results = provenance({**vars(options), "reference": bool(options.reference), "budget": None})
-    found = rows_so_far(options.output, results, "gpu", free=_FREE)
-    return {**results, "gpu": [row for row in found if row["subject"] != ALL]}  # retry cases whose process died
+    rows = load_finished_rows(options.output, results, "gpu", ignored_settings=_IGNORED_SETTINGS)
+    return {**results, "gpu": [row for row in rows if row["subject"] != CRASHED]}  # retry cases whose process died
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
@@ -123,10 +124,10 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
 
 def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
     """Return the networks to measure in a case; fused networks are for inference only."""
-    names = [OFFICIAL] * bool(case.reference) + [EAGER, PLAIN] + [FUSED] * (mode == "inference")
+    names = [OFFICIAL] * bool(case.reference) + [EAGER, NO_KERNELS] + [FUSED] * (mode == "inference")
     names += [CAPTURED] * (options.device == "cuda")
     if options.compile:
-        names += [COMPILED, GRAPHS]
+        names += [COMPILED, COMPILED_GRAPHS]
     if options.subjects:
         names = [name for name in names if name in options.subjects]
     for name in TIMM.get(case.model, ()) if options.timm else ():
@@ -137,14 +138,14 @@ def subjects(case: Case, mode: str, options: argparse.Namespace) -> list[str]:
 
 def build(case: Case, subject: str, training: bool = False) -> nn.Module:
     """Build a subject of :mod:`benchmarks.networks`, or one of those that exist only in this benchmark."""
-    if subject == PLAIN:
+    if subject == NO_KERNELS:
         return _WithoutKernels(networks.build(case, EAGER, training))
-    if subject in (CAPTURED, GRAPHS):
+    if subject in (CAPTURED, COMPILED_GRAPHS):
         network = networks.build(case, EAGER if training else FUSED, training)
         return network if subject == CAPTURED else torch.compile(network, fullgraph=True, mode="reduce-overhead")
-    name, _, how = subject.partition(", ")
+    name, _, variant = subject.partition(", ")
     network = networks.build(case, name, training)
-    return torch.compile(network) if how == COMPILED else network
+    return torch.compile(network) if variant == COMPILED else network
 
 
 class _WithoutKernels(nn.Module):
@@ -159,23 +160,20 @@ class _WithoutKernels(nn.Module):
             return self.network(images)
 
 
-def measure_together(some: Sequence[tuple[Case, str]], options: argparse.Namespace) -> Iterator[list[Row]]:
+def measure_with_parallel_builds(jobs: Sequence[tuple[Case, str]], options: argparse.Namespace) -> Iterator[list[Row]]:
     """Build several cases at once and measure them one by one; yield the rows of each case when it is done."""
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // len(some))))
-    with tempfile.NamedTemporaryFile() as turns, ThreadPoolExecutor(len(some)) as pool:
-        running = {
-            pool.submit(measure, case, mode, subjects(case, mode, options), options.rounds, options.tf32, turns.name): (
-                case,
-                mode,
-            )
-            for case, mode in some
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // len(jobs))))
+    with tempfile.NamedTemporaryFile() as lock_file, ThreadPoolExecutor(len(jobs)) as pool:
+        futures = {
+            pool.submit(measure, *job, subjects(*job, options), options.rounds, options.tf32, lock_file.name): job
+            for job in jobs
         }
-        for future in as_completed(running):
-            case, mode = running[future]
+        for future in as_completed(futures):
+            case, mode = futures[future]
             yield [{**case.describe(), "mode": mode, **row} for row in future.result()]
 
 
-def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
+def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, lock_file: str) -> list[Row]:
     """Return a row for every subject; the row of a subject that failed has an ``error``.
 
     Args:
@@ -184,47 +182,48 @@ def measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, tu
         names: subjects, see :func:`build`.
         rounds: how often each is timed.
         tf32: whether products in float32 may run as TF32.
-        turns: lock file shared by the processes: a shared lock for building, an exclusive one for measuring.
+        lock_file: file shared by the processes: a shared lock for building, an exclusive one for measuring.
     """
     try:
-        return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32, turns)
+        return in_fresh_process(_measure, "default", case, mode, names, rounds, tf32, lock_file)
     except Exception as error:  # the process died: it ran out of memory, or an error left the device unusable
-        return [{"subject": ALL, "error": _message(error)}]
+        return [{"subject": CRASHED, "error": _format_error(error)}]
 
 
-def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, turns: str) -> list[Row]:
+def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, lock_file: str) -> list[Row]:
     case.start()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
-    slow = [name for name in names if COMPILED in name]
-    ready, failed = _prepared(case, mode, slow)
-    with _locked(turns, fcntl.LOCK_SH):
-        others, late = _prepared(case, mode, [name for name in names if name not in slow])
-    with _locked(turns, fcntl.LOCK_EX):
-        again, failed = _prepared(case, mode, [*failed, *late])  # with the GPU to itself, memory may suffice
-        ready = {**others, **ready, **again}
-        peaks = {name: _peak(*ready[name], case) for name in ready if not _is_recorded(name)}
+    to_compile = [name for name in names if COMPILED in name]
+    compiled, failed_compiled = _prepare(case, mode, to_compile)
+    with _lock(lock_file, fcntl.LOCK_SH):
+        eager, failed_eager = _prepare(case, mode, [name for name in names if name not in to_compile])
+    with _lock(lock_file, fcntl.LOCK_EX):
+        # alone on the GPU, they may have enough memory
+        retried, failed = _prepare(case, mode, [*failed_compiled, *failed_eager])
+        ready = {**eager, **compiled, **retried}
+        peaks = {name: _measure_peak(*ready[name], case) for name in ready if not _uses_cuda_graph(name)}
         calls = {name: subject for name, (subject, _) in ready.items()}
         calls[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
-        rows = _timed(calls, case, rounds, peaks, products.flops, product_rate(case))
-    return [{"subject": name, "error": _message(error)} for name, error in failed.items()] + rows
+        rows = _time_subjects(calls, case, rounds, peaks, products.flops, product_rate(case))
+    return [{"subject": name, "error": _format_error(error)} for name, error in failed.items()] + rows
 
 
 @contextmanager
-def _locked(file: str, how: int) -> Iterator[None]:
+def _lock(file: str, operation: int) -> Iterator[None]:
     with open(file) as lock:
-        fcntl.flock(lock, how)
+        fcntl.flock(lock, operation)
         yield
 
 
-def _prepared(
+def _prepare(
     case: Case, mode: str, names: list[str]
 ) -> tuple[dict[str, tuple[Subject, nn.Module]], dict[str, Exception]]:
     """Return the subjects that are ready, with their networks, and the exceptions of those that failed."""
     ready, failed = {}, {}
     for name in names:
         try:
-            ready[name] = _warmed_up(case, mode, name)
+            ready[name] = _build_and_warm_up(case, mode, name)
         except Exception as error:
             failed[name] = error.with_traceback(None)  # the traceback would keep the tensors alive
         if case.device == "cuda":
@@ -233,16 +232,16 @@ def _prepared(
     return ready, failed
 
 
-def _warmed_up(case: Case, mode: str, name: str) -> tuple[Subject, nn.Module]:
+def _build_and_warm_up(case: Case, mode: str, name: str) -> tuple[Subject, nn.Module]:
     network = build(case, name, mode == "training")
     subject = call(network, mode, case.images(), case.torch_dtype)
     for _ in range(_WARMUP):
         subject()
     network.zero_grad(set_to_none=True)  # gradients count as memory of the step, not of the loaded model
-    return (_captured(subject, network) if CAPTURED in name else subject), network
+    return (_capture(subject, network) if CAPTURED in name else subject), network
 
 
-def _captured(subject: Subject, network: nn.Module) -> Subject:
+def _capture(subject: Subject, network: nn.Module) -> Subject:
     """Capture the subject in a CUDA graph, whose replay has no launch overhead on the host."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -256,29 +255,29 @@ def _captured(subject: Subject, network: nn.Module) -> Subject:
     return partial(_replay, graph, subject)
 
 
-def _replay(graph: torch.cuda.CUDAGraph, recorded: Subject) -> None:
-    """Replay the graph; ``recorded`` is an argument only to keep alive the tensors that the graph reads."""
+def _replay(graph: torch.cuda.CUDAGraph, subject: Subject) -> None:
+    """Replay the graph; ``subject`` is an argument only to keep alive the tensors that the graph reads."""
     graph.replay()
 
 
-def _is_recorded(name: str) -> bool:
+def _uses_cuda_graph(name: str) -> bool:
     """Whether the subject runs as a CUDA graph, whose memory is allocated before the measurement."""
-    return name == GRAPHS or CAPTURED in name
+    return name == COMPILED_GRAPHS or CAPTURED in name
 
 
-def _peak(subject: Subject, network: nn.Module, case: Case) -> float:
+def _measure_peak(subject: Subject, network: nn.Module, case: Case) -> float:
     peak = peak_beyond(subject, case.device) / MIB
     network.zero_grad(set_to_none=True)
     return peak
 
 
-def _timed(
+def _time_subjects(
     ready: dict[str, Subject], case: Case, rounds: int, peaks: dict[str, float], flops: int, rate: float
 ) -> list[Row]:
-    calls = {name: partial(_repeat, subject) for name, subject in ready.items()}
+    calls = {name: partial(_call_repeatedly, subject) for name, subject in ready.items()}
     seconds = interleave(calls, rounds, warmup=0).seconds
-    timings = Timings({name: [value / _CALLS for value in values] for name, values in seconds.items()})
-    ours = [name for name in (EAGER, PLAIN, FUSED, CAPTURED, COMPILED, GRAPHS, PRODUCTS) if name in ready]
+    timings = Timings({name: [value / _CALLS_PER_TIMING for value in values] for name, values in seconds.items()})
+    ours = [name for name in (EAGER, NO_KERNELS, FUSED, CAPTURED, COMPILED, COMPILED_GRAPHS, PRODUCTS) if name in ready]
     return [
         {
             **speed_row(timings, name, case, OFFICIAL),
@@ -290,9 +289,9 @@ def _timed(
     ]
 
 
-def _repeat(subject: Subject) -> None:
+def _call_repeatedly(subject: Subject) -> None:
     """Make several calls in a row, so that one is launched while the previous one still runs, as in real use."""
-    for _ in range(_CALLS):
+    for _ in range(_CALLS_PER_TIMING):
         subject()
 
 
@@ -327,7 +326,7 @@ def gpu_table(rows: list[Row]) -> str:
     return table(columns, lines)
 
 
-def _message(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 

@@ -45,7 +45,7 @@ def build(case: Case, subject: str, training: bool = False) -> nn.Module:
 
 def _official(case: Case) -> nn.Module:
     if not case.reference:
-        raise ValueError("the official network needs --reference DIR")
+        raise ValueError("the official network needs the official code: pass its folder with --reference DIR")
     torch.manual_seed(0)
     overrides = {} if case.conv is None else {"conv": case.conv}
     return build_official(case.model, pyg_vig.create_model(case.model, **overrides), case.reference, case.size)
@@ -55,8 +55,8 @@ def _timm(case: Case, name: str) -> nn.Module:
     import timm
 
     torch.manual_seed(0)
-    extra = {"img_size": case.size} if name.startswith("deit") else {}
-    return timm.create_model(name, **extra)
+    options = {"img_size": case.size} if name.startswith("deit") else {}
+    return timm.create_model(name, **options)
 
 
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

@@ -47,43 +47,43 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     torch.set_num_threads(1)
     results = provenance(vars(options))
-    begin = detection if options.task == "detection" else segmentation
-    run = begin(options.data, str(options.runs), options.epochs, options.lr, options.size)
-    results |= measure(run)
+    start = start_detection if options.task == "detection" else start_segmentation
+    run = start(options.data, str(options.runs), options.epochs, options.lr, options.size)
+    results |= train_and_summarize(run)
     print(results["figures"])
     target = options.results / f"overfit_{options.task}"
     write(target.with_suffix(".json"), results)
     shutil.copy(run.folder / METRICS, target.with_suffix(".csv"))
     shutil.copy(run.folder / CURVES, target.with_suffix(".png"))
     if options.picture is not None:
-        v2.functional.to_pil_image(picture(options.task, run)).save(options.picture)
+        v2.functional.to_pil_image(draw_predictions(options.task, run)).save(options.picture)
     return results
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overfit", description=__doc__, formatter_class=form)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overfit", description=__doc__, formatter_class=raw)
     add = parser.add_argument
     add("task", choices=["detection", "segmentation"])
     add("--data", type=Path, required=True, metavar="DIR", help="folder in COCO's layout")
     add("--epochs", type=int, default=270)
     add("--lr", type=float, default=1e-3)
     add("--size", type=int, default=224, help="longer side of the images (of crops for segmentation)")
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder for the run itself")
-    add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder for figures and curves")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder for the training run")
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder for scores and curves")
     add("--picture", type=Path, metavar="FILE.png", help="draw the predictions on the images")
     return parser.parse_args(arguments)
 
 
-def measure(run: Any) -> dict[str, Any]:
+def train_and_summarize(run: Any) -> dict[str, Any]:
     """Train the run; return its size, its duration and the scores of the last evaluation."""
-    figures = run.fit()
+    scores = run.fit()
     seconds = sum(row["seconds"] for row in read_metrics(run.folder / METRICS))
     sizes = {"images": len(run.data.val_images), "parameters": count_parameters(run.module, trainable_only=False)}
-    return {**sizes, "seconds": round(seconds), "figures": figures}
+    return {**sizes, "seconds": round(seconds), "figures": scores}
 
 
-def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
+def start_detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
     """Start a Mask R-CNN with narrow layers, small anchors and few proposals, on small images."""
     from pyg_vig.tasks.detection import DetectionConfig, DetectionRun
 
@@ -95,48 +95,48 @@ def detection(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
         head_channels=256,
         anchor_size=8,
         options={"min_size": size * 3 // 4, "max_size": size, **proposals},
-        **training(epochs, lr, runs),
+        **training_options(epochs, lr, runs),
     )
     return DetectionRun.start(config)
 
 
-def segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
+def start_segmentation(data: Path, runs: str, epochs: int, lr: float, size: int) -> Any:
     """Start a Semantic FPN with narrow layers, on small images."""
     from pyg_vig.tasks.segmentation import SegmentationConfig, SegmentationRun
 
     config = SegmentationConfig(
-        data=str(lay_out(data, Path(runs) / "semantic_masks")),
+        data=str(convert_to_ade20k(data, Path(runs) / "semantic_masks")),
         size=size,
         scale_min=1.0,
         scale_max=1.0,
         options={"decoder_pyramid_channels": 64, "decoder_segmentation_channels": 64, "decoder_dropout": 0.0},
-        **training(epochs, lr, runs),
+        **training_options(epochs, lr, runs),
     )
     return SegmentationRun.start(config)
 
 
-def training(epochs: int, lr: float, runs: str) -> dict[str, Any]:
+def training_options(epochs: int, lr: float, runs: str) -> dict[str, Any]:
     """Return the shared options; batch norms are frozen in the last quarter, so that training matches evaluation."""
     schedule = {"epochs": epochs, "lr": lr, "warmup_steps": 50, "norm_epochs": epochs * 3 // 4}
     return BACKBONE | SHARED | schedule | {"evaluate_every": max(1, epochs // 10), "runs": runs}
 
 
-def lay_out(data: Path, target: Path) -> Path:
+def convert_to_ade20k(data: Path, target: Path) -> Path:
     """Copy COCO's semantic masks into ADE20K's layout, with the classes that occur numbered from 1."""
     files = sorted((data / "semantic" / SPLIT).glob("*.png"))
     masks = {file.name: v2.functional.pil_to_tensor(Image.open(file)) for file in files}
-    present = sorted({value for mask in masks.values() for value in mask.unique().tolist()} - {0})
-    number = torch.zeros(256, dtype=torch.uint8)
-    number[present] = torch.arange(1, len(present) + 1, dtype=torch.uint8)
+    categories = sorted({value for mask in masks.values() for value in mask.unique().tolist()} - {0})
+    class_of = torch.zeros(256, dtype=torch.uint8)
+    class_of[categories] = torch.arange(1, len(categories) + 1, dtype=torch.uint8)
     for part in ("images", "annotations"):
         (target / part / SPLIT).mkdir(parents=True, exist_ok=True)
     for name, mask in masks.items():
-        v2.functional.to_pil_image(number[mask.long()]).save(target / "annotations" / SPLIT / name)
+        v2.functional.to_pil_image(class_of[mask.long()]).save(target / "annotations" / SPLIT / name)
         shutil.copy(data / SPLIT / f"{Path(name).stem}.jpg", target / "images" / SPLIT)
     return target
 
 
-def picture(task: str, run: Any, side: int = 224, columns: int = 6) -> torch.Tensor:
+def draw_predictions(task: str, run: Any, side: int = 224, columns: int = 6) -> torch.Tensor:
     """Draw the saved network's predictions on all images, in a grid."""
     from pyg_vig.tasks import load_model
     from pyg_vig.tasks.drawing import draw_classes, draw_detections

@@ -26,7 +26,7 @@ from pyg_vig.nn import conv_resolver
 K = 9
 SHAPES = {"14 x 14 patches": (196, 192), "56 x 56 patches": (3136, 48)}  # vig_ti; first stage of pvig_ti, unreduced
 CLOUD = {"cloud of 4096 points": (4096, 3)}
-DENSE, TABLE, DEFINITION, PYG = "dense", "pyg_vig", "pyg_vig, definition", "PyG"
+DENSE, OURS, DEFINITION, PYG = "dense", "pyg_vig", "pyg_vig, definition", "PyG"
 
 
 def measure_parts(case: Case, rounds: int) -> list[Row]:
@@ -35,9 +35,9 @@ def measure_parts(case: Case, rounds: int) -> list[Row]:
     for shape, (nodes, channels) in {**SHAPES, **CLOUD}.items():
         parts: list[str] = ["knn"] if shape in CLOUD else ["knn", "svga", "pool", *PYG_CONVS]
         for part in parts:
-            found = in_fresh_process(_measure, "default", part, case, nodes, channels, rounds)
+            measured = in_fresh_process(_measure, "default", part, case, nodes, channels, rounds)
             rows += [
-                {"part": part, "shape": shape, "batch": case.batch, "threads": case.threads, **row} for row in found
+                {"part": part, "shape": shape, "batch": case.batch, "threads": case.threads, **row} for row in measured
             ]
     return rows
 
@@ -46,15 +46,15 @@ def _measure(part: str, case: Case, nodes: int, channels: int, rounds: int) -> l
     case.start()
     x = torch.randn(case.batch, nodes, channels, device=case.device)
     if part == "knn":
-        groups = {"forward": knn_subjects(x)}
+        subjects_by_step = {"forward": knn_subjects(x)}
     elif part == "pool":
-        groups = {"forward": pool_subjects(x)}
+        subjects_by_step = {"forward": pool_subjects(x)}
     elif part == "svga":
-        groups = {"forward": svga_subjects(x)}
+        subjects_by_step = {"forward": svga_subjects(x)}
     else:
-        groups = {step: conv_subjects(part, x, step) for step in ("forward", "forward + backward")}
+        subjects_by_step = {step: conv_subjects(part, x, step) for step in ("forward", "forward + backward")}
     rows = []
-    for step, subjects in groups.items():
+    for step, subjects in subjects_by_step.items():
         timings = interleave(subjects, rounds)
         for name in subjects:
             row = {"step": step, "subject": name, "median": timings.median(name)}
@@ -68,15 +68,15 @@ def knn_subjects(x: Tensor) -> dict[str, Subject]:
     layout, rows = Layout.from_equal(x.size(0), x.size(1)), x.flatten(0, 1)
     subjects: dict[str, Subject] = {
         DENSE: partial(dense_knn, x, K),
-        TABLE: partial(knn_table, rows, K, layout, cosine=True, backend="dense"),
-        PRODUCTS: partial(_distances_one_by_one, x, x.new_empty(x.size(1), x.size(1))),
+        OURS: partial(knn_table, rows, K, layout, cosine=True, backend="dense"),
+        PRODUCTS: partial(_similarities_per_image, x, x.new_empty(x.size(1), x.size(1))),
     }
     if x.size(2) <= 3 and importlib.util.find_spec("torch_cluster"):
         subjects["pyg_vig, torch_cluster"] = partial(knn_table, rows, K, layout, cosine=True, backend="torch_cluster")
     return subjects
 
 
-def _distances_one_by_one(x: Tensor, buffer: Tensor) -> None:
+def _similarities_per_image(x: Tensor, buffer: Tensor) -> None:
     """Compute only the products that k-NN needs, image by image into one buffer."""
     for image in x:
         torch.mm(image, image.mT, out=buffer)
@@ -88,7 +88,7 @@ def pool_subjects(x: Tensor) -> dict[str, Subject]:
     batch, feature_map = layout.batch_vector(x.device), x.mT.contiguous().unsqueeze(-1)
     return {
         DENSE: lambda: F.adaptive_avg_pool2d(feature_map, 1),
-        TABLE: lambda: layout.pool(rows),
+        OURS: lambda: layout.pool(rows),
         PYG: lambda: pyg.global_mean_pool(rows, batch),
     }
 
@@ -103,7 +103,7 @@ def svga_subjects(x: Tensor) -> dict[str, Subject]:
     aggregate = pyg.MaxAggregation()
     return {
         DENSE: partial(rolled_max, feature_map, step),
-        TABLE: lambda: neighbor_max(rows, graph(rows, layout)),
+        OURS: lambda: neighbor_max(rows, graph(rows, layout)),
         PYG: lambda: aggregate(rows.index_select(0, edges[0]), edges[1], dim_size=rows.size(0)),
     }
 
@@ -116,15 +116,15 @@ def conv_subjects(name: str, x: Tensor, step: str) -> dict[str, Subject]:
     index = (table.index % nodes).view(batch, nodes, K)
     conv = conv_resolver(name, channels, 2 * channels, heads=4, norm="batch", act="gelu").to(x.device)
     run = _forward if step == "forward" else _forward_backward
-    published = {DENSE: (DenseConv(copy.deepcopy(conv)), feature_map, index)} if name in DENSE_CONVS else {}
+    dense = {DENSE: (DenseConv(copy.deepcopy(conv)), feature_map, index)} if name in DENSE_CONVS else {}
     variants: dict[str, tuple[nn.Module, Tensor, Any]] = {
-        **published,
-        TABLE: (conv, rows, table),
+        **dense,
+        OURS: (conv, rows, table),
         DEFINITION: (copy.deepcopy(conv), rows, table.edge_index.as_tensor()),
         PYG: (PYG_CONVS[name](channels, 2 * channels).to(x.device), rows, table.edge_index),
     }
     subjects: dict[str, Subject] = {key: partial(run, *variant) for key, variant in variants.items()}
-    return {**subjects, PRODUCTS: record_products(subjects[TABLE], conv.parameters())}
+    return {**subjects, PRODUCTS: record_products(subjects[OURS], conv.parameters())}
 
 
 @torch.no_grad()  # inference mode rejects an EdgeIndex created outside of it

@@ -24,19 +24,19 @@ _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the speed tables of a README between their markers.")
-    parser.add_argument("results", type=Path, nargs="+", help="files of one machine, of networks on its CPU or GPU")
-    parser.add_argument("readme", type=Path, help="text with the lines <!-- speed --> and <!-- /speed -->, or gpu")
+    parser.add_argument("results", type=Path, nargs="+", help="results of one machine, on its CPU or GPU")
+    parser.add_argument("readme", type=Path, help="file with the lines <!-- speed --> and <!-- /speed -->, or gpu")
     options = parser.parse_args()
-    results = joined([json.loads(path.read_text()) for path in options.results])
+    results = merge_results([json.loads(path.read_text()) for path in options.results])
     text = options.readme.read_text()
     if results[SPEED]:
-        text = insert(text, SPEED, speed_section(results))
+        text = replace_section(text, SPEED, speed_section(results))
     if results[GPU]:
-        text = insert(text, GPU, gpu_section(results))
+        text = replace_section(text, GPU, gpu_section(results))
     options.readme.write_text(text)
 
 
-def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge the rows of all results; everything else is taken from the first.
 
     Raises:
@@ -46,14 +46,15 @@ def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for other in results[1:]:
         for name in ("cpu", "cores", "gpu"):
             if other["machine"][name] != first["machine"][name]:
-                raise ValueError(f"results of two machines: {first['machine'][name]} and {other['machine'][name]}")
+                values = f"{first['machine'][name]} and {other['machine'][name]}"
+                raise ValueError(f"expected results of one machine, got different {name}: {values}")
         if other["versions"] != first["versions"]:
-            raise ValueError(f"results with two sets of versions: {first['versions']} and {other['versions']}")
+            raise ValueError(f"expected results of the same versions, got {first['versions']} and {other['versions']}")
     rows = {section: [row for part in results for row in part.get(section, [])] for section in (SPEED, "memory", GPU)}
     return {**first, **rows}
 
 
-def insert(text: str, name: str, section: str) -> str:
+def replace_section(text: str, name: str, section: str) -> str:
     """Replace the text between the markers of that name.
 
     Raises:
@@ -61,9 +62,9 @@ def insert(text: str, name: str, section: str) -> str:
     """
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        raise ValueError(f"expected one line {start} and, after it, one line {end}")
-    before, rest = text.split(start)
-    return f"{before}{start}\n{section}\n{end}{rest.split(end)[1]}"
+        raise ValueError(f"expected one line {start} followed by one line {end}: add them to the text")
+    before, after = text.split(start)
+    return f"{before}{start}\n{section}\n{end}{after.split(end)[1]}"
 
 
 def gpu_section(results: Mapping[str, Any]) -> str:
@@ -72,14 +73,14 @@ def gpu_section(results: Mapping[str, Any]) -> str:
     for row in results[GPU]:
         if "error" not in row:
             groups.setdefault(tuple(row[key] for key in _GPU_KEYS), {})[row["subject"]] = row
-    columns = ["network", "mode", "images", "type", "official ms", EAGER, FUSED, "recorded", "of products' speed"]
+    columns = ["network", "mode", "images", "type", "official ms", EAGER, FUSED, "CUDA graph", "of products' speed"]
     lines = [_gpu_line(case, rows) for case, rows in groups.items()]
     machine, versions = results["machine"], results["versions"]
     caption = (
         f"Median of interleaved rounds at 224 x 224; {machine['gpu']}, PyTorch {versions['torch']}, "
         f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory are relative to the official "
-        f"code in the same run. Recorded: as one CUDA graph, without the host's launch overhead. DeiT: timm's "
-        f"network of similar cost, eager."
+        f"code in the same run. CUDA graph: captured once and replayed, without launch overhead on the host. DeiT: "
+        f"timm's network of similar cost, eager."
     )
     return f"{table([*columns, 'peak memory', 'DeiT ms'], lines)}\n\n{caption}"
 
@@ -90,11 +91,11 @@ def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int 
     official, deit = rows.get(OFFICIAL), [name for name in TIMM.get(case[0], ()) if name.startswith("deit")]
     return [
         *case,
-        _milliseconds(official),
-        *(_times(rows[name]["speedup"]) if name in rows else None for name in (EAGER, FUSED, CAPTURED)),
+        _format_milliseconds(official),
+        *(_format_speedup(rows[name]["speedup"]) if name in rows else None for name in (EAGER, FUSED, CAPTURED)),
         f"{max(row['share_of_products'] for row in ours):.0%}" if ours else None,
         f"{min(peaks) / official['peak_mib']:.0%}" if peaks and official else None,
-        _milliseconds(rows.get(deit[0])) if deit else None,
+        _format_milliseconds(rows.get(deit[0])) if deit else None,
     ]
 
 
@@ -106,11 +107,11 @@ def speed_section(results: Mapping[str, Any]) -> str:
     for row in results["speed"]:
         groups.setdefault(tuple(row[key] for key in _KEYS), []).append(row)
     memory = {(*(row[key] for key in _KEYS), row["subject"]): row["peak_mib"] for row in results.get("memory", [])}
-    rows = [_line(case, group, memory) for case, group in groups.items()]
-    return f"{table(columns, rows)}\n\n{_caption(results, list(groups))}"
+    rows = [_cpu_line(case, group, memory) for case, group in groups.items()]
+    return f"{table(columns, rows)}\n\n{_cpu_caption(results, list(groups))}"
 
 
-def _line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...], float]) -> list[str | None]:
+def _cpu_line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...], float]) -> list[str | None]:
     """Return the line of a case: our speed relative to the official code, with both allocator settings."""
     default, tuned = (
         {row["subject"]: row for row in rows if row["malloc"] == malloc} for malloc in ("default", "tuned")
@@ -123,16 +124,16 @@ def _line(case: tuple[Any, ...], rows: list[Row], memory: Mapping[tuple[Any, ...
     return [
         case[0],
         case[1],
-        _milliseconds(default.get(OFFICIAL)),
-        *(_times(default[name]["speedup"]) if name in default else None for name in (EAGER, FUSED, COMPILED)),
-        _milliseconds(tuned.get(OFFICIAL)),
-        _times(max(best_tuned)) if best_tuned else None,
+        _format_milliseconds(default.get(OFFICIAL)),
+        *(_format_speedup(default[name]["speedup"]) if name in default else None for name in (EAGER, FUSED, COMPILED)),
+        _format_milliseconds(tuned.get(OFFICIAL)),
+        _format_speedup(max(best_tuned)) if best_tuned else None,
         f"{max(shares):.0%}" if shares else None,
         f"{min(peaks) / official_peak:.0%}" if peaks and official_peak else None,
     ]
 
 
-def _caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
+def _cpu_caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
     machine, versions = results["machine"], results["versions"]
     hardware = f"{machine['cpu']} with {machine['cores']} cores"
     loads = sorted({f"batch {case[2]} at {case[3]} x {case[3]}, {case[4]}, {case[5]} threads" for case in cases})
@@ -144,11 +145,11 @@ def _caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> str:
     )
 
 
-def _milliseconds(row: Row | None) -> str | None:
+def _format_milliseconds(row: Row | None) -> str | None:
     return None if row is None else f"{1e3 * row['median']:.0f}"
 
 
-def _times(value: float | None) -> str | None:
+def _format_speedup(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f} x"
 
 

@@ -44,13 +44,13 @@ def build_official(name: str, model: VisionGNN, directories: Sequence[str], size
             images.
     """
     if isinstance(model.config, HybridConfig):
-        return _hybrid(name, model, directories)
+        return _build_hybrid(name, model, directories)
     if model.config.conv not in CONVS:
-        raise ValueError(f"the official code has no conv {model.config.conv!r}: it has {', '.join(CONVS)}")
+        raise ValueError(f"expected a conv of the official code ({', '.join(CONVS)}), got {model.config.conv!r}")
     _check_size(model, size)
     module = "pyramid_vig" if isinstance(model.config, PyramidViGConfig) else "vig"
-    with _silence():
-        network = _import(module, directories).DeepGCN(_options(model.config))
+    with _silenced():
+        network = _import_official(module, directories).DeepGCN(_official_options(model.config))
     network.load_state_dict(to_official(model))
     stride = model.feature_info[0]["reduction"]
     if size != model.config.image_size:
@@ -60,31 +60,31 @@ def build_official(name: str, model: VisionGNN, directories: Sequence[str], size
     return network
 
 
-def _hybrid(name: str, model: VisionGNN, directories: Sequence[str]) -> nn.Module:
+def _build_hybrid(name: str, model: VisionGNN, directories: Sequence[str]) -> nn.Module:
     if name not in HYBRIDS:
-        raise ValueError(f"there is no official code of {name}: there is of {', '.join(HYBRIDS)}")
+        raise ValueError(f"no official code of {name}: expected one of {', '.join(HYBRIDS)}")
     module, constructor = HYBRIDS[name]
-    with _silence():
-        network = getattr(_import(module, directories), constructor)()
+    with _silenced():
+        network = getattr(_import_official(module, directories), constructor)()
     network.load_state_dict(to_official(model))
     return network
 
 
 def _check_size(model: VisionGNN, size: int) -> None:
     """Raise if the graphs are too small: ours lowers the dilation then, the official code selects missing nodes."""
-    needed = max(block.grapher.graph.k * block.grapher.graph.dilation for block in model.blocks)
-    nodes = (-(-size // model.feature_info[-1]["reduction"])) ** 2
-    if nodes < needed:
+    num_needed = max(block.grapher.graph.k * block.grapher.graph.dilation for block in model.blocks)
+    num_nodes = (-(-size // model.feature_info[-1]["reduction"])) ** 2
+    if num_nodes < num_needed:
         raise ValueError(
-            f"the official network searches {needed} neighbours among the {nodes} nodes of its last stage at {size} "
-            f"pixels: use larger images, or leave --reference out"
+            f"the official network needs {num_needed} neighbours, but its last stage has only {num_nodes} nodes at "
+            f"{size} pixels: use larger images or omit --reference"
         )
 
 
-def _import(name: str, directories: Sequence[str]) -> ModuleType:
+def _import_official(name: str, directories: Sequence[str]) -> ModuleType:
     directory = next((folder for folder in directories if (Path(folder) / f"{name}.py").is_file()), None)
     if directory is None:
-        raise ValueError(f"--reference {' '.join(directories)}: no {name}.py there; give the official code's folder")
+        raise ValueError(f"no {name}.py in {', '.join(directories)}: pass the official code's folder as --reference")
     if not hasattr(np, "float"):  # the official code was written for NumPy before 1.24
         np.__dict__["float"] = float
     sys.path.insert(0, directory)
@@ -94,7 +94,7 @@ def _import(name: str, directories: Sequence[str]) -> ModuleType:
         sys.path.remove(directory)
 
 
-def _options(config: Any) -> SimpleNamespace:
+def _official_options(config: Any) -> SimpleNamespace:
     """Return the options object that the official constructors read."""
     options = SimpleNamespace(
         k=config.k,
@@ -118,7 +118,7 @@ def _options(config: Any) -> SimpleNamespace:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _silenced() -> Iterator[None]:
     """Silence the official constructors, which print and import from deprecated timm modules."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ def speed_table(rows: Sequence[Row]) -> str:
     """Format speed, with a line for every subject of every case."""
     keys = ("model", "mode", "batch", "size", "dtype", "malloc", "subject")
     measured = (
-        [1e3 * row["median"], row["images_per_second"], _times(row["speedup"]), _percent(row["share_of_products"])]
+        [1e3 * row["median"], row["images_per_second"], _ratio(row["speedup"]), _percent(row["share_of_products"])]
         for row in rows
     )
     return _keyed_table(rows, keys, ("ms", "images/s", f"x {OFFICIAL}", f"of {PRODUCTS}' speed"), measured)
@@ -35,7 +35,7 @@ def memory_table(rows: Sequence[Row]) -> str:
 
 def parts_table(rows: Sequence[Row]) -> str:
     """Format the times of every part in each formulation."""
-    measured = ([1e3 * row["median"], _times(row["speedup"]), _percent(row["share_of_products"])] for row in rows)
+    measured = ([1e3 * row["median"], _ratio(row["speedup"]), _percent(row["share_of_products"])] for row in rows)
     columns = ("ms", "x dense", f"of {PRODUCTS}' speed")
     return _keyed_table(rows, ("part", "shape", "batch", "step", "subject"), columns, measured)
 
@@ -70,7 +70,7 @@ TABLES = {
 }
 
 
-def _times(value: float | None) -> str | None:
+def _ratio(value: float | None) -> str | None:
     return None if value is None else f"{value:.2f}"
 
 

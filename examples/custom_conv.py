@@ -6,6 +6,7 @@ Trains a small ViG on scikit-learn's handwritten digits, once with the conv belo
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ def digits(count: int) -> tuple[TensorDataset, TensorDataset]:
 
 def train(model: nn.Module, data: TensorDataset, epochs: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    loader = DataLoader(data, batch_size=64, shuffle=True)
+    loader = DataLoader(data, batch_size=64, shuffle=True, drop_last=len(data) % 64 == 1)  # batch norm needs two
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * len(loader))
     for _ in tqdm(range(epochs), desc="epochs"):
         for images, labels in loader:
@@ -63,10 +64,21 @@ def accuracy(model: nn.Module, data: TensorDataset) -> float:
     return torch.cat(correct).double().mean().item()
 
 
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return an argument type for integers of at least ``minimum``."""
+
+    def integer(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
+        return int(text)
+
+    return integer
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--images", type=int, default=1797, help="use so many of the digits, for a trial")
+    parser.add_argument("--epochs", type=at_least(1), default=10)
+    parser.add_argument("--images", type=at_least(5), default=1797, help="number of digits to use")
     options = parser.parse_args(arguments)
     training, test = digits(options.images)
     for name, conv in (("GatedConv", GatedConv), ("ViG's max-relative conv", "max_relative")):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from superpixels import accuracy, images, train
+from superpixels import accuracy, at_least, load_images, train
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.explain import Explainer, Explanation
@@ -45,17 +45,17 @@ def explainers(model: GraphEncoder) -> dict[str, Explainer]:
 
 
 @torch.no_grad()
-def stays(model: GraphEncoder, data: Data, explanation: Explanation, share: float = 0.1) -> Tensor:
+def prediction_unchanged(model: GraphEncoder, data: Data, explanation: Explanation, share: float = 0.1) -> Tensor:
     """Whether the prediction is unchanged with only the most important pixels, and without them."""
     strength = explanation.node_mask.abs()
     strongest = strength >= strength.flatten().topk(round(share * strength.numel())).values[-1]
-    without = data.x.masked_fill(strongest, data.x.min())
-    alone = data.x.masked_fill(~strongest, data.x.min())
-    answer, *others = (model(x, data.edge_index).argmax() for x in (data.x, alone, without))
-    return torch.stack([other == answer for other in others])
+    without_strongest = data.x.masked_fill(strongest, data.x.min())
+    only_strongest = data.x.masked_fill(~strongest, data.x.min())
+    prediction, *others = (model(x, data.edge_index).argmax() for x in (data.x, only_strongest, without_strongest))
+    return torch.stack([other == prediction for other in others])
 
 
-def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: Path) -> None:
+def draw_explanations(graphs: list[Data], explained: dict[str, list[Explanation]], file: Path) -> None:
     """Draw the explanations, with a row for every explainer and a column for every image."""
     size = (2 * len(graphs), 2 * len(explained) + 0.3)
     figure, axes = plt.subplots(len(explained), len(graphs), figsize=size, squeeze=False, layout="constrained")
@@ -70,17 +70,17 @@ def picture(graphs: list[Data], explained: dict[str, list[Explanation]], file: P
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
-    parser.add_argument("--images", type=int, default=1797, help="use so many images")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--explain", type=int, default=5, help="explain so many of the test images")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the explanations")
+    parser.add_argument("--images", type=at_least(5), default=1797, help="number of images")
+    parser.add_argument("--epochs", type=at_least(1), default=15)
+    parser.add_argument("--explain", type=at_least(1), default=5, help="number of test images to explain")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the explanations into this file")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     to_graph = ImageToGraph(4, graph="grid")
     with tempfile.TemporaryDirectory() as folder:
         training, test = (
             ImageGraphDataset(folder, part, to_graph, log=False)
-            for part in images(options.root, options.images, options.images)
+            for part in load_images(options.root, options.images, options.images)
         )
     model = GraphEncoder(16, 32, 10, depth=3, conv="cross_attention", pool="max")
     train(model, training, options.epochs)
@@ -94,10 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
         explained[name] = [explainer(data.x, data.edge_index) for data in graphs]
         if explained[name][0].get("node_mask") is not None:
             pairs = zip(graphs, explained[name], strict=True)
-            kept, removed = torch.stack([stays(model, *pair) for pair in pairs]).double().mean(0)
-            print(f"{name}: the answer stays with the strongest pixels alone {kept:.0%}, without them {removed:.0%}")
+            kept, removed = torch.stack([prediction_unchanged(model, *pair) for pair in pairs]).double().mean(0)
+            print(f"{name}: prediction unchanged with only the strongest pixels {kept:.0%}, without them {removed:.0%}")
     if options.picture:
-        picture(graphs, explained, options.picture)
+        draw_explanations(graphs, explained, options.picture)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from pyg_vig.plot import COLORS
 
-NAMES = {"encoder": "GraphEncoder (pyg_vig)", "dgcnn": "DGCNN of PyG's EdgeConv"}
+NAMES = {"encoder": "GraphEncoder (pyg_vig)", "dgcnn": "DGCNN with PyG's EdgeConv"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         name = f"{NAMES[run['settings']['model']]}, {len(percent)} epochs: {percent[-1]:.1f} %"
         shapes = run["settings"].get("shapes", "ModelNet10")
         ax.plot(minutes, percent, marker="o", markersize=4, color=color, label=name)
-    ax.set(xlabel="minutes of training on one CPU core", ylabel="test accuracy, %", title=shapes)
+    ax.set(xlabel="training time on one CPU core (minutes)", ylabel="test accuracy (%)", title=shapes)
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
     ax.legend(loc="lower right")

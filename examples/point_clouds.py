@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def build(classes: int, options: argparse.Namespace) -> PointCloudNetwork:
 
 def load(root: Path | None) -> dict[str, TensorDataset]:
     if root is None:
-        return {"train": generated(300, seed=0), "test": generated(60, seed=1)}
+        return {"train": generate_shapes(300, seed=0), "test": generate_shapes(60, seed=1)}
     parts = {}
     for part in ("train", "test"):
         with np.load(root / f"{part}.npz") as file:
@@ -91,13 +92,13 @@ def load(root: Path | None) -> dict[str, TensorDataset]:
     return parts
 
 
-def generated(count: int, seed: int, points: int = 64) -> TensorDataset:
+def generate_shapes(count: int, seed: int, points: int = 64) -> TensorDataset:
     """Generate spheres, surfaces of boxes, and rings."""
     generator = torch.Generator().manual_seed(seed)
-    gauss, y = torch.randn(count, points, 3, generator=generator), torch.arange(count) % 3
-    sphere = F.normalize(gauss, dim=-1)
+    noise, y = torch.randn(count, points, 3, generator=generator), torch.arange(count) % 3
+    sphere = F.normalize(noise, dim=-1)
     box = sphere / sphere.abs().amax(-1, keepdim=True) / 1.5
-    ring = F.normalize(gauss * torch.tensor([1.0, 1.0, 0.0]), dim=-1) + 0.1 * sphere
+    ring = F.normalize(noise * torch.tensor([1.0, 1.0, 0.0]), dim=-1) + 0.1 * sphere
     shapes = torch.stack([sphere, box, ring])
     return TensorDataset(shapes[y, torch.arange(count)], y)
 
@@ -114,9 +115,9 @@ def accuracy(model: nn.Module, data: TensorDataset, points: int, device: torch.d
     model.eval()
     correct = 0
     for pos, y in DataLoader(data, batch_size=32):
-        sets = [part for part in pos.to(device).split(points, dim=1) if part.size(1) == points]
-        scores = sum(model(part).log_softmax(1) for part in sets)
-        correct += int((scores.argmax(1).cpu() == y).sum())
+        subsets = [subset for subset in pos.to(device).split(points, dim=1) if subset.size(1) == points]
+        log_probabilities = sum(model(subset).log_softmax(1) for subset in subsets)
+        correct += int((log_probabilities.argmax(1).cpu() == y).sum())
     return correct / len(data)
 
 
@@ -148,19 +149,30 @@ def train(
     return curve
 
 
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return an argument type for integers of at least ``minimum``."""
+
+    def integer(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
+        return int(text)
+
+    return integer
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, help="folder of train.npz and test.npz; generated shapes if not given")
+    parser.add_argument("--root", type=Path, help="folder of train.npz and test.npz (default: generate shapes)")
     parser.add_argument("--model", choices=["encoder", "dgcnn"], default="encoder")
-    parser.add_argument("--conv", default="edge", help="conv of ours, or a PyG class name")
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--k", type=int, default=16)
-    parser.add_argument("--points", type=int, default=128, help="points of a shape in training")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batches", type=int, help="batches an epoch, for a trial")
+    parser.add_argument("--conv", default="edge", help="conv of pyg_vig, or class name of a PyG conv")
+    parser.add_argument("--hidden", type=at_least(1), default=64)
+    parser.add_argument("--depth", type=at_least(1), default=4)
+    parser.add_argument("--k", type=at_least(1), default=16)
+    parser.add_argument("--points", type=at_least(1), default=128, help="points per shape in training")
+    parser.add_argument("--epochs", type=at_least(1), default=30)
+    parser.add_argument("--batches", type=at_least(1), help="batches per epoch (default: all)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the curve")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the accuracy of every epoch here")
     options = parser.parse_args(arguments)
     options.shapes = "ModelNet10" if options.root else "generated shapes"
     torch.manual_seed(options.seed)
@@ -168,9 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     options.points = min(options.points, parts["test"].tensors[0].size(1))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(int(parts["train"].tensors[1].max()) + 1, options).to(device)
-    tested = train(model, parts, options, device)[-1]["accuracy"]
+    test_accuracy = train(model, parts, options, device)[-1]["accuracy"]
     name = f"{options.model} ({options.conv})" if options.model == "encoder" else options.model
-    print(f"{options.shapes}, {name}: test accuracy {tested:.1%}")
+    print(f"{options.shapes}, {name}: test accuracy {test_accuracy:.1%}")
     if options.root:
         print(f"published on ModelNet10: {PUBLISHED}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from custom_conv import accuracy, digits, train
+from custom_conv import accuracy, at_least, digits, train
 from torch import nn
 from torch.utils.data import TensorDataset
 from torch_geometric.nn import GATv2Conv, TransformerConv
@@ -63,11 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
     parser.add_argument("--conv", nargs="+", choices=sorted(CONVS), default=list(CONVS))
-    parser.add_argument("--images", type=int, default=10_000, help="use so many training images")
-    parser.add_argument("--test-images", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=at_least(5), default=10_000, help="number of training images")
+    parser.add_argument("--test-images", type=at_least(1), default=10_000, help="number of test images, with --root")
+    parser.add_argument("--epochs", type=at_least(1), default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the results")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the results here")
     options = parser.parse_args(arguments)
     training, test = load(options.root, options.images, options.test_images)
     accuracies: dict[str, float] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from custom_conv import digits
+from custom_conv import at_least, digits
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from pyg_vig.transforms import ImageGraphDataset, ToSuperpixels
 PUBLISHED = "graph attention on 75 superpixels 83.1 (arXiv 2002.05544), ResNet-18 on the pixels 94.9"
 
 
-def images(root: Path | None, count: int, test: int) -> tuple[Any, Any]:
+def load_images(root: Path | None, count: int, test: int) -> tuple[Any, Any]:
     """Load training and test data: pairs (image, label) with pixels in [0, 1]."""
     if root is None:
         return tuple([((image + 1) / 2, label) for image, label in part] for part in digits(count))
@@ -65,15 +65,15 @@ def train(model: GraphEncoder, graphs: ImageGraphDataset, epochs: int) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, help="root of torchvision's FashionMNIST (default: scikit-learn's digits)")
-    parser.add_argument("--conv", default="edge", help="conv of ours, or a PyG class name")
-    parser.add_argument("--images", type=int, default=10_000, help="use so many training images")
-    parser.add_argument("--test-images", type=int, default=10_000)
-    parser.add_argument("--superpixels", type=int, default=75)
-    parser.add_argument("--hidden", type=int, default=48)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--conv", default="edge", help="conv of pyg_vig, or class name of a PyG conv")
+    parser.add_argument("--images", type=at_least(5), default=10_000, help="number of training images")
+    parser.add_argument("--test-images", type=at_least(1), default=10_000, help="number of test images, with --root")
+    parser.add_argument("--superpixels", type=at_least(1), default=75)
+    parser.add_argument("--hidden", type=at_least(1), default=48)
+    parser.add_argument("--depth", type=at_least(1), default=4)
+    parser.add_argument("--epochs", type=at_least(1), default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the result")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the result here")
     options = parser.parse_args(arguments)
     torch.manual_seed(options.seed)
     to_graph = ToSuperpixels(options.superpixels)
@@ -81,19 +81,20 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(options.root or temporary) / "superpixels"
         training, test = (
             ImageGraphDataset(folder, part, to_graph)
-            for part in images(options.root, options.images, options.test_images)
+            for part in load_images(options.root, options.images, options.test_images)
         )
     model = GraphEncoder(
         training.num_features, options.hidden, 10, depth=options.depth, conv=options.conv, jumping="cat", drop_rate=0.2
     )
     train(model, training, options.epochs)
-    tested = accuracy(model, test)
+    test_accuracy = accuracy(model, test)
     name = "Fashion-MNIST" if options.root else "digits"
-    print(f"{name}, {options.conv}, {len(training):,} training images: test accuracy {tested:.1%} of {len(test):,}")
+    result = f"test accuracy {test_accuracy:.1%} of {len(test):,}"
+    print(f"{name}, {options.conv}, {len(training):,} training images: {result}")
     if options.root:
         print(f"published, trained on all 60,000: {PUBLISHED}")
     if options.output:
-        write(options.output, provenance(vars(options)) | {"accuracy": tested, "published": PUBLISHED})
+        write(options.output, provenance(vars(options)) | {"accuracy": test_accuracy, "published": PUBLISHED})
 
 
 if __name__ == "__main__":

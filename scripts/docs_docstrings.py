@@ -11,7 +11,7 @@ import griffe
 _ROLE = re.compile(r":(?:class|func|meth|attr|mod):`(~?)([^`<>]+)`")
 _MATH = re.compile(r":math:`([^`]+)`")
 _LINK = re.compile(r'`"?([^`<>]+?)"?\s+<(https?://[^>\s]+)>`_+', re.DOTALL)
-_DISPLAY = re.compile(r"^( *)\.\. math::[ ]*\n+((?:\1 +.*\n|\s*\n)+)", re.MULTILINE)
+_DISPLAY_MATH = re.compile(r"^( *)\.\. math::[ ]*\n+((?:\1 +.*\n|\s*\n)+)", re.MULTILINE)
 
 
 class Docstrings(griffe.Extension):
@@ -23,28 +23,28 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = to_markdown(obj.docstring.value, ".".join(obj.path.split(".")[:2]))
 
 
-def to_markdown(text: str, part: str) -> str:
+def to_markdown(text: str, package: str) -> str:
     """Convert roles, links, formulas and the heading of examples to Markdown.
 
     Args:
         text: the docstring.
-        part: the subpackage of the docstring, such as ``pyg_vig.nn``; names without a dot are looked up there.
+        package: the subpackage of the docstring, such as ``pyg_vig.nn``; names without a dot are looked up there.
     """
-    text = _DISPLAY.sub(_display, text + "\n").rstrip()
-    text = _MATH.sub(lambda found: f"\\({' '.join(found[1].split())}\\)", text)
-    text = _LINK.sub(lambda found: f"[{' '.join(found[1].split())}]({found[2]})", text)
-    text = _ROLE.sub(lambda found: _reference(found, part), text)
+    text = _DISPLAY_MATH.sub(_display_math, text + "\n").rstrip()
+    text = _MATH.sub(lambda match: f"\\({' '.join(match[1].split())}\\)", text)
+    text = _LINK.sub(lambda match: f"[{' '.join(match[1].split())}]({match[2]})", text)
+    text = _ROLE.sub(lambda match: _reference(match, package), text)
     return re.sub(r"^( *)Example:$", r"\1Examples:", text, flags=re.MULTILINE)
 
 
-def _display(found: re.Match[str]) -> str:
-    indent, formula = found[1], textwrap.dedent(found[2]).strip()
+def _display_math(match: re.Match[str]) -> str:
+    indent, formula = match[1], textwrap.dedent(match[2]).strip()
     return f"{indent}$$\n{textwrap.indent(formula, indent)}\n{indent}$$\n\n"
 
 
-def _reference(found: re.Match[str], part: str) -> str:
+def _reference(match: re.Match[str], package: str) -> str:
     """Return a link if the site documents the name, otherwise the plain name."""
-    name = found[2].strip()
-    shown = name.rpartition(".")[2] if found[1] else name
-    target = name if "." in name else f"{part}.{name}"
-    return f'<autoref identifier="{target}" optional><code>{shown}</code></autoref>'
+    name = match[2].strip()
+    label = name.rpartition(".")[2] if match[1] else name
+    target = name if "." in name else f"{package}.{name}"
+    return f'<autoref identifier="{target}" optional><code>{label}</code></autoref>'

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from photo_network import LabelledPhotos, evaluation_transform
+from photo_network import LabeledPhotos, evaluation_transform
 from skimage import data as photographs
 from torch import Tensor
 from torchvision import tv_tensors
@@ -37,7 +37,7 @@ POINTS = {  # two patches per photograph, as fractions of height and width
     "rocket": [(0.35, 0.5), (0.1, 0.85)],
 }
 GRID = 14
-SHOWN = (0, 5, 11)  # blocks
+BLOCKS = (0, 5, 11)
 
 
 @dataclass(frozen=True)
@@ -50,82 +50,85 @@ class Sources:
     def network(self, name: str) -> tuple[VisionGNN, str]:
         """Load a trained network, with a description for the figure."""
         path = self.weights / f"{name}.safetensors"
-        facts = json.loads(path.with_suffix(".json").read_text())
-        text = (
-            f"ViG, 12 blocks, {facts['conv'].replace('_', '-')} conv, trained to name the kind of thing in every patch"
-        )
-        return pyg_vig.load_model(path).eval(), f"{text}\n({facts['crops']:,} crops of 22 COCO images)"
+        metadata = json.loads(path.with_suffix(".json").read_text())
+        conv, crops = metadata["conv"].replace("_", "-"), f"{metadata['crops']:,} crops of 22 COCO images"
+        description = f"ViG with 12 blocks and {conv} conv, trained to classify patches\n({crops}, supercategories)"
+        return pyg_vig.load_model(path).eval(), description
 
 
-def photo(name: str) -> Tensor:
+def load_photo(name: str) -> Tensor:
     """Load a photograph of scikit-image as input for the networks, ``(3, 224, 224)``."""
     image = torch.from_numpy(getattr(photographs, name)()).permute(2, 0, 1)
     return evaluation_transform()(tv_tensors.Image(image)).as_subclass(Tensor)
 
 
-def visible(image: Tensor) -> Tensor:
+def denormalize(image: Tensor) -> Tensor:
     return (image + 1) / 2
 
 
 @torch.no_grad()
-def recorded(model: VisionGNN, images: Tensor) -> RecordedGraphs:
+def record(model: VisionGNN, images: Tensor) -> RecordedGraphs:
     with pyg_vig.record_graphs(model) as graphs:
         model(images)
     return graphs
 
 
-def patches(name: str) -> list[tuple[int, int]]:
+def patch_positions(name: str) -> list[tuple[int, int]]:
     return [(int(y * GRID), int(x * GRID)) for y, x in POINTS[name]]
 
 
 def neighbors(sources: Sources) -> Figure:
-    model, text = sources.network("photos")
-    images = torch.stack([photo(name) for name in PHOTOS])
+    model, description = sources.network("photos")
+    images = torch.stack([load_photo(name) for name in PHOTOS])
     points = [POINTS[name] for name in PHOTOS]
-    return plot.plot_blocks(model, images, blocks=SHOWN, points=points, title=text, panel=1.9)
+    return plot.plot_blocks(model, images, blocks=BLOCKS, points=points, title=description, panel=1.9)
 
 
 def edges(sources: Sources) -> Figure:
-    model, text = sources.network("photos")
+    model, description = sources.network("photos")
     figure, axes = plt.subplots(2, 3, figsize=(7.8, 5.6), layout="constrained")
     for row, name in zip(axes, ("chelsea", "rocket"), strict=True):
-        graphs = recorded(model, photo(name)[None])
-        for ax, block in zip(row, SHOWN, strict=True):
-            plot.plot_edges(visible(photo(name)), graphs[block], graphs.layouts[block], ax=ax)
+        graphs = record(model, load_photo(name)[None])
+        for ax, block in zip(row, BLOCKS, strict=True):
+            plot.plot_edges(denormalize(load_photo(name)), graphs[block], graphs.layouts[block], ax=ax)
             ax.collections[0].set_clim(0, 224)
             ax.set_title(f"block {block + 1}: {graphs[block].size(1) - GRID**2:,} edges", fontsize=10)
-    figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.6, label="length (pixels)")
-    figure.suptitle(text, fontsize=11)
+    figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.6, label="edge length (pixels)")
+    figure.suptitle(description, fontsize=11)
     return figure
 
 
 def attention(sources: Sources) -> Figure:
-    model, text = sources.network("photos_attention")
+    model, description = sources.network("photos_attention")
     figure, axes = plt.subplots(2, 3, figsize=(8.4, 7.0), layout="constrained")
     for row, name in zip(axes, ("chelsea", "astronaut"), strict=True):
-        blocks = analysis.attention_weights(model, photo(name)[None])
-        for ax, number in zip(row, SHOWN, strict=True):
+        blocks = analysis.attention_weights(model, load_photo(name)[None])
+        for ax, number in zip(row, BLOCKS, strict=True):
             block = blocks[number]
-            plot.plot_attention(visible(photo(name)), block.edge_index, block.alpha, block.layout, patches(name), ax=ax)
+            image, patches = denormalize(load_photo(name)), patch_positions(name)
+            plot.plot_attention(image, block.edge_index, block.alpha, block.layout, patches, ax=ax)
             if name == "chelsea":
                 ax.set_title(f"block {number + 1}", fontsize=10)
-    figure.suptitle(text, fontsize=11)
-    figure.supxlabel("star: a patch. Lines to its neighbours, thicker with the weight; below: its range", fontsize=9)
+    figure.suptitle(description, fontsize=11)
+    figure.supxlabel(
+        "star: a patch; lines: neighbours, thicker for larger weights; below: range of weights", fontsize=9
+    )
     return figure
 
 
 def similarity(sources: Sources) -> Figure:
-    model, text = sources.network("photos_attention")
-    return plot.plot_similarities(model, photo("rocket"), points=POINTS["rocket"], blocks=(0, 3, 7, 11), title=text)
+    model, description = sources.network("photos_attention")
+    image, points = load_photo("rocket"), POINTS["rocket"]
+    return plot.plot_similarities(model, image, points=points, blocks=(0, 3, 7, 11), title=description)
 
 
 def superpixels(sources: Sources) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained")
     for ax, name in zip(axes, PHOTOS, strict=True):
-        image = visible(photo(name))
+        image = denormalize(load_photo(name))
         graph = ToSuperpixels(n_segments=120, keep_segmentation=True)(image)
         plot.plot_superpixels(image, graph, ax=ax)
-        ax.set_title(f"{graph.num_nodes} superpixels, {graph.num_edges // 2} pairs touch", fontsize=10)
+        ax.set_title(f"{graph.num_nodes} superpixels, {graph.num_edges // 2} adjacent pairs", fontsize=10)
     return figure
 
 
@@ -135,62 +138,63 @@ def points(sources: Sources) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), subplot_kw={"projection": "3d"}, layout="constrained")
     for ax, name in zip(axes, ("chair", "toilet", "monitor", "table"), strict=True):
         cloud = torch.from_numpy(clouds[labels == names.index(name)][3]).float()
-        far = [int((cloud - corner).norm(dim=1).argmin()) for corner in (cloud.amax(0), cloud.amin(0), cloud.mean(0))]
-        plot.plot_points(PointsToGraph(k=16)(cloud), centers=far, size=6, ax=ax)
+        targets = (cloud.amax(0), cloud.amin(0), cloud.mean(0))
+        centers = [int((cloud - target).norm(dim=1).argmin()) for target in targets]
+        plot.plot_points(PointsToGraph(k=16)(cloud), centers=centers, size=6, ax=ax)
         ax.view_init(elev=18, azim=-60)
-        ax.set_title(f"{name}: 16 nearest of 512 points", fontsize=10)
+        ax.set_title(f"{name}: 512 points, 16 neighbours each", fontsize=10)
     return figure
 
 
 def layers(sources: Sources) -> Figure:
-    model, text = sources.network("photos")
+    model, description = sources.network("photos")
     torch.manual_seed(0)
-    random = pyg_vig.create_model("vig_ti", channels=96, num_classes=1)
-    held_out = LabelledPhotos(sources.data / "coco", "val2017")
+    untrained = pyg_vig.create_model("vig_ti", channels=96, num_classes=1)
+    held_out = LabeledPhotos(sources.data / "coco", "val2017")
     pairs = [evaluation_transform()(*held_out[i]) for i in range(len(held_out))]
     images, masks = (torch.stack([pair[i].as_subclass(Tensor) for pair in pairs]) for i in range(2))
-    graphs = {"trained": recorded(model, images), "random weights": recorded(random.eval(), images)}
+    graphs = {"trained": record(model, images), "random weights": record(untrained.eval(), images)}
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     plot.plot_purity(graphs, masks, ax=axes[0])
     plot.plot_edge_length(graphs, (224, 224), ax=axes[1])
-    figure.suptitle(f"{text}, on {len(images)} others; bands: quartiles of the images", fontsize=11)
+    figure.suptitle(f"{description}; {len(images)} other images, bands: interquartile range", fontsize=11)
     return figure
 
 
 def diversity(sources: Sources) -> Figure:
-    images = torch.stack([photo(name) for name in PHOTOS])
+    images = torch.stack([load_photo(name) for name in PHOTOS])
     plain = {"grapher_fc": False, "ffn": False}
     models = {}
     for name, options in {
         "ViG-Ti": {},
-        "vanilla ResGCN: the same conv and graph, no FC, no FFN": plain,
-        "the same without batch norm": plain | {"norm": None},
-        "the same with GCNConv": plain | {"norm": None, "conv": "GCNConv"},
+        "ResGCN: same conv and graph, no FC, no FFN": plain,
+        "ResGCN without batch norm": plain | {"norm": None},
+        "ResGCN without batch norm, with GCNConv": plain | {"norm": None, "conv": "GCNConv"},
     }.items():
         torch.manual_seed(0)
         models[name] = pyg_vig.create_model("vig_ti", **options).train()
     if sources.weights is not None:
-        models["ViG of half the width, trained on crops of photographs"] = sources.network("photos")[0]
+        models["ViG with half the channels, trained on COCO crops"] = sources.network("photos")[0]
     figure, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     plot.plot_diversity(models, images, ax=ax)
     ax.set_ylim(0, 1)
-    ax.set_title("Random weights with batch statistics, but for the last; four photographs of 224 pixels", fontsize=9)
+    ax.set_title("Four photographs (224 x 224); untrained networks use batch statistics", fontsize=9)
     return figure
 
 
 def hubs(sources: Sources) -> Figure:
-    model, text = sources.network("photos")
-    graphs, image = recorded(model, photo("astronaut")[None]), visible(photo("astronaut"))
+    model, description = sources.network("photos")
+    graphs, image = record(model, load_photo("astronaut")[None]), denormalize(load_photo("astronaut"))
     figure, axes = plt.subplots(1, 4, figsize=(13.6, 3.9), width_ratios=(1.2, 1.2, 1.2, 1), layout="constrained")
-    for ax, block in zip(axes, SHOWN, strict=False):
+    for ax, block in zip(axes, BLOCKS, strict=False):
         plot.plot_hubs(image, graphs[block], graphs.layouts[block], ax=ax)
         statistics = analysis.graph_statistics(analysis.to_networkx(graphs[block], graphs.layouts[block]))
         figure.colorbar(ax.images[1], ax=ax, shrink=0.8)
         ax.set_title(f"block {block + 1}", fontsize=10)
-        ax.set_xlabel(f"components: {len(statistics.components)}; both ways: {statistics.reciprocity:.0%} of the edges")
-    counts = {f"block {block + 1}": analysis.times_chosen(graphs[block], GRID**2) for block in SHOWN}
+        ax.set_xlabel(f"{len(statistics.components)} components; {statistics.reciprocity:.0%} of edges reciprocal")
+    counts = {f"block {block + 1}": analysis.times_chosen(graphs[block], GRID**2) for block in BLOCKS}
     plot.plot_degrees(counts, ax=axes[3])
-    figure.suptitle(f"How many patches have a patch as neighbour. {text}", fontsize=11)
+    figure.suptitle(f"Number of patches that have each patch as a neighbour. {description}", fontsize=11)
     return figure
 
 
@@ -205,7 +209,7 @@ FIGURES: dict[str, Callable[[Sources], Figure]] = {
     "diversity": diversity,
     "hubs": hubs,
 }
-NEEDS_NOTHING = ("superpixels", "diversity")
+NEED_NO_DATA = ("superpixels", "diversity")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -215,15 +219,15 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"figures to draw: {', '.join(FIGURES)}; all by default")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("names", nargs="*", help=f"figures to draw (default: all possible): {', '.join(FIGURES)}")
+    parser.add_argument("--data", type=Path, help="folder with coco/ and ModelNet10/")
+    parser.add_argument("--weights", type=Path, help="folder with the trained networks")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "figures")
     options = parser.parse_args()
     matplotlib.use("Agg")
-    possible = FIGURES if options.data and options.weights else NEEDS_NOTHING
+    default_names = FIGURES if options.data and options.weights else NEED_NO_DATA
     options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.names or possible:
+    for name in options.names or default_names:
         save(FIGURES[name](Sources(options.data, options.weights)), options.output / f"{name}.png")
         print(options.output / f"{name}.png")
 

@@ -66,9 +66,9 @@ def build_environment(for_cuda: bool, config: Path) -> dict[str, str]:
 
 def install(packages: list[str], *options: str) -> None:
     for_cuda = builds_for_cuda()
-    build = f"{metadata.version('torch')}-{'cuda' if for_cuda else 'cpu'}"
+    build_key = f"{metadata.version('torch')}-{'cuda' if for_cuda else 'cpu'}"
     for package in packages:  # setup.py ignores this setting, but uv uses it to tell cached builds apart
-        options += ("--config-settings-package", f"{package}:torch={build}")
+        options += ("--config-settings-package", f"{package}:torch={build_key}")
     with tempfile.TemporaryDirectory() as folder:
         environment = build_environment(for_cuda, Path(folder, "build.cfg"))
         uv_pip("install", "--no-build-isolation", "-c", str(CONSTRAINTS), *options, *packages, environment=environment)
@@ -78,8 +78,8 @@ def main() -> None:
     errors = import_errors()
     if not errors:
         return
-    print(f"Installing {' and '.join(errors)}: where no built wheel is cached, building torch_scatter/torch_cluster")
-    print("from source takes 4-8 minutes on 2 cores, once.", flush=True)
+    print(f"Installing {' and '.join(errors)}. Unless a built wheel is cached, each is compiled from source once,")
+    print("which takes 4-8 minutes on 2 cores.", flush=True)
     uv_pip("uninstall", "--quiet", *errors)
     uv_pip("install", "--quiet", "-c", str(CONSTRAINTS), "scipy", "setuptools")
     install(list(errors))
@@ -87,11 +87,11 @@ def main() -> None:
     errors = import_errors()
     if errors:
         print(*map(": ".join, errors.items()), sep="\n")
-        print("The wheel does not fit this torch: building again without the cache.", flush=True)
+        print("The cached wheel does not match this version of torch: building again without the cache.", flush=True)
         install(list(errors), "--no-cache", *(f"--reinstall-package={package}" for package in errors))
         errors = import_errors()
     if errors:
-        sys.exit("\n".join(["install_extensions: built, but these do not load:", *map(": ".join, errors.items())]))
+        sys.exit("\n".join(["install_extensions: these still fail to import:", *map(": ".join, errors.items())]))
 
 
 if __name__ == "__main__":

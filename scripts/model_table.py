@@ -22,12 +22,12 @@ def main() -> None:
     path = parser.parse_args().file
     text = path.read_text() if path.exists() else ""
     if all(marker in text for marker in MARKERS):
-        path.write_text(insert(text, tables()))
+        path.write_text(replace_section(text, tables()))
     else:
         print(tables())
 
 
-def insert(text: str, content: str) -> str:
+def replace_section(text: str, content: str) -> str:
     """Replace the text between the markers with the content."""
     between = re.compile(f"{MARKERS[0]}.*?{MARKERS[1]}", re.DOTALL)
     return between.sub(lambda _: f"{MARKERS[0]}\n{content}\n{MARKERS[1]}", text)
@@ -55,8 +55,8 @@ def networks() -> str:
         model = build_model(get_config(name))
         macs = count_macs(model, model.config.image_size)
         lines.append([f"`{name}`", f"{count_parameters(model):,}", giga(macs), *quoted(PUBLISHED.get(name))])
-    head = ["network", "parameters", "multiply-adds", "paper: parameters", "paper: FLOPs", "paper: top-1"]
-    return table(head, lines)
+    header = ["network", "parameters", "multiply-adds", "paper: parameters", "paper: FLOPs", "paper: top-1"]
+    return table(header, lines)
 
 
 def graph_convs() -> str:
@@ -66,8 +66,8 @@ def graph_convs() -> str:
         model = build_model(get_config("vig_ti", conv=conv))
         counts = [giga(count_macs(model, definition=definition)) for definition in (True, False)]
         lines.append([f"`{conv}`", f"{count_parameters(model):,}", *counts, *quoted(paper)])
-    head = ["conv", "parameters", "edge by edge", "fused", "paper: parameters", "paper: FLOPs", "paper: top-1"]
-    return table(head, lines)
+    header = ["conv", "parameters", "edge by edge", "fused", "paper: parameters", "paper: FLOPs", "paper: top-1"]
+    return table(header, lines)
 
 
 def quoted(paper: Published | None) -> list[str]:
@@ -81,9 +81,9 @@ def giga(count: int) -> str:
     return f"{count / 1e9:.2f} G" if count >= 1e8 else f"{count / 1e9:.4f} G"
 
 
-def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *lines])
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ from pyg_vig.models import VisionGNN
 
 SIDE, PATCH = 224, 16
 TRAINING_SIDE = 160  # side of the crops: half the work; the position embedding is resized
-UNLABELLED = -1
+UNLABELED = -1
 
 
-class LabelledPhotos:
+class LabeledPhotos:
     """Photographs with a mask of COCO supercategories.
 
     Args:
@@ -42,7 +42,7 @@ class LabelledPhotos:
     def __init__(self, root: Path, split: str) -> None:
         content = json.loads((root / "annotations" / "panoptic_train2017.json").read_text())
         self.classes = sorted({category["supercategory"] for category in content["categories"]})
-        table = np.full(256, UNLABELLED)
+        table = np.full(256, UNLABELED)
         for category in content["categories"]:
             table[category["id"]] = self.classes.index(category["supercategory"])
         self.table = torch.from_numpy(table)
@@ -64,36 +64,36 @@ def evaluation_transform() -> v2.Compose:
 
 
 def training_transform() -> v2.Compose:
-    changes = [
+    augmentations = [
         v2.RandomResizedCrop(TRAINING_SIDE, scale=(0.1, 0.8), antialias=True),
         v2.RandomHorizontalFlip(),
         v2.ColorJitter(0.4, 0.4, 0.4, 0.05),
     ]
-    return v2.Compose([*changes, v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
+    return v2.Compose([*augmentations, v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
 
 
-def batches(photos: LabelledPhotos, size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(photos: LabeledPhotos, size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield random crops and the labels of their patches."""
-    shrink = v2.Resize(SIDE + 64, antialias=True)
-    kept, change = [shrink(*photos[i]) for i in range(len(photos))], training_transform()
+    resize = v2.Resize(SIDE + 64, antialias=True)
+    resized, transform = [resize(*photos[i]) for i in range(len(photos))], training_transform()
     for _ in range(steps):
-        crops = [change(*kept[i]) for i in torch.randint(len(kept), (size,))]
-        yield torch.stack([image for image, _ in crops]), torch.stack([labels_of(mask) for _, mask in crops])
+        crops = [transform(*resized[i]) for i in torch.randint(len(resized), (size,))]
+        yield torch.stack([image for image, _ in crops]), torch.stack([label_patches(mask) for _, mask in crops])
 
 
-def labels_of(mask: Tensor) -> Tensor:
+def label_patches(mask: Tensor) -> Tensor:
     """Return the most frequent label of every patch."""
     return patch_labels(mask, (mask.size(0) // PATCH, mask.size(1) // PATCH))
 
 
-def train(model: VisionGNN, photos: LabelledPhotos, size: int, steps: int) -> None:
+def train(model: VisionGNN, photos: LabeledPhotos, size: int, steps: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.15)
     model.train()
     for images, labels in (bar := tqdm(batches(photos, size, steps), total=steps, mininterval=10)):
         optimizer.zero_grad()
         nodes, _ = model.encode(images)
-        loss = F.cross_entropy(model.head(nodes), labels.flatten(), ignore_index=UNLABELLED, label_smoothing=0.1)
+        loss = F.cross_entropy(model.head(nodes), labels.flatten(), ignore_index=UNLABELED, label_smoothing=0.1)
         loss.backward()
         optimizer.step()
         schedule.step()
@@ -101,28 +101,28 @@ def train(model: VisionGNN, photos: LabelledPhotos, size: int, steps: int) -> No
 
 
 @torch.no_grad()
-def accuracy(model: VisionGNN, photos: LabelledPhotos) -> float:
+def accuracy(model: VisionGNN, photos: LabeledPhotos) -> float:
     """Return the fraction of labelled patches that are classified correctly."""
     model.eval()
-    transform, right, total = evaluation_transform(), 0, 0
+    transform, correct, total = evaluation_transform(), 0, 0
     for image, mask in (transform(*photos[i]) for i in range(len(photos))):
-        labels = labels_of(mask).flatten()
-        guesses = model.head(model.encode(image.unsqueeze(0))[0]).argmax(1)
-        right += int((guesses == labels)[labels != UNLABELLED].sum())
-        total += int((labels != UNLABELLED).sum())
-    return right / total
+        labels = label_patches(mask).flatten()
+        predictions = model.head(model.encode(image.unsqueeze(0))[0]).argmax(1)
+        correct += int((predictions == labels)[labels != UNLABELED].sum())
+        total += int((labels != UNLABELED).sum())
+    return correct / total
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="folder of the COCO subset")
-    parser.add_argument("output", type=Path, help="where to write the weights")
+    parser.add_argument("output", type=Path, help="file to write the weights to")
     parser.add_argument("--conv", default="max_relative")
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch-size", type=int, default=16)
     options = parser.parse_args()
     torch.manual_seed(0)
-    photos, held_out = (LabelledPhotos(options.root, split) for split in ("train2017", "val2017"))
+    photos, held_out = (LabeledPhotos(options.root, split) for split in ("train2017", "val2017"))
     model = pyg_vig.create_model(
         "vig_ti", channels=96, conv=options.conv, num_classes=len(photos.classes), head_channels=256
     )

@@ -44,10 +44,10 @@ def coco(tmp_path: Path) -> Path:
 
 
 def test_patches_are_labelled_with_supercategories(photo_network: ModuleType, coco: Path) -> None:
-    photos = photo_network.LabelledPhotos(coco, "train2017")
+    photos = photo_network.LabeledPhotos(coco, "train2017")
     assert photos.classes == ["ground", "sky"]
     image, mask = photo_network.evaluation_transform()(*photos[1])
-    labels = photo_network.labels_of(mask)
+    labels = photo_network.label_patches(mask)
     assert (image.shape, labels.shape) == ((3, 224, 224), (14, 14))
     assert labels[:5].unique().tolist() == [1]
     assert labels[6:8].unique().tolist() == [-1]  # unlabelled
@@ -55,7 +55,7 @@ def test_patches_are_labelled_with_supercategories(photo_network: ModuleType, co
 
 
 def test_a_step_of_training_moves_the_network(photo_network: ModuleType, coco: Path) -> None:
-    photos = photo_network.LabelledPhotos(coco, "train2017")
+    photos = photo_network.LabeledPhotos(coco, "train2017")
     model = pyg_vig.create_model("vig_ti", channels=16, depth=1, num_classes=2, head_channels=16)
     before = model.get_classifier().weight.clone()
     photo_network.train(model, photos, size=2, steps=2)

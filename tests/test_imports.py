@@ -47,13 +47,13 @@ KERNELS = {ROOT / f"triton_kernels/{name}.py" for name in ("batch_norm", "knn", 
 EXTRAS = ["lightning", "torchvision", "matplotlib", "networkx", "skimage", "sklearn", "timm", "PIL", "pandas"]
 
 
-def part_of(module: Path) -> str:
+def subpackage_of(module: Path) -> str:
     """Return the subpackage (or top-level module) of ``pyg_vig`` that the file belongs to."""
     inside = module.relative_to(ROOT).with_suffix("")
     return "" if inside.parts == ("__init__",) else inside.parts[0]
 
 
-def imported(module: Path, *, anywhere: bool) -> set[str]:
+def imported_modules(module: Path, *, anywhere: bool) -> set[str]:
     """Return the full names of imported modules: at import time, or anywhere in the file."""
     tree = ast.parse(module.read_text())
     names = set()
@@ -77,32 +77,32 @@ def _run_at_import(node: ast.AST) -> list[ast.AST]:
 
 
 def test_every_part_is_known():
-    assert {part_of(module) for module in MODULES} <= set(ALLOWED) | {"__main__"}
+    assert {subpackage_of(module) for module in MODULES} <= set(ALLOWED) | {"__main__"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(module):
-    part = part_of(module)
+    part = subpackage_of(module)
     if part == "__main__":
         part = "cli"
-    parts = {name.split(".")[1] for name in imported(module, anywhere=True) if name.startswith("pyg_vig.")}
+    parts = {name.split(".")[1] for name in imported_modules(module, anywhere=True) if name.startswith("pyg_vig.")}
     parts = {name if (ROOT / name).exists() or (ROOT / f"{name}.py").exists() else "" for name in parts}
     assert parts <= ALLOWED[part] | {part}
 
 
 @pytest.mark.parametrize(
     "module",
-    [module for module in MODULES if part_of(module) in {*CORE, ""} and module not in KERNELS],
+    [module for module in MODULES if subpackage_of(module) in {*CORE, ""} and module not in KERNELS],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_core_imports_core_dependencies_only(module):
-    at_import = {name.split(".")[0] for name in imported(module, anywhere=False)}
+    at_import = {name.split(".")[0] for name in imported_modules(module, anywhere=False)}
     assert at_import - set(sys.stdlib_module_names) <= CORE_DEPENDENCIES
 
 
 def test_extensions_are_imported_where_they_are_used():
     for module in set(MODULES) - KERNELS:
-        names = imported(module, anywhere=False)
+        names = imported_modules(module, anywhere=False)
         assert not {name.split(".")[0] for name in names} & EXTENSIONS, module
         assert not {f"pyg_vig.triton_kernels.{kernel.stem}" for kernel in KERNELS} & names, module
 

@@ -15,16 +15,16 @@ from pyg_vig.analysis import (
 from pyg_vig.graph import Layout, grid_graph
 
 
-def recorded(name: str, images: torch.Tensor, **options):
+def record(name: str, images: torch.Tensor, **options):
     model = pyg_vig.create_model(name, **options).eval()
     with pyg_vig.record_graphs(model) as graphs, torch.no_grad():
         model(images)
     return graphs
 
 
-def pyramid(images: torch.Tensor):
+def record_pyramid(images: torch.Tensor):
     options = {"channels": (16, 16), "depths": (1, 1), "reductions": (2, 1), "image_size": 64, "k": 3}
-    return recorded("pvig_ti", images, **options)
+    return record("pvig_ti", images, **options)
 
 
 def test_centres_are_in_row_major_order_for_every_image() -> None:
@@ -50,12 +50,12 @@ def test_lengths_from_pooled_nodes_go_to_their_centres() -> None:
 
 def test_mean_length_of_a_known_graph() -> None:
     """On a grid, the four neighbours of a patch are one patch size away."""
-    graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", graph_kwargs={"neighbors": 4})
+    graphs = record("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", graph_kwargs={"neighbors": 4})
     torch.testing.assert_close(edge_length_by_block(graphs, size=(32, 32)), torch.full((6, 2), 4.0))
 
 
 def test_loops_are_left_out_and_images_kept_apart() -> None:
-    graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), depth=2)
+    graphs = record("vig_nano", torch.rand(2, 3, 32, 32), depth=2)
     lengths = edge_length_by_block(graphs)
     assert lengths.shape == (2, 2)
     for block, (edges, layout) in enumerate(zip(graphs, graphs.layouts, strict=True)):
@@ -68,7 +68,7 @@ def test_loops_are_left_out_and_images_kept_apart() -> None:
 
 
 def test_pooled_neighbours_have_lengths_and_labels() -> None:
-    graphs = pyramid(torch.rand(2, 3, 64, 64))
+    graphs = record_pyramid(torch.rand(2, 3, 64, 64))
     assert edge_length_by_block(graphs).isfinite().all()
     masks = torch.zeros(2, 64, 64, dtype=torch.int64)
     masks[1, :, :] = torch.arange(64) % 2  # patches of 4 x 4 pixels tie, and take the smallest label
@@ -95,7 +95,7 @@ def test_chance_is_what_random_neighbours_give() -> None:
 
 def test_purity_by_block_of_halves() -> None:
     """With different labels left and right, only patches next to the border have neighbours of the other label."""
-    graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", depth=1)
+    graphs = record("vig_nano", torch.rand(2, 3, 32, 32), graph="grid", depth=1)
     masks = (torch.arange(32) >= 16).long().expand(2, 32, 32)
     labels = (torch.arange(8) >= 4).long().repeat(8)
     expected = neighbor_purity(grid_graph(8, 8), labels).mean()
@@ -104,6 +104,6 @@ def test_purity_by_block_of_halves() -> None:
 
 
 def test_masks_must_fit_the_images() -> None:
-    graphs = recorded("vig_nano", torch.rand(2, 3, 32, 32), depth=1)
+    graphs = record("vig_nano", torch.rand(2, 3, 32, 32), depth=1)
     with pytest.raises(ValueError, match="one mask per image, got 1 masks for 2 images"):
         purity_by_block(graphs, torch.zeros(1, 32, 32, dtype=torch.int64))

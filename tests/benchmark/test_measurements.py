@@ -21,7 +21,7 @@ NANO = Case("vig_nano", batch=2, size=32, threads=1)
 
 
 @pytest.fixture
-def this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def measure_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process: fresh ones take seconds to start, and one test that uses them is enough."""
     for part in ("speed", "memory", "profiling"):
         monkeypatch.setattr(f"pyg_vig.benchmark.{part}.in_fresh_process", lambda run, malloc, *rest: run(*rest))
@@ -71,7 +71,7 @@ def test_the_published_conv_is_not_named() -> None:
     assert Case("attention_vig_s", "max_relative").label == "attention_vig_s, max_relative"
 
 
-@pytest.mark.usefixtures("this_process")
+@pytest.mark.usefixtures("measure_in_this_process")
 def test_speedup_and_share_refer_to_the_same_rounds() -> None:
     rows = measure_speed(NANO, "inference", ["eager", "fused"], rounds=3)
     assert [row["subject"] for row in rows] == ["eager", "fused", "products"]
@@ -81,7 +81,7 @@ def test_speedup_and_share_refer_to_the_same_rounds() -> None:
     assert {row["malloc"] for row in rows} == {"default"}
 
 
-@pytest.mark.usefixtures("this_process")
+@pytest.mark.usefixtures("measure_in_this_process")
 def test_memory_grows_with_the_batch() -> None:
     small, large = (
         measure_memory(Case("vig_nano", None, batch, 64, threads=1), "training", "eager") for batch in (2, 32)
@@ -89,7 +89,7 @@ def test_memory_grows_with_the_batch() -> None:
     assert 0 < 4 * small["peak_mib"] < large["peak_mib"]
 
 
-@pytest.mark.usefixtures("this_process")
+@pytest.mark.usefixtures("measure_in_this_process")
 def test_profile_finds_every_part_of_a_fused_network() -> None:
     milliseconds = measure_profile(NANO, rounds=2)["milliseconds"]
     assert list(milliseconds) == ["graph", "aggregation", "linear", "rest"]

@@ -19,14 +19,14 @@ def rings(root: object) -> Task:
     edges = torch.stack([torch.arange(64), (torch.arange(64) + 2) % 64])
     batch = Batch({"x": x, "edge_index": edges}, torch.tensor([0, 1] * 32))
 
-    def training() -> Iterator[Batch]:
+    def training_batches() -> Iterator[Batch]:
         while True:
             yield batch
 
     def build(conv: str) -> torch.nn.Module:
         return GraphEncoder(3, 16, 2, depth=2, conv=conv, pool=None)
 
-    return Task("rings", build, training, [batch])
+    return Task("rings", build, training_batches, [batch])
 
 
 def test_every_conv_learns_and_all_is_written(tmp_path, monkeypatch, capsys):

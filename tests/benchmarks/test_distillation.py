@@ -19,7 +19,7 @@ def test_students_with_and_without_a_teacher(tmp_path: Path, monkeypatch: pytest
     results = json.loads(output.read_text())
     assert results["settings"] == {"seeds": 1, "epochs": 1}
     assert results["teacher"]["accuracy"] > 0.1
-    assert {name: len(found["runs"]) for name, found in results["accuracy"].items()} == {
+    assert {name: len(entry["runs"]) for name, entry in results["accuracy"].items()} == {
         "labels alone": 1,
         "labels and teacher": 1,
     }

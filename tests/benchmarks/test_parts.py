@@ -9,9 +9,9 @@ from torch import Tensor
 from benchmarks.parts import (
     DENSE,
     DENSE_CONVS,
+    OURS,
     PYG,
     PYG_CONVS,
-    TABLE,
     conv_subjects,
     knn_subjects,
     pool_subjects,
@@ -25,7 +25,7 @@ from pyg_vig.benchmark.timing import Subject
 @pytest.mark.parametrize("step", ["forward", "forward + backward"])
 def test_every_formulation_of_a_conv_runs(name: str, step: str) -> None:
     subjects = conv_subjects(name, torch.randn(2, 16, 8), step)
-    assert {TABLE, PYG, PRODUCTS} < set(subjects)
+    assert {OURS, PYG, PRODUCTS} < set(subjects)
     assert (DENSE in subjects) == (name in DENSE_CONVS)
     assert subjects[PRODUCTS].flops > 0
     for subject in subjects.values():
@@ -35,9 +35,9 @@ def test_every_formulation_of_a_conv_runs(name: str, step: str) -> None:
 @pytest.mark.parametrize("build", [knn_subjects, pool_subjects, svga_subjects])
 def test_formulations_of_a_part_give_the_same(build: Callable[[Tensor], dict[str, Subject]]) -> None:
     subjects = build(torch.randn(2, 196, 8))
-    found = {name: _per_image(subject()) for name, subject in subjects.items() if name != PRODUCTS}
-    for result in found.values():
-        torch.testing.assert_close(result, found[TABLE])
+    results = {name: _per_image(subject()) for name, subject in subjects.items() if name != PRODUCTS}
+    for result in results.values():
+        torch.testing.assert_close(result, results[OURS])
 
 
 def _per_image(result: object) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.readme import GPU, SPEED, gpu_section, insert, joined, speed_section
+from benchmarks.readme import GPU, SPEED, gpu_section, merge_results, replace_section, speed_section
 from pyg_vig.benchmark import table
 
 
@@ -21,22 +21,22 @@ def test_table_is_aligned_markdown() -> None:
 
 def test_section_is_replaced_between_the_markers() -> None:
     text = "before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n"
-    assert insert(text, SPEED, "new") == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
-    assert insert(insert(text, SPEED, "new"), SPEED, "new") == insert(text, SPEED, "new")
+    assert replace_section(text, SPEED, "new") == "before\n<!-- speed -->\nnew\n<!-- /speed -->\nafter\n"
+    assert replace_section(replace_section(text, SPEED, "new"), SPEED, "new") == replace_section(text, SPEED, "new")
     for wrong in (text.replace("speed", GPU), "<!-- /speed -->\n<!-- speed -->\n"):
         with pytest.raises(ValueError, match="expected one line <!-- speed -->"):
-            insert(wrong, SPEED, "new")
+            replace_section(wrong, SPEED, "new")
 
 
 def test_results_of_one_machine_are_joined() -> None:
     machine = {"cpu": "A CPU", "cores": 2, "gpu": None}
     first = {"machine": machine, "versions": {"torch": "2.15.0"}, "speed": [{"model": "a"}], "memory": [{"model": "a"}]}
     second = {**first, "speed": [{"model": "b"}], "memory": []}
-    assert [row["model"] for row in joined([first, second])["speed"]] == ["a", "b"]
-    with pytest.raises(ValueError, match="two machines"):
-        joined([first, {**first, "machine": {**machine, "cpu": "Another"}}])
-    with pytest.raises(ValueError, match="two sets of versions"):
-        joined([first, {**first, "versions": {"torch": "2.8.0"}}])
+    assert [row["model"] for row in merge_results([first, second])["speed"]] == ["a", "b"]
+    with pytest.raises(ValueError, match="results of one machine, got different cpu"):
+        merge_results([first, {**first, "machine": {**machine, "cpu": "Another"}}])
+    with pytest.raises(ValueError, match="results of the same versions"):
+        merge_results([first, {**first, "versions": {"torch": "2.8.0"}}])
 
 
 def test_speed_section_compares_with_the_official_code() -> None:

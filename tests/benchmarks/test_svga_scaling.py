@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.svga_scaling import OURS, ROLLED, exponents, main, scaled_step, subjects_of
+from benchmarks.svga_scaling import OURS, ROLLED, build_subjects, exponents, main, scaled_step
 from pyg_vig.graph import to_nodes
 
 
 @pytest.mark.parametrize("size", [224, 1024])
 def test_both_formulations_give_the_same(size: int) -> None:
-    subjects = subjects_of(size, batch=1)
+    subjects = build_subjects(size, batch=1)
     with torch.no_grad():
         rolled, _ = to_nodes(subjects[ROLLED]())
         torch.testing.assert_close(subjects[OURS](), rolled)

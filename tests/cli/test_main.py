@@ -19,7 +19,7 @@ QUICK = ["--limit", "64", "--epochs", "2", "--batch-size=16", "--options.depth",
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 

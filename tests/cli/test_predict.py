@@ -20,7 +20,7 @@ TINY["backbone_options"] = {"channels": (16, 32, 48, 64), "depths": (1, 1, 1, 1)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (90, 60), (30, 90, 200)).save("photo.jpg")
 

@@ -24,7 +24,7 @@ class Recorder:
         return f"resumed {folder}"
 
 
-def begun(words: str) -> Any:
+def begin_with(words: str) -> Any:
     return start_run("train", "Train.", words.split(), Recorder, GROUPS)
 
 
@@ -39,21 +39,21 @@ def begun(words: str) -> Any:
     ],
 )
 def test_words_become_options(words: str, expected: dict[str, Any]) -> None:
-    assert begun(words) == RunConfig(**expected)
+    assert begin_with(words) == RunConfig(**expected)
 
 
 @pytest.mark.parametrize("words", ["--recipe vig_b --epochs 5", "--epochs 5 --recipe=vig_b"])
 def test_options_take_precedence_over_the_recipe_wherever_it_stands(words: str) -> None:
-    config = begun(words)
+    config = begin_with(words)
     assert (config.model, config.epochs, config.batch_size) == ("vig_b", 5, 1024)
 
 
 @pytest.mark.parametrize("words", ["--resume runs/a-b", "--resume=runs/a-b"])
 def test_resuming_takes_the_folder_alone(words: str) -> None:
-    assert begun(words) == "resumed runs/a-b"
+    assert begin_with(words) == "resumed runs/a-b"
     for more in ("--lr 1", "--recipe vig_b"):
         with pytest.raises(ValueError, match=f"uses the options stored in runs/a-b: drop {more}"):
-            begun(f"{words} {more}")
+            begin_with(f"{words} {more}")
 
 
 def test_an_interruption_tells_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:

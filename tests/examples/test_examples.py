@@ -19,33 +19,54 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
 
 
-def printed(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
+def run_main(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
     importlib.import_module(name).main(list(arguments))
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("custom_conv", "--images"),
+        ("explain_images", "--explain"),
+        ("graph_classification", "--splits"),
+        ("large_graph", "--nodes"),
+        ("node_classification", "--seeds"),
+        ("point_clouds", "--batches"),
+        ("pyramid_convs", "--epochs"),
+        ("superpixels", "--test-images"),
+    ],
+)
+def test_too_small_numbers_are_refused(capsys, name, option):
+    for needed in ("captum", "matplotlib", "skimage", "sklearn"):
+        pytest.importorskip(needed)
+    with pytest.raises(SystemExit):
+        run_main(capsys, name, option, "0")
+    assert f"argument {option}: expected at least " in capsys.readouterr().err
+
+
 def test_custom_conv(capsys):
     pytest.importorskip("sklearn")
-    out = printed(capsys, "custom_conv", "--epochs", "1", "--images", "80")
+    out = run_main(capsys, "custom_conv", "--epochs", "1", "--images", "80")
     assert "GatedConv: " in out
     assert "ViG's max-relative conv: " in out
 
 
 def test_node_classification(capsys):
-    out = printed(capsys, "node_classification", "--epochs", "20", "--seeds", "2")
+    out = run_main(capsys, "node_classification", "--epochs", "20", "--seeds", "2")
     assert "KarateClub" in out
     assert "over 2 seeds" in out
 
 
 def test_graph_classification(capsys):
-    out = printed(capsys, "graph_classification", "--epochs", "3", "--hidden", "16", "--depth", "2")
+    out = run_main(capsys, "graph_classification", "--epochs", "3", "--hidden", "16", "--depth", "2")
     assert "generated graphs, gin: test accuracy " in out
 
 
 @pytest.mark.parametrize("model", ["encoder", "dgcnn"])
 def test_point_clouds(capsys, model):
     options = ["--epochs", "1", "--batches", "3", "--hidden", "8", "--depth", "2", "--k", "4"]
-    out = printed(capsys, "point_clouds", "--model", model, *options)
+    out = run_main(capsys, "point_clouds", "--model", model, *options)
     assert "epoch 1: test accuracy " in out
     assert f"generated shapes, {model}" in out
 
@@ -53,14 +74,14 @@ def test_point_clouds(capsys, model):
 def test_superpixels(capsys):
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
-    out = printed(capsys, "superpixels", "--epochs", "1", "--images", "60", "--hidden", "8", "--superpixels", "20")
+    out = run_main(capsys, "superpixels", "--epochs", "1", "--images", "60", "--hidden", "8", "--superpixels", "20")
     assert "digits, edge, 48 training images: test accuracy " in out
 
 
 def test_pyramid_convs(capsys, tmp_path):
     pytest.importorskip("sklearn")
     file, convs = tmp_path / "results" / "convs.json", ["GATv2Conv", "TransformerConv", "max_relative"]
-    out = printed(capsys, "pyramid_convs", "--epochs", "1", "--images", "60", "--output", str(file))
+    out = run_main(capsys, "pyramid_convs", "--epochs", "1", "--images", "60", "--output", str(file))
     assert all(f"digits, {conv}: test accuracy " in out for conv in convs)
     results = json.loads(file.read_text())
     assert list(results["accuracy"]) == results["settings"]["conv"] == convs
@@ -72,15 +93,16 @@ def test_explain_images(capsys, tmp_path):
     for needed in ("captum", "matplotlib", "sklearn", "tabulate"):
         pytest.importorskip(needed)
     file = tmp_path / "explained.png"
-    out = printed(capsys, "explain_images", "--images", "60", "--epochs", "1", "--explain", "1", "--picture", str(file))
+    options = ["--images", "60", "--epochs", "1", "--explain", "1"]
+    out = run_main(capsys, "explain_images", *options, "--picture", str(file))
     assert "ViGBlock" in out
-    assert "integrated gradients: the answer stays with the strongest pixels alone " in out
+    assert "integrated gradients: prediction unchanged with only the strongest pixels " in out
     assert file.stat().st_size > 10_000
 
 
 def test_large_graph(capsys):
     options = ["--nodes", "1600", "--epochs", "30", "--batch-size", "80", "--chunk", "300"]
-    out = printed(capsys, "large_graph", *options)
+    out = run_main(capsys, "large_graph", *options)
     assert "generated graph of 1,600 nodes, gin: test accuracy " in out
     assert float(out.rsplit(" ", 1)[1].rstrip("%\n")) > 55  # 30 % from a node's own features
 
@@ -88,17 +110,17 @@ def test_large_graph(capsys):
 @pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention"])
 def test_inference_in_chunks_is_that_of_the_whole_graph(tmp_path, conv):
     example = importlib.import_module("large_graph")
-    data = example.generated(400)
+    data = example.generate_graph(400)
     data.edge_index = data.edge_index[:, data.edge_index[1] % 5 != 0]  # every fifth node has no neighbours
     model = GraphEncoder(8, 16, 8, depth=3, conv=conv, pool=None).eval()
-    actual = example.infer(model, data.x.numpy(), example.grouped(data), tmp_path, chunk=150)
+    actual = example.infer(model, data.x.numpy(), example.to_csr(data), tmp_path, chunk=150)
     torch.testing.assert_close(actual, model(data.x, data.edge_index), rtol=1e-4, atol=1e-4)
 
 
 def test_samples_hold_the_edges_of_the_graph():
     example = importlib.import_module("large_graph")
-    data = example.generated(80)
-    source, ptr = example.grouped(data)
+    data = example.generate_graph(80)
+    source, ptr = example.to_csr(data)
     seeds = torch.tensor([7, 3, 50])
     nodes, edges = example.sample(source, ptr, seeds, [4, 2])
     assert torch.equal(nodes[:3], seeds)

@@ -28,7 +28,7 @@ def network(kind: str) -> VisionGNN:
     return model
 
 
-def image_for(kind: str) -> Tensor:
+def make_image(kind: str) -> Tensor:
     return torch.rand(3, *SIZES[kind]) * 2 - 1
 
 

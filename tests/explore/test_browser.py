@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pyg_vig.explore import BlockGraph, Exploration, capture_graphs, explore
-from tests.explore.networks import NETWORKS, image_for, network, recorded_neighbors
+from tests.explore.networks import NETWORKS, make_image, network, recorded_neighbors
 
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
@@ -48,7 +48,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Any]:
     assert not problems
 
 
-def place_of(page: Page, grid: tuple[int, int], patch: int) -> tuple[float, float]:
+def patch_center(page: Page, grid: tuple[int, int], patch: int) -> tuple[float, float]:
     """Return the centre of a patch in window pixels."""
     page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator("#stage").bounding_box()
@@ -57,7 +57,7 @@ def place_of(page: Page, grid: tuple[int, int], patch: int) -> tuple[float, floa
 
 
 def hover(page: Page, grid: tuple[int, int], patch: int) -> None:
-    page.mouse.move(*place_of(page, grid, patch))
+    page.mouse.move(*patch_center(page, grid, patch))
 
 
 def highlighted(page: Page) -> list[int]:
@@ -79,7 +79,7 @@ def some_patches(block: BlockGraph, count: int = 6) -> list[int]:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_hovering_highlights_exactly_the_neighbours_that_the_network_computed(kind, open_page):
-    model, image = network(kind), image_for(kind)
+    model, image = network(kind), make_image(kind)
     expected, blocks = recorded_neighbors(model, image), capture_graphs(model, image)
     page = open_page(explore(model, image))
     for number, (block, neighbors) in enumerate(zip(blocks, expected, strict=True)):
@@ -92,7 +92,7 @@ def test_hovering_highlights_exactly_the_neighbours_that_the_network_computed(ki
 
 
 def test_frames_lie_on_their_patches(open_page):
-    model, image = network("pooled"), image_for("pooled")
+    model, image = network("pooled"), make_image("pooled")
     block = capture_graphs(model, image)[0]
     page = open_page(explore(model, image))
     hover(page, block.grid, 200)
@@ -111,7 +111,7 @@ def test_frames_lie_on_their_patches(open_page):
 
 
 def test_the_list_holds_the_weights_of_the_conv(open_page):
-    model, image = network("attention"), image_for("attention")
+    model, image = network("attention"), make_image("attention")
     block = capture_graphs(model, image)[0]
     page = open_page(explore(model, image))
     hover(page, block.grid, 27)
@@ -126,7 +126,7 @@ def test_the_list_holds_the_weights_of_the_conv(open_page):
 
 @pytest.mark.parametrize("kind", ["isotropic", "attention", "pooled"])
 def test_overlays_show_similarity_and_how_often_patches_are_chosen(kind, open_page):
-    model, image = network(kind), image_for(kind)
+    model, image = network(kind), make_image(kind)
     block = capture_graphs(model, image)[0]
     page = open_page(explore(model, image))
     hover(page, block.grid, 33)
@@ -153,7 +153,7 @@ def test_overlays_show_similarity_and_how_often_patches_are_chosen(kind, open_pa
 
 
 def test_the_keyboard_alone(open_page):
-    model, image = network("isotropic"), image_for("isotropic")
+    model, image = network("isotropic"), make_image("isotropic")
     expected = recorded_neighbors(model, image)
     page = open_page(explore(model, image))
     page.keyboard.press("Tab"), page.keyboard.press("Tab")
@@ -182,7 +182,7 @@ def test_the_keyboard_alone(open_page):
 
 
 def test_the_slider_chooses_the_block_and_leaves_the_patch(open_page):
-    model, image = network("pooled"), image_for("pooled")
+    model, image = network("pooled"), make_image("pooled")
     expected = recorded_neighbors(model, image)
     page = open_page(explore(model, image))
     hover(page, (32, 32), 5 * 32 + 9)
@@ -200,23 +200,23 @@ def test_the_slider_chooses_the_block_and_leaves_the_patch(open_page):
 
 
 def test_a_click_pins_the_patch_and_the_list_leads_on(open_page):
-    model, image = network("isotropic"), image_for("isotropic")
+    model, image = network("isotropic"), make_image("isotropic")
     expected = recorded_neighbors(model, image)
     page = open_page(explore(model, image))
-    page.mouse.click(*place_of(page, (8, 12), 40))
+    page.mouse.click(*patch_center(page, (8, 12), 40))
     hover(page, (8, 12), 3)
     assert selected(page) == 40
     assert page.locator("#pinned").is_visible()
     page.locator("#neighbors button").nth(1).click()
     assert selected(page) == expected[0][40][1]
-    page.mouse.click(*place_of(page, (8, 12), expected[0][40][1]))
+    page.mouse.click(*patch_center(page, (8, 12), expected[0][40][1]))
     hover(page, (8, 12), 3)
     assert selected(page) == 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_follows_the_system_and_keeps_its_contrast(scheme, open_page):
-    page = open_page(explore(network("isotropic"), image_for("isotropic"), caption="not trained"), color_scheme=scheme)
+    page = open_page(explore(network("isotropic"), make_image("isotropic"), caption="not trained"), color_scheme=scheme)
     for theme in (scheme, "dark" if scheme == "light" else "light"):
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         background = luminance(page, "body", "backgroundColor")
@@ -236,12 +236,12 @@ def luminance(page: Page, selector: str, of: str) -> float:
 
 
 def test_taps_on_a_phone(open_page):
-    model, image = network("isotropic"), image_for("isotropic")
+    model, image = network("isotropic"), make_image("isotropic")
     expected = recorded_neighbors(model, image)
     page = open_page(explore(model, image), **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for patch in (5, 90):
-        page.touchscreen.tap(*place_of(page, (8, 12), patch))
+        page.touchscreen.tap(*patch_center(page, (8, 12), patch))
         assert selected(page) == patch
         assert highlighted(page) == expected[0][patch]
     page.locator("#next").tap()
@@ -251,7 +251,7 @@ def test_taps_on_a_phone(open_page):
 
 
 def test_every_control_has_a_name(open_page):
-    page = open_page(explore(network("isotropic"), image_for("isotropic")))
+    page = open_page(explore(network("isotropic"), make_image("isotropic")))
     for role, name in [
         ("slider", "Block"),
         ("radio", "Similarity"),
@@ -264,7 +264,7 @@ def test_every_control_has_a_name(open_page):
 
 
 def test_runs_in_the_frame_that_notebooks_show(open_page, browser: Browser):
-    model, image = network("isotropic"), image_for("isotropic")
+    model, image = network("isotropic"), make_image("isotropic")
     expected = recorded_neighbors(model, image)
     page = browser.new_context(viewport={"width": 900, "height": 760}).new_page()
     page.set_content(explore(model, image)._repr_html_())

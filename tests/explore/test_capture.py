@@ -9,12 +9,12 @@ import pyg_vig
 from pyg_vig.explore import capture_graphs
 from pyg_vig.models import similarity_maps
 from pyg_vig.nn import CrossAttentionConv, Grapher
-from tests.explore.networks import NETWORKS, image_for, network, recorded_neighbors
+from tests.explore.networks import NETWORKS, make_image, network, recorded_neighbors
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_neighbours_are_those_recorded_in_their_order(kind):
-    model, image = network(kind), image_for(kind)
+    model, image = network(kind), make_image(kind)
     expected = recorded_neighbors(model, image)
     blocks = capture_graphs(model, image)
     assert len(blocks) == len(expected) >= 2
@@ -24,13 +24,13 @@ def test_neighbours_are_those_recorded_in_their_order(kind):
 
 
 def test_grids_of_pooled_neighbours():
-    blocks = capture_graphs(network("pooled"), image_for("pooled"))
+    blocks = capture_graphs(network("pooled"), make_image("pooled"))
     assert [block.grid for block in blocks] == [(32, 32), (16, 16), (8, 8), (4, 4)]
     assert [block.source_grid for block in blocks] == [(8, 8), (8, 8), (8, 8), (4, 4)]
 
 
 def test_similarity_is_the_cosine_of_what_the_graph_is_built_from():
-    model, image = network("isotropic"), image_for("isotropic")
+    model, image = network("isotropic"), make_image("isotropic")
     seen = []
     for module in model.modules():
         if isinstance(module, Grapher):
@@ -47,7 +47,7 @@ def test_similarity_is_the_cosine_of_what_the_graph_is_built_from():
 
 def test_attention_is_what_the_conv_multiplies_by():
     """If all values are ones, the conv's weighted sum equals the sum of the captured weights."""
-    model, image = network("attention"), image_for("attention")
+    model, image = network("attention"), make_image("attention")
     conv = next(module for module in model.modules() if isinstance(module, CrossAttentionConv))
     calls = []
     conv.register_forward_pre_hook(lambda conv, args: calls.append(args))
@@ -81,7 +81,7 @@ def test_attention_of_pygs_convs(conv):
 
 
 def test_leaves_no_trace():
-    model, image = network("attention").train(), image_for("attention")
+    model, image = network("attention").train(), make_image("attention")
     model.stem.eval()  # modules may be in different modes
     before = {key: value.clone() for key, value in model.state_dict().items()}
     capture_graphs(model, image)

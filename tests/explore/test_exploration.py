@@ -15,7 +15,7 @@ import pyg_vig
 from pyg_vig.cli import main
 from pyg_vig.explore import explore
 from pyg_vig.explore.picture import data_url
-from tests.explore.networks import image_for, network
+from tests.explore.networks import make_image, network
 
 
 @pytest.mark.parametrize("name", ["vig_ti", "pvig_ti"])
@@ -27,7 +27,7 @@ def test_a_photo_and_twelve_blocks_stay_under_three_megabytes(name, tmp_path):
 
 
 def test_everything_is_inside():
-    html = explore(network("isotropic"), image_for("isotropic")).html
+    html = explore(network("isotropic"), make_image("isotropic")).html
     assert "{title}" not in html and "{picture}" not in html
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
     assert addresses and all(address.startswith("data:") for address in addresses)
@@ -36,20 +36,20 @@ def test_everything_is_inside():
 
 
 def test_words_of_the_user_stay_words():
-    html = explore(network("isotropic"), image_for("isotropic"), title="a <b> & {caption}", caption="</script>").html
+    html = explore(network("isotropic"), make_image("isotropic"), title="a <b> & {caption}", caption="</script>").html
     assert "<title>a &lt;b&gt; &amp; {caption}</title>" in html
     assert "&lt;/script&gt;" in html
 
 
 def test_notebooks_get_the_page_in_a_frame():
-    page = explore(network("isotropic"), image_for("isotropic"))
+    page = explore(network("isotropic"), make_image("isotropic"))
     frame = re.fullmatch(r'<iframe srcdoc="([^"]*)" [^>]*></iframe>', page._repr_html_())
     assert frame and unescape(frame[1]) == page.html
     assert len(repr(page)) < 100
 
 
 def test_saving_replaces_the_file_or_leaves_it(tmp_path: Path):
-    page = explore(network("isotropic"), image_for("isotropic"))
+    page = explore(network("isotropic"), make_image("isotropic"))
     path = tmp_path / "explorer.html"
     path.write_text("old")
     assert page.save(str(path)) == path

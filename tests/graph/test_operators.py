@@ -19,7 +19,7 @@ def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
     return torch.randint(0, NUM_SRC, (EDGES,)), ptr
 
 
-def calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...]]]:
+def operator_calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...]]]:
     """Return every operator with its arguments, in float64 and requiring gradients."""
     src, ptr = graph(ragged)
     x, y = (torch.randn(rows, CHANNELS, dtype=torch.float64, requires_grad=True) for rows in (NUM_SRC, NUM_DST))
@@ -51,13 +51,13 @@ CASES = pytest.mark.parametrize(
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # caused by opcheck itself
 def test_operator_is_well_formed(name: str, ragged: bool, heads: int) -> None:
     """Check schema, fake kernel, autograd and compilation with dynamic shapes by ``torch.library.opcheck``."""
-    operator, arguments = calls(ragged, heads)[name]
+    operator, arguments = operator_calls(ragged, heads)[name]
     torch.library.opcheck(operator, arguments)
 
 
 @CASES
 def test_gradients_to_the_second_order(name: str, ragged: bool, heads: int) -> None:
-    operator, arguments = calls(ragged, heads)[name]
+    operator, arguments = operator_calls(ragged, heads)[name]
     tracked = [entry for entry in arguments if isinstance(entry, Tensor) and entry.requires_grad]
 
     def run(*values: Tensor) -> Tensor:

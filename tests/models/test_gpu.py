@@ -24,7 +24,7 @@ NAMES = ["pvig_ti", "mobilevig_ti", "greedyvig_s", "attention_vig_s"]
 LAYOUT = Layout.from_grid(4, 14, 14)
 
 
-def on_random_graph(device: str) -> Layout:
+def random_graph_layout(device: str) -> Layout:
     """Return the layout with a fixed random graph, the same on all devices regardless of rounding."""
     index = torch.randint(0, LAYOUT.num_nodes, (LAYOUT.num_nodes, 9), generator=torch.Generator().manual_seed(0))
     return LAYOUT.with_edges(NeighborTable(index.to(device), LAYOUT.num_nodes))
@@ -39,7 +39,7 @@ def full_precision() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-def relative(found: Tensor, expected: Tensor, shortest: float = 0.0) -> float:
+def rel_error(found: Tensor, expected: Tensor, shortest: float = 0.0) -> float:
     """Return the error relative to the norm of the expected tensor, or to ``shortest`` if that is larger."""
     found, expected = found.detach().cpu().double(), expected.detach().cpu().double()
     return float((found - expected).norm()) / max(float(expected.norm()), shortest)
@@ -57,7 +57,7 @@ def test_the_kernels_find_nearly_the_official_graphs_and_scores(case: str, dtype
     expected = torch.from_numpy(arrays["knn_00"].astype(int)).flatten(0, 1)
     found = (edges[0].cpu() % layout.nodes_per_graph).view_as(expected)
     shared = (found.unsqueeze(2) == expected.unsqueeze(1)).any(2).double().mean()  # in any order
-    error = relative(logits, torch.from_numpy(arrays["logits_f64run"]))
+    error = rel_error(logits, torch.from_numpy(arrays["logits_f64run"]))
     assert (shared > 0.999 and error < 1e-2) if dtype == torch.float32 else (shared > 0.8 and error < 0.2), (
         shared,
         error,
@@ -71,7 +71,7 @@ def test_half_precision_runs_from_end_to_end(name: str) -> None:
         assert network(torch.randn(2, 3, 224, 224, device="cuda", dtype=torch.bfloat16)).isfinite().all()
 
 
-def step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) -> dict[str, Tensor]:
+def training_step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) -> dict[str, Tensor]:
     """Return output, gradients and running statistics of a training step of two blocks."""
     torch.manual_seed(0)
     blocks = nn.ModuleList(ViGBlock(32, graph="given", **options) for _ in range(2)).to(device).train()
@@ -79,7 +79,7 @@ def step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) ->
     with torch.autocast(device, dtype, enabled=dtype != torch.float32):
         out = x
         for block in blocks:
-            out = block(out, on_random_graph(device))
+            out = block(out, random_graph_layout(device))
     (out.float() * torch.linspace(-1, 1, 32, device=device)).square().sum().backward()
     gradients = {f"gradient of {name}": parameter.grad for name, parameter in blocks.named_parameters()}
     return {"output": out, "gradient": x.grad, **gradients, **dict(blocks.named_buffers())}
@@ -89,11 +89,11 @@ def step(options: dict[str, Any], dtype: torch.dtype, device: str, x: Tensor) ->
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_training_steps_of_blocks(conv: str, dtype: torch.dtype) -> None:
     x = torch.randn(LAYOUT.num_nodes, 32)
-    expected = step({"conv": conv}, torch.float32, "cpu", x)
-    found = step({"conv": conv}, dtype, "cuda", x)
+    expected = training_step({"conv": conv}, torch.float32, "cpu", x)
+    found = training_step({"conv": conv}, dtype, "cuda", x)
     noise = 1e-3 * float(expected["gradient"].norm())  # biases before a batch norm have zero gradients
     errors = {
-        name: relative(found[name], entry, noise if "gradient" in name else 1.0) for name, entry in expected.items()
+        name: rel_error(found[name], entry, noise if "gradient" in name else 1.0) for name, entry in expected.items()
     }
     if dtype == torch.float32:
         worst = max(errors, key=errors.__getitem__)
@@ -118,9 +118,9 @@ def test_gradients_of_gradients() -> None:
         torch.manual_seed(0)
         block, x = ViGBlock(32, graph="given").to(device).train(), torch.randn(LAYOUT.num_nodes, 32)
         x = x.detach().to(device).requires_grad_()
-        (slope,) = torch.autograd.grad(block(x, on_random_graph(device)).square().sum(), x, create_graph=True)
+        (slope,) = torch.autograd.grad(block(x, random_graph_layout(device)).square().sum(), x, create_graph=True)
         results.append(torch.autograd.grad(slope.square().sum(), x)[0])
-    assert relative(results[1], results[0]) < 2e-3
+    assert rel_error(results[1], results[0]) < 2e-3
 
 
 def test_training_keeps_little() -> None:
@@ -170,7 +170,7 @@ def test_compiled_training_step() -> None:
             each.zero_grad(set_to_none=True)
             run(images).square().mean().backward()
     pairs = zip(network.parameters(), eager.parameters(), strict=True)
-    errors = sorted(relative(left.grad, right.grad) for left, right in pairs if right.grad.norm() > 1e-5)
+    errors = sorted(rel_error(left.grad, right.grad) for left, right in pairs if right.grad.norm() > 1e-5)
     assert errors[len(errors) // 2] < 1e-2, errors
     for left, right in zip(network.buffers(), eager.buffers(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-2, atol=1e-2)

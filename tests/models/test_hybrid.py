@@ -34,11 +34,11 @@ SMALL = {
 SIZE = 64  # grids of 16 x 16 and 8 x 8, divisible by the steps
 
 
-def small(name: str, **overrides) -> nn.Module:
+def small_hybrid(name: str, **overrides) -> nn.Module:
     return pyg_vig.create_model(name, **{"num_classes": 5, "head_channels": 32} | SMALL[name] | overrides)
 
 
-def lively(model: nn.Module) -> nn.Module:
+def randomize_scales(model: nn.Module) -> nn.Module:
     """Convert the network to float64, with scales and statistics for which every branch matters."""
     for name, module in model.named_modules():
         if name.endswith("layer_scale") and not isinstance(module, nn.Identity):
@@ -116,7 +116,7 @@ class TestOfficialNames:
 
     def test_pairs_are_stored_as_two_blocks(self):
         """The published weight has all node channels first, then all neighbour channels; ours alternates them."""
-        model = small("greedyvig_s")
+        model = small_hybrid("greedyvig_s")
         own = model.stages[0].blocks[1].grapher.conv.nn.linear.weight
         official = to_official(model)["backbone.0.1.mixer.graph_conv.nn.0.weight"].flatten(1)
         assert torch.equal(official[:, :16], own[:, 0::2])
@@ -126,7 +126,7 @@ class TestOfficialNames:
 @pytest.mark.parametrize("name", SMALL)
 class TestAnyHybrid:
     def test_training_returns_both_heads_and_evaluation_their_mean(self, name):
-        model, batch = lively(small(name)), images(3)
+        model, batch = randomize_scales(small_hybrid(name)), images(3)
         scores, distilled = model.train()(batch)
         assert scores.shape == distilled.shape == (3, 5)
         assert not torch.allclose(scores, distilled)
@@ -136,19 +136,19 @@ class TestAnyHybrid:
         torch.testing.assert_close(model(batch), expected)
 
     def test_without_distillation_there_is_one_head(self, name):
-        model = small(name, distilled=False)
+        model = small_hybrid(name, distilled=False)
         assert model.train()(images(2).float()).shape == (2, 5)
         assert not any("distillation" in key for key in model.state_dict())
 
     def test_every_parameter_learns(self, name):
-        model = small(name, drop_path_rate=0.1)
+        model = small_hybrid(name, drop_path_rate=0.1)
         sum(scores.logsumexp(-1).sum() for scores in model(images(4).float())).backward()
         assert not [key for key, parameter in model.named_parameters() if parameter.grad is None]
 
     @pytest.mark.parametrize("size", [(SIZE, SIZE), (SIZE, 96), (50, 77), (36, 20), (5, 3)])
     def test_images_of_any_size_one_by_one_or_together(self, name, size):
         """Grids divisible by the steps or not, with odd sides, narrower than a step, or of a single patch."""
-        model, batch = lively(small(name)), images(3, *size)
+        model, batch = randomize_scales(small_hybrid(name)), images(3, *size)
         with torch.no_grad():
             together = model(batch)
             single = torch.cat([model(image.unsqueeze(0)) for image in batch])
@@ -157,13 +157,13 @@ class TestAnyHybrid:
 
     @pytest.mark.parametrize("size", [SIZE, 50])
     def test_fuse_gives_the_same(self, name, size):
-        model, batch = lively(small(name)), images(2, size)
+        model, batch = randomize_scales(small_hybrid(name)), images(2, size)
         fused = model.fuse()
         assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in fused.modules())
         torch.testing.assert_close(fused(batch), model(batch).detach(), rtol=1e-9, atol=1e-9)
 
     def test_gradient_checkpointing_gives_the_same_gradients(self, name):
-        model, batch = lively(small(name)), images(2)
+        model, batch = randomize_scales(small_hybrid(name)), images(2)
         twin = copy.deepcopy(model)
         twin.set_grad_checkpointing()
         for network in (model, twin):
@@ -175,19 +175,19 @@ class TestAnyHybrid:
     @pytest.mark.parametrize("conv", ["max_relative", "edge", "sage", "gin", "cross_attention", "GATv2Conv"])
     def test_any_conv_on_any_graph(self, name, conv, graph):
         choice = {"published": {}, "knn": {"graph": "knn", "k": 4}, "grid": {"graph": "grid"}}[graph]
-        model = small(name, conv=conv, distilled=False, **choice)
+        model = small_hybrid(name, conv=conv, distilled=False, **choice)
         model(images(2).float()).logsumexp(-1).sum().backward()
         assert all(p.grad.isfinite().all() for p in model.parameters())
         assert model.eval()(images(1, 40, 52).float()).isfinite().all()
 
     def test_features_only(self, name):
-        model = small(name, features_only=True).eval()
+        model = small_hybrid(name, features_only=True).eval()
         maps = model(images(1, 64, 96).float())
         assert [tuple(feature_map.shape[1:]) for feature_map in maps] == [(16, 16, 24), (24, 8, 12)]
         assert [(info["num_chs"], info["reduction"]) for info in model.feature_info] == [(16, 4), (24, 8)]
 
     def test_reset_classifier(self, name):
-        model = small(name).eval()
+        model = small_hybrid(name).eval()
         model.reset_classifier(3)
         assert model(images(1).float()).shape == (1, 3)
         for classifier in (model.head.classifier, model.head.distillation_classifier):
@@ -196,7 +196,7 @@ class TestAnyHybrid:
         assert model(images(1).float()).shape == (1, 32)
 
     def test_configuration_survives_a_file(self, name, tmp_path):
-        model, batch = small(name).eval(), images(1).float()
+        model, batch = small_hybrid(name).eval(), images(1).float()
         pyg_vig.save_checkpoint(model, tmp_path / "model.safetensors")
         restored = pyg_vig.load_model(tmp_path / "model.safetensors").eval()
         assert restored.config == model.config
@@ -205,21 +205,21 @@ class TestAnyHybrid:
 
 def test_dilation_grows_with_depth_where_it_is_asked_for():
     for options, expected in (({"dilated": True}, [2, 2]), ({}, [1, 1]), ({"dilated": True, "k": 60}, [1, 1])):
-        model = small("mobilevig_ti", depths=((4, 0), (0, 2)), image_size=SIZE, graph="knn", **options)
+        model = small_hybrid("mobilevig_ti", depths=((4, 0), (0, 2)), image_size=SIZE, graph="knn", **options)
         assert [block.grapher.graph.dilation for block in model.stages[1].blocks] == expected
 
 
 @pytest.mark.parametrize("name", ["greedyvig_s", "attention_vig_s"])
 def test_compiles_without_a_graph_break(name):
     torch._dynamo.reset()
-    model, batch = lively(small(name, channels=(16,), depths=((1, 1),), steps=(2,))), images(2, 32)
+    model, batch = randomize_scales(small_hybrid(name, channels=(16,), depths=((1, 1),), steps=(2,))), images(2, 32)
     with torch.no_grad():
         found = torch.compile(model, fullgraph=True, backend="aot_eager")(batch)
         torch.testing.assert_close(found, model(batch), rtol=1e-9, atol=1e-9)
 
 
 def test_graphs_of_every_block_can_be_recorded():
-    model = small("mobilevig_ti").eval()
+    model = small_hybrid("mobilevig_ti").eval()
     with pyg_vig.record_graphs(model) as graphs:
         model(images(1).float())
     assert graphs.names == ["stages.1.blocks.0.grapher", "stages.1.blocks.1.grapher"]
@@ -246,4 +246,4 @@ def test_graphs_of_every_block_can_be_recorded():
 )
 def test_bad_requests_say_what_is_wrong(overrides, message):
     with pytest.raises(ValueError, match=message):
-        small("greedyvig_s", **overrides)
+        small_hybrid("greedyvig_s", **overrides)

@@ -15,10 +15,10 @@ POINTS = [(0.5, 0.5), (0.99, 0.0)]
 
 def hybrid(**overrides) -> nn.Module:
     options = {"channels": (16, 24), "depths": ((1, 1), (0, 2)), "steps": (2, 2), "num_classes": 5, "layer_scale": 0.5}
-    return lively(pyg_vig.create_model("attention_vig_s", **options | overrides))
+    return randomize_attention(pyg_vig.create_model("attention_vig_s", **options | overrides))
 
 
-def lively(model: nn.Module) -> nn.Module:
+def randomize_attention(model: nn.Module) -> nn.Module:
     for conv in convs_of(model):
         randomize(conv.query), randomize(conv.key), nn.init.uniform_(conv.log_beta, -1, 1)
     return model.double().eval()
@@ -28,7 +28,7 @@ def convs_of(model: nn.Module) -> list[CrossAttentionConv]:
     return [module for module in model.modules() if isinstance(module, CrossAttentionConv)]
 
 
-def calls_of_convs(model: nn.Module, image: Tensor) -> list[tuple]:
+def conv_calls(model: nn.Module, image: Tensor) -> list[tuple]:
     """Return every conv of the network with the arguments of its call."""
     calls: list[tuple] = []
     handles = [
@@ -49,7 +49,7 @@ def test_equals_the_weights_of_the_edges(affinity, heads):
     image = torch.randn(3, 32, 48).double()
     maps = similarity_maps(model, image, POINTS)
     assert [tuple(weights.shape) for weights in maps] == [(2, 8, 12), (2, 4, 6), (2, 4, 6)]
-    for weights, (conv, x, graph) in zip(maps, calls_of_convs(model, image), strict=True):
+    for weights, (conv, x, graph) in zip(maps, conv_calls(model, image), strict=True):
         _, (edge_index, alpha) = conv(x, graph, return_attention_weights=True)
         source, target = as_edge_index(edge_index)
         height, width = weights.shape[1:]
@@ -61,7 +61,7 @@ def test_equals_the_weights_of_the_edges(affinity, heads):
 
 def test_equals_the_equation():
     model, image = hybrid(), torch.randn(3, 32, 32).double()
-    for weights, (conv, x, _) in zip(similarity_maps(model, image, POINTS), calls_of_convs(model, image), strict=True):
+    for weights, (conv, x, _) in zip(similarity_maps(model, image, POINTS), conv_calls(model, image), strict=True):
         height, width = weights.shape[1:]
         for turn, (y, x_) in enumerate(POINTS):
             query = conv.query(x[int(y * height) * width + int(x_ * width)])

@@ -171,7 +171,7 @@ def test_compiles_without_a_graph_break(name):
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
-def graph_of(image, patch, with_edges):
+def patch_graph(image, patch, with_edges):
     height, width = image.shape[1] // patch, image.shape[2] // patch
     x = F.pixel_unshuffle(image.unsqueeze(0), patch)[0].flatten(1).T
     edges = grid_graph(height, width).as_tensor() if with_edges else None
@@ -188,10 +188,10 @@ def test_a_pyg_batch_of_patches_gives_what_the_images_give(graph):
     of_images.load_state_dict(model.state_dict())
     sizes = [(32, 32), (48, 24), (20, 64)]
     pictures = [torch.rand(3, *size, dtype=torch.float64) for size in sizes]
-    batch = Batch.from_data_list([graph_of(picture, 4, True) for picture in pictures])
+    batch = Batch.from_data_list([patch_graph(picture, 4, True) for picture in pictures])
     expected = torch.cat([of_images(picture.unsqueeze(0)) for picture in pictures])
     torch.testing.assert_close(model(batch), expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(model(graph_of(pictures[0], 4, True)), expected[:1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model(patch_graph(pictures[0], 4, True)), expected[:1], rtol=1e-9, atol=1e-9)
 
 
 def test_wrong_inputs_say_what_to_change():
@@ -201,7 +201,7 @@ def test_wrong_inputs_say_what_to_change():
     with pytest.raises(ValueError, match="in_channels=1"):
         model(torch.rand(2, 1, 32, 32))
     with pytest.raises(ValueError, match="stem='patch'"):
-        model(graph_of(torch.rand(3, 32, 32), 4, True))
+        model(patch_graph(torch.rand(3, 32, 32), 4, True))
     with pytest.raises(ValueError, match="k=6 neighbours asked of a graph with 4 nodes"):
         model(torch.rand(1, 3, 8, 8))
     patches = pyg_vig.create_model("vig_nano", depth=2, stem="patch", graph="given").eval()
@@ -210,8 +210,8 @@ def test_wrong_inputs_say_what_to_change():
     with pytest.raises(ValueError, match="needs an edge_index"):
         patches(torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="ImageToGraph"):
-        patches(graph_of(torch.rand(3, 32, 32), 8, True))
-    data = graph_of(torch.rand(3, 32, 32), 4, True)
+        patches(patch_graph(torch.rand(3, 32, 32), 8, True))
+    data = patch_graph(torch.rand(3, 32, 32), 4, True)
     del data.grid
     with pytest.raises(ValueError, match="position=False"):
         patches(data)

@@ -11,13 +11,13 @@ from pyg_vig.nn import ConvNorm, LinearNorm
 from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 
 
-def layer(kind: str) -> tuple[nn.Module, torch.Tensor]:
+def make_layer(kind: str) -> tuple[nn.Module, torch.Tensor]:
     if kind == "linear":
         return LinearNorm(12, 20, groups=2), torch.randn(50, 12)
     return ConvNorm(5, 20, stride=2), torch.randn(4, 5, 9, 9)
 
 
-def run(module: nn.Module, x: torch.Tensor, act: nn.Module | None) -> dict[str, torch.Tensor]:
+def training_step(module: nn.Module, x: torch.Tensor, act: nn.Module | None) -> dict[str, torch.Tensor]:
     """Return output, gradients and running statistics of a training step."""
     x = x.clone().requires_grad_()
     out = module(x, act)
@@ -30,12 +30,12 @@ def run(module: nn.Module, x: torch.Tensor, act: nn.Module | None) -> dict[str, 
 @pytest.mark.parametrize("act", [None, nn.ReLU(), nn.GELU()])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_layers_equal_those_of_pytorch(kind, act, momentum):
-    module, x = layer(kind)
+    module, x = make_layer(kind)
     module.norm.momentum = momentum
     module.norm.weight.data.uniform_(0.5, 1.5)
     reference = copy.deepcopy(module).double()
     for _ in range(2):
-        found, expected = run(module, x, act), run(reference, x.double(), act)
+        found, expected = training_step(module, x, act), training_step(reference, x.double(), act)
     assert found.keys() == expected.keys()
     for name in found:
         torch.testing.assert_close(found[name].double(), expected[name].double(), rtol=1e-4, atol=2e-4, msg=name)
@@ -43,10 +43,10 @@ def test_layers_equal_those_of_pytorch(kind, act, momentum):
 
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 def test_a_bias_without_influence_has_a_gradient_of_zero(kind):
-    module, x = layer(kind)
+    module, x = make_layer(kind)
     bias = (module.linear if kind == "linear" else module.conv).bias
     bias.data.fill_(3.0)
-    run(module, x, nn.GELU())
+    training_step(module, x, nn.GELU())
     assert torch.equal(bias.grad, torch.zeros_like(bias))
 
 
@@ -106,12 +106,12 @@ def test_without_running_statistics():
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 @pytest.mark.parametrize("kernel", [True, False])
 def test_compiled_equals_eager(kind, kernel):
-    module, x = layer(kind)
-    eager = run(copy.deepcopy(module), x, nn.GELU())
+    module, x = make_layer(kind)
+    eager = training_step(copy.deepcopy(module), x, nn.GELU())
     compiled = copy.deepcopy(module)
     compiled.forward = torch.compile(compiled.forward, fullgraph=True, backend="aot_eager")
     with native_kernels(kernel):  # not available without a C compiler
-        found = run(compiled, x, nn.GELU())
+        found = training_step(compiled, x, nn.GELU())
     for name, entry in found.items():
         torch.testing.assert_close(entry, eager[name], rtol=1e-4, atol=1e-4, msg=name)
 

@@ -12,7 +12,7 @@ from tests.nn.conv.graphs import randomize
 GRID = Layout.from_grid(2, 5, 6)
 
 
-def nodes(channels: int = 8, layout: Layout = GRID) -> Tensor:
+def random_nodes(channels: int = 8, layout: Layout = GRID) -> Tensor:
     return torch.randn(layout.num_nodes, channels).double()
 
 
@@ -24,7 +24,7 @@ def as_rows(feature_map: Tensor) -> Tensor:
     return feature_map.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def normalised(x: Tensor, norm: nn.BatchNorm2d, training: bool) -> Tensor:
+def normalize(x: Tensor, norm: nn.BatchNorm2d, training: bool) -> Tensor:
     """Batch norm of a feature map by definition."""
     mean, variance = norm.running_mean, norm.running_var
     if training:
@@ -37,21 +37,21 @@ def normalised(x: Tensor, norm: nn.BatchNorm2d, training: bool) -> Tensor:
 @pytest.mark.parametrize("training", [True, False])
 class TestEquations:
     def test_downsample(self, training):
-        layer, x = randomize(Downsample(8, 12).double()).train(training), nodes()
+        layer, x = randomize(Downsample(8, 12).double()).train(training), random_nodes()
         part = layer.conv_norm
         map_ = F.conv2d(as_map(x), part.conv.weight, part.conv.bias, stride=2, padding=1)
-        expected = as_rows(normalised(map_, part.norm, training))
+        expected = as_rows(normalize(map_, part.norm, training))
         out, layout = layer(x, GRID)
         torch.testing.assert_close(out, expected)
         assert (layout.num_graphs, layout.grid) == (2, (3, 3))
 
     def test_inverted_residual(self, training):
-        layer, x = randomize(InvertedResidual(8, act="relu").double()).train(training), nodes()
+        layer, x = randomize(InvertedResidual(8, act="relu").double()).train(training), random_nodes()
         norms = (layer.expand.norm, layer.depthwise.norm, layer.project.norm)
-        hidden = torch.relu(normalised(_pointwise(as_map(x), layer.expand.linear), norms[0], training))
+        hidden = torch.relu(normalize(_pointwise(as_map(x), layer.expand.linear), norms[0], training))
         hidden = F.conv2d(hidden, layer.depthwise.conv.weight, layer.depthwise.conv.bias, padding=1, groups=32)
-        hidden = torch.relu(normalised(hidden, norms[1], training))
-        branch = normalised(_pointwise(hidden, layer.project.linear), norms[2], training)
+        hidden = torch.relu(normalize(hidden, norms[1], training))
+        branch = normalize(_pointwise(hidden, layer.project.linear), norms[2], training)
         expected = x + layer.layer_scale.weight * as_rows(branch)
         torch.testing.assert_close(layer(x, GRID), expected)
 
@@ -62,13 +62,13 @@ def _pointwise(feature_map: Tensor, linear: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize("kernel_size", [3, 7])
 def test_conditional_position(kernel_size):
-    layer, x = ConditionalPosition(8, kernel_size).double(), nodes()
+    layer, x = ConditionalPosition(8, kernel_size).double(), random_nodes()
     around = F.conv2d(as_map(x), layer.conv.weight, layer.conv.bias, padding=kernel_size // 2, groups=8)
     torch.testing.assert_close(layer(x, GRID), x + as_rows(around))
 
 
 def test_conditional_position_sees_no_other_image_and_needs_a_grid():
-    layer, x = ConditionalPosition(8).double(), nodes()
+    layer, x = ConditionalPosition(8).double(), random_nodes()
     alone = layer(x[30:], Layout.from_grid(1, 5, 6))
     torch.testing.assert_close(layer(x, GRID)[30:], alone)
     with pytest.raises(ValueError, match="lie on no grid"):
@@ -76,14 +76,14 @@ def test_conditional_position_sees_no_other_image_and_needs_a_grid():
 
 
 def test_inverted_residual_starts_near_the_identity():
-    layer, x = InvertedResidual(8).double(), nodes()
+    layer, x = InvertedResidual(8).double(), random_nodes()
     assert (layer(x, GRID) - x).abs().max() < 1e-3
     assert (layer(x, GRID) - x).abs().max() > 0
 
 
 def test_drop_path_drops_the_branch_of_whole_images():
     layout = Layout.from_grid(40, 2, 2)
-    layer, x = InvertedResidual(8, layer_scale=1.0, drop_path=0.5).double(), nodes(layout=layout)
+    layer, x = InvertedResidual(8, layer_scale=1.0, drop_path=0.5).double(), random_nodes(layout=layout)
     kept = (layer(x, layout) != x).view(40, -1).double().mean(1)
     assert set(kept.tolist()) == {0.0, 1.0}
 
@@ -104,7 +104,7 @@ def test_downsample_halves_any_grid_rounding_up(size):
 
 def test_folding_gives_the_same_and_leaves_no_norm():
     for layer in (Downsample(8, 12), InvertedResidual(8, layer_scale=1.0)):
-        x, layer = nodes(), randomize(layer.double()).eval()
+        x, layer = random_nodes(), randomize(layer.double()).eval()
         expected = layer(x, GRID)
         for part in layer.modules():
             for name in {"fold_norm", "fold_layer_scale"} & set(dir(part)):
@@ -127,8 +127,8 @@ def test_an_adapter_in_place_of_the_convolution_is_called(training):
             return self.layer(x) + 100
 
     layer, x = randomize(ConvNorm(8, 12).double()).train(training), torch.randn(2, 8, 5, 6).double()
-    expected = normalised(layer.conv(x) + 100, layer.norm, training)
+    expected = normalize(layer.conv(x) + 100, layer.norm, training)
     layer.conv = Adapter(layer.conv)
     torch.testing.assert_close(layer(x), expected)
     layer.fold_norm()
-    torch.testing.assert_close(layer.eval()(x), normalised(layer.conv(x), layer.norm, False))
+    torch.testing.assert_close(layer.eval()(x), normalize(layer.conv(x), layer.norm, False))

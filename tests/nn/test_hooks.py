@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]
 }
 
 
-def calls(module: nn.Module) -> list[nn.Module]:
+def record_calls(module: nn.Module) -> list[nn.Module]:
     """Return a list to which the module is appended with every call."""
     seen: list[nn.Module] = []
     module.register_forward_hook(lambda module, inputs, output: seen.append(module))
@@ -56,7 +56,7 @@ def test_layers_call_parts_with_hooks_and_give_the_same_output(name, train, part
     build, inputs = LAYERS[name]
     layer, x = randomize(build().double()).train(train), [rows.double() for rows in inputs()]
     expected = copy.deepcopy(layer)(*x)
-    seen = calls(list(layer.children())[part])
+    seen = record_calls(list(layer.children())[part])
     torch.testing.assert_close(layer(*x), expected)
     assert len(seen) == 1
 
@@ -81,7 +81,7 @@ def test_last_layer_of_a_branch_shows_the_branch_alone():
     layer.fc2.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     torch.testing.assert_close(layer(x), expected)
     torch.testing.assert_close(x + outputs[0], expected)
-    seen = calls(layer.drop_path)
+    seen = record_calls(layer.drop_path)
     layer(x, Layout.from_equal(2, 10))
     assert len(seen) == 1
 
@@ -108,7 +108,7 @@ class TestConvs:
 def test_update_of_every_edge(build, part):
     layer, x = randomize(build(8, 12, norm="batch").double()).train(), torch.randn(10, 8).double()
     expected = copy.deepcopy(layer)(x, TABLE)
-    seen = calls(layer.get_submodule(("nn" if build is EdgeConv else "nn1") + part))
+    seen = record_calls(layer.get_submodule(("nn" if build is EdgeConv else "nn1") + part))
     torch.testing.assert_close(layer(x, TABLE), expected)
     assert len(seen) == 1
 

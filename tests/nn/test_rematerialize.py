@@ -20,7 +20,7 @@ from pyg_vig.nn.rematerialize import add_residual, register_recipe, save_recipe
 needs_kernels = pytest.mark.skipif(library() is None, reason="no C compiler")
 
 
-class Watch:
+class StorageTracker:
     """Tracks whether the memory of the tensors passed to it is still in use."""
 
     def __init__(self) -> None:
@@ -47,19 +47,19 @@ def squared(x: Tensor) -> Tensor:
 
 class TestProtocol:
     def test_the_matrix_is_freed_and_its_gradients_are_those_of_the_kept(self):
-        x, watch = torch.randn(5, 3, requires_grad=True), Watch()
+        x, watch = torch.randn(5, 3, requires_grad=True), StorageTracker()
         out = squared(watch(doubled(x)))
         assert watch.held() == [False]
         torch.testing.assert_close(torch.autograd.grad(out.sum(), x)[0], 8 * x)
 
     def test_without_forgetting_it_is_held(self):
-        x, watch = torch.randn(5, 3, requires_grad=True), Watch()
+        x, watch = torch.randn(5, 3, requires_grad=True), StorageTracker()
         out = watch(doubled(x)).square()
         assert watch.held() == [True]
         out.sum().backward()
 
     def test_views_are_made_of_what_they_look_at(self):
-        x, watch = torch.randn(5, 3, requires_grad=True), Watch()
+        x, watch = torch.randn(5, 3, requires_grad=True), StorageTracker()
         view = watch(doubled(x)).t()[1:]
         out = save_recipe(view, view.square(), "self")
         del view
@@ -104,7 +104,7 @@ class TestProtocol:
         torch.testing.assert_close(torch.autograd.grad(out.sum(), x)[0], 8 * x)
 
     def test_of_a_chain_of_sums_every_second_is_made_again(self):
-        x, watch = torch.randn(5, 3, requires_grad=True), Watch()
+        x, watch = torch.randn(5, 3, requires_grad=True), StorageTracker()
         out, rows = [], x * 1
         for _ in range(4):
             rows = add_residual(rows, doubled(x))
@@ -120,7 +120,7 @@ class TestProtocol:
 @pytest.mark.parametrize("act", [None, nn.ReLU(), nn.GELU()])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_activations_before_products_are_not_kept(act, groups):
-    first, second, watch = LinearNorm(6, 24), LinearNorm(24, 8, groups=groups), Watch()
+    first, second, watch = LinearNorm(6, 24), LinearNorm(24, 8, groups=groups), StorageTracker()
     out = second(watch(first(torch.randn(40, 6), act)))
     assert watch.held() == [False]
     out.square().sum().backward()
@@ -128,7 +128,7 @@ def test_activations_before_products_are_not_kept(act, groups):
 
 @needs_kernels
 def test_activations_between_convolutions_are_not_kept():
-    first, second, watch = ConvNorm(3, 8), ConvNorm(8, 4, stride=2), Watch()
+    first, second, watch = ConvNorm(3, 8), ConvNorm(8, 4, stride=2), StorageTracker()
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     out = second(watch(first(x, nn.GELU())))
     assert watch.held() == [False]
@@ -137,7 +137,7 @@ def test_activations_between_convolutions_are_not_kept():
 
 @needs_kernels
 def test_branches_before_layer_scales_are_not_kept():
-    watch = Watch()
+    watch = StorageTracker()
     out = LayerScale(8)(watch(LinearNorm(6, 8)(torch.randn(40, 6))))
     assert watch.held() == [False]
     out.sum().backward()
@@ -146,7 +146,7 @@ def test_branches_before_layer_scales_are_not_kept():
 @needs_kernels
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_of_pairs_neither_is_kept(groups):
-    watch, leaves = Watch(), torch.randn(2, 40, 8, requires_grad=True).unbind()
+    watch, leaves = StorageTracker(), torch.randn(2, 40, 8, requires_grad=True).unbind()
     out = PairUpdate(8, 16, groups=groups, norm="batch")(*(watch(doubled(leaf)) for leaf in leaves))
     assert watch.held() == [False, False]
     out.square().sum().backward()
@@ -189,7 +189,7 @@ def test_gradients_of_blocks_are_those_of_kept_matrices(name):
 
 def test_checkpointing_keeps_its_gradients_and_its_memory():
     run, block, x = block_and_rows("plain")
-    watch = Watch()
+    watch = StorageTracker()
 
     def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
         handle = block.ffn.fc1.register_forward_hook(lambda module, args, out: watch.note(out))

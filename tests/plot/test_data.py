@@ -12,7 +12,7 @@ from pyg_vig.plot import neighbors_of, plot_points, plot_superpixels
 from pyg_vig.transforms import PointsToGraph, ToSuperpixels
 
 
-def quarters() -> torch.Tensor:
+def quartered_image() -> torch.Tensor:
     image = torch.zeros(3, 16, 16)
     image[0, :, 8:], image[1, 8:] = 1, 1
     return image
@@ -20,8 +20,8 @@ def quarters() -> torch.Tensor:
 
 def test_superpixels_are_dots_in_their_colour_and_lines_where_they_touch() -> None:
     pytest.importorskip("skimage")
-    data = ToSuperpixels(n_segments=4, keep_segmentation=True)(quarters())
-    ax = plot_superpixels(quarters(), data)
+    data = ToSuperpixels(n_segments=4, keep_segmentation=True)(quartered_image())
+    ax = plot_superpixels(quartered_image(), data)
     borders, lines, dots = ax.collections
     np.testing.assert_allclose(dots.get_offsets(), data.pos)
     np.testing.assert_allclose(dots.get_facecolors()[:, :3], data.x[:, :3])
@@ -33,13 +33,13 @@ def test_superpixels_are_dots_in_their_colour_and_lines_where_they_touch() -> No
 def test_superpixels_coloured_by_values_into_given_axes() -> None:
     data = Data(x=torch.rand(2, 6), pos=torch.tensor([[1.0, 2.0], [3.0, 4.0]]), edge_index=torch.tensor([[0], [1]]))
     _, ax = plt.subplots()
-    assert plot_superpixels(quarters(), data, values=torch.tensor([0.5, 2.0]), ax=ax) is ax
+    assert plot_superpixels(quartered_image(), data, values=torch.tensor([0.5, 2.0]), ax=ax) is ax
     np.testing.assert_allclose(ax.collections[-1].get_array(), [0.5, 2])
 
 
 def test_superpixels_need_places() -> None:
     with pytest.raises(ValueError, match="expected a graph made by ToSuperpixels"):
-        plot_superpixels(quarters(), Data(x=torch.rand(4, 6)))
+        plot_superpixels(quartered_image(), Data(x=torch.rand(4, 6)))
 
 
 def test_neighbours_of_chosen_points_are_linked() -> None:

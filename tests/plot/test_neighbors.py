@@ -14,7 +14,7 @@ from pyg_vig.plot import COLORS, neighbors_of, plot_neighbors
 from pyg_vig.plot.style import to_picture
 
 
-def framed(ax: Axes, color: str, side: float) -> set[tuple[int, int]]:
+def framed_patches(ax: Axes, color: str, side: float) -> set[tuple[int, int]]:
     """Return row and column of the patches that have a frame of this colour in the plot."""
     frames = [patch for patch in ax.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
     found = [patch.get_center() for patch in frames if to_hex(patch.get_edgecolor()) == color.lower()]
@@ -31,7 +31,7 @@ def test_exactly_the_neighbours_are_framed(graph: int) -> None:
     for (row, column), color in zip(patches, COLORS, strict=False):
         nodes = neighbors_of(graphs[-1], graph * 64 + row * 8 + column)
         assert len(nodes) == 12
-        assert framed(ax, color, 4) == {divmod(node - graph * 64, 8) for node in nodes}
+        assert framed_patches(ax, color, 4) == {divmod(node - graph * 64, 8) for node in nodes}
 
 
 def test_pooled_neighbours_are_framed_on_their_own_grid() -> None:
@@ -43,7 +43,7 @@ def test_pooled_neighbours_are_framed_on_their_own_grid() -> None:
     assert (layout.grid, source_layout.grid) == ((16, 16), (8, 8))
     ax = plot_neighbors(images[1], graphs[0], layout, [(3, 4)], source_layout=source_layout, graph=1)
     nodes = neighbors_of(graphs[0], 256 + 3 * 16 + 4)
-    assert framed(ax, COLORS[0], 8) == {divmod(node - 64, 8) for node in nodes}
+    assert framed_patches(ax, COLORS[0], 8) == {divmod(node - 64, 8) for node in nodes}
     (star,) = ax.lines
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (4.5 * 4, 3.5 * 4)
 

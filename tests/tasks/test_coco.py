@@ -10,12 +10,12 @@ from pyg_vig.tasks.detection import AveragePrecision, CocoData, CocoImages
 from tests.tasks.conftest import COLOURS, SIZES, rectangle
 
 
-def images_of(folder: Path, **options: bool) -> CocoImages:
+def load_images(folder: Path, **options: bool) -> CocoImages:
     return CocoImages(folder / "part", folder / "annotations" / "instances_part.json", **options)
 
 
 def test_boxes_masks_and_labels_fit_the_pixels(coco_folder: Path) -> None:
-    images = images_of(coco_folder, train=True)
+    images = load_images(coco_folder, train=True)
     assert images.classes == ["red", "blue"]
     assert len(images) == len(SIZES)  # without the empty image
     for i, (height, width) in enumerate(SIZES):
@@ -30,8 +30,8 @@ def test_boxes_masks_and_labels_fit_the_pixels(coco_folder: Path) -> None:
 
 
 def test_flips_move_image_boxes_and_masks_together_and_repeat(coco_folder: Path) -> None:
-    images = images_of(coco_folder, train=True, flip=True)
-    plain = images_of(coco_folder, train=True)
+    images = load_images(coco_folder, train=True, flip=True)
+    plain = load_images(coco_folder, train=True)
     flipped = 0
     for draw in range(8):
         image, target = images[(draw, 0)]
@@ -58,7 +58,7 @@ def test_all_images_are_evaluated(coco_folder: Path) -> None:
 
 
 def test_annotations_as_predictions_are_perfect(coco_folder: Path) -> None:
-    images = images_of(coco_folder)
+    images = load_images(coco_folder)
     metric = AveragePrecision(images.coco, images.categories)
     for i in range(len(images)):
         _, target = images[i]
@@ -71,7 +71,7 @@ def test_annotations_as_predictions_are_perfect(coco_folder: Path) -> None:
 
 
 def test_worse_predictions_cost_precision(coco_folder: Path) -> None:
-    images = images_of(coco_folder)
+    images = load_images(coco_folder)
     metric = AveragePrecision(images.coco, images.categories)
     for i in range(len(SIZES)):
         _, target = images[i]
@@ -85,7 +85,7 @@ def test_worse_predictions_cost_precision(coco_folder: Path) -> None:
 
 
 def test_no_detections_count_as_nothing_found(coco_folder: Path) -> None:
-    images = images_of(coco_folder)
+    images = load_images(coco_folder)
     metric = AveragePrecision(images.coco, images.categories)
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0)}
     metric.update([100, 101], [nothing, nothing])

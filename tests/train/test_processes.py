@@ -38,14 +38,14 @@ def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def single_process_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run.start(config(tmp_path_factory.mktemp("alone")))
     run.fit()
     return run
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(single_process_run: Run, tmp_path: Path) -> None:
     config(tmp_path, accelerator="cpu", devices=2).save(tmp_path / "options.yaml")
     command = [sys.executable, "-m", "pyg_vig.cli", "train", "--config", str(tmp_path / "options.yaml")]
     finished = subprocess.run(
@@ -55,19 +55,19 @@ def test_two_processes_learn_what_one_does(alone: Run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("digits*")] == ["digits-vig_nano"]
     assert finished.stdout.count("test accuracy") == 1
     trained = weights(tmp_path / "digits-vig_nano")
-    assert_close(weights(alone.folder), trained)
-    start = alone.start(config(tmp_path, name="start")).model.state_dict()
+    assert_close(weights(single_process_run.folder), trained)
+    start = single_process_run.start(config(tmp_path, name="start")).model.state_dict()
     assert not torch.allclose(start["head.classifier.weight"], trained["head.classifier.weight"], atol=1e-3)
 
 
-def test_accumulated_batches_learn_what_a_whole_one_does(alone: Run, tmp_path: Path) -> None:
+def test_accumulated_batches_learn_what_a_whole_one_does(single_process_run: Run, tmp_path: Path) -> None:
     run = Run.start(config(tmp_path, accumulate=4, grad_checkpointing=True))
     run.fit()
-    assert_close(weights(alone.folder), weights(run.folder))
+    assert_close(weights(single_process_run.folder), weights(run.folder))
 
 
-def test_frozen_norms_keep_their_statistics(alone: Run) -> None:
-    state = weights(alone.folder)
+def test_frozen_norms_keep_their_statistics(single_process_run: Run) -> None:
+    state = weights(single_process_run.folder)
     means = [value for name, value in state.items() if name.endswith("running_mean")]
     assert len(means) > 5
     assert all(not mean.any() for mean in means)

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from pyg_vig.train.sampling import EpochSampler, SeededDataset, random_state
 
 
-def noisy(image: torch.Tensor) -> torch.Tensor:
+def add_noise(image: torch.Tensor) -> torch.Tensor:
     return image + torch.rand(()) + random.random() + np.random.rand()  # noqa: NPY002
 
 
-def data(seed: int = 0) -> SeededDataset:
-    return SeededDataset(TensorDataset(torch.zeros(6), torch.arange(6)), noisy, seed)
+def dataset(seed: int = 0) -> SeededDataset:
+    return SeededDataset(TensorDataset(torch.zeros(6), torch.arange(6)), add_noise, seed)
 
 
 def test_every_epoch_has_its_own_order_of_all_images() -> None:
@@ -53,21 +53,21 @@ def test_repeated_images_are_changed_anew_each_time() -> None:
         drawn += list(sampler)
         assert [index for _, index in list(sampler)[::3]] == [index for _, index in list(sampler)[1::3]]
     assert len(set(drawn)) == 18  # (draw, image) pairs, and so random numbers, never repeat
-    images = [data()[key][0].item() for key in drawn[:3]]
+    images = [dataset()[key][0].item() for key in drawn[:3]]
     assert len(set(images)) == 3
 
 
 def test_random_changes_depend_on_seed_epoch_and_image_only() -> None:
-    first = {key: data()[key][0].item() for key in [(0, 1), (0, 2), (1, 1)]}
+    first = {key: dataset()[key][0].item() for key in [(0, 1), (0, 2), (1, 1)]}
     assert len(set(first.values())) == 3
     torch.rand(7)
-    assert {key: data()[key][0].item() for key in reversed(first)} == first
-    assert data(seed=1)[0, 1][0].item() != first[0, 1]
+    assert {key: dataset()[key][0].item() for key in reversed(first)} == first
+    assert dataset(seed=1)[0, 1][0].item() != first[0, 1]
 
 
 def test_random_changes_are_the_same_in_worker_processes() -> None:
     sampler = EpochSampler(6, seed=0)
-    here, there = (next(iter(DataLoader(data(), 6, sampler=sampler, num_workers=workers))) for workers in (0, 1))
+    here, there = (next(iter(DataLoader(dataset(), 6, sampler=sampler, num_workers=workers))) for workers in (0, 1))
     assert torch.equal(here[0], there[0])
     assert torch.equal(here[1], there[1])
 

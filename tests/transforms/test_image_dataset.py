@@ -84,11 +84,11 @@ def test_a_transform_that_does_not_say_its_settings_is_refused(tmp_path):
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    def full(content, path):
+    def raise_disk_full(content, path):
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(torch, "save", raise_disk_full)
     with pytest.raises(OSError, match="no space"):
         ImageGraphDataset(tmp_path, Images(), TO_GRAPH, log=False)
     assert list(tmp_path.iterdir()) == []

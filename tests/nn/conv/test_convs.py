@@ -38,7 +38,7 @@ class Wave(nn.Module):
         return torch.sin(3 * x)
 
 
-class OnTable(nn.Module):
+class TableConv(nn.Module):
     """A conv whose neighbour table is created inside the compiled region, as by the graph builders."""
 
     def __init__(self, conv: NeighborConv) -> None:
@@ -199,7 +199,7 @@ class TestGradients:
 class TestCompiled:
     def test_step_on_a_table_equals_eager(self, conv):
         torch._dynamo.reset()
-        graph, layer = graphs.make("table"), OnTable(make_conv(conv, train=True, norm="batch", heads=4))
+        graph, layer = graphs.make("table"), TableConv(make_conv(conv, train=True, norm="batch", heads=4))
         expected = run_with_gradients(copy.deepcopy(layer), graph, graph.adjacency.index)
         backend = "inductor" if conv is EdgeConv else "aot_eager"  # code generation is slow: only for the most complex
         compiled = torch.compile(layer, fullgraph=True, backend=backend)

@@ -24,7 +24,7 @@ def make_conv(out: int = 24, *, train: bool = False, **options) -> CrossAttentio
     return conv
 
 
-def by_loop(conv: CrossAttentionConv, graph: Graph) -> tuple[Tensor, Tensor]:
+def attention_by_loop(conv: CrossAttentionConv, graph: Graph) -> tuple[Tensor, Tensor]:
     """Evaluate the equations by node and head; return the aggregated messages and the attention weights."""
     source, target = graph.edge_index
     sums, weights = [], torch.empty(source.numel(), conv.heads, dtype=torch.float64)
@@ -49,7 +49,7 @@ def by_loop(conv: CrossAttentionConv, graph: Graph) -> tuple[Tensor, Tensor]:
     return torch.stack(sums), weights
 
 
-def on_cliques(loop: bool = False) -> tuple[Graph, Graph]:
+def clique_graphs(loop: bool = False) -> tuple[Graph, Graph]:
     """Return the same graph as cliques and as an edge list."""
     graph = CrissCross(2, 4, 6, 2, loop=loop)
     x = torch.randn(graph.num_src, CHANNELS, dtype=torch.float64)
@@ -73,7 +73,7 @@ class TestDefinition:
     @pytest.mark.parametrize(("heads", "normalize"), [(1, "sum"), (3, "mean")])
     def test_equals_a_loop_over_nodes(self, name, affinity, heads, normalize):
         graph, conv = graphs.make(name), make_conv(heads=heads, affinity=affinity, normalize=normalize, norm="batch")
-        total, weights = by_loop(conv, graph)
+        total, weights = attention_by_loop(conv, graph)
         expected = conv.nn(graph.target, total)
         for adjacency in (graph.adjacency, graph.edge_index):
             torch.testing.assert_close(conv(graph.x, adjacency), expected, rtol=1e-10, atol=1e-10)
@@ -84,7 +84,7 @@ class TestDefinition:
     def test_update_sees_node_and_sum_in_turn(self):
         """The channels of node and sum alternate, so that both reach every group of the update."""
         graph, conv = graphs.make("table"), make_conv(update_heads=4, act=None)
-        total, _ = by_loop(conv, graph)
+        total, _ = attention_by_loop(conv, graph)
         rows = torch.stack([graph.target, total], -1).flatten(1)  # x_0, t_0, x_1, t_1, ...
         weight = torch.block_diag(*conv.nn.linear.weight.chunk(4))
         expected = rows @ weight.T + conv.nn.linear.bias
@@ -164,7 +164,7 @@ class TestFusedPath:
     @pytest.mark.parametrize("affinity", AFFINITIES)
     def test_on_cliques(self, train, affinity, loop):
         conv = make_conv(train=train, heads=2, affinity=affinity, norm="batch")
-        cliques, edges = on_cliques(loop)
+        cliques, edges = clique_graphs(loop)
         expected = run_with_gradients(copy.deepcopy(conv), edges, edges.edge_index)
         for adjacency in (cliques.adjacency, edges.adjacency):
             found = run_with_gradients(copy.deepcopy(conv), edges, adjacency)
@@ -177,7 +177,7 @@ class TestFusedPath:
         for module in ("pyg_vig.graph.reduce", "pyg_vig.nn.conv.cross_attention_conv"):
             monkeypatch.setattr(f"{module}.needs_plain_operations", lambda x: True)
         conv = make_conv(train=train, heads=2, affinity=affinity, normalize=normalize, norm="batch")
-        cliques, edges = on_cliques(loop)
+        cliques, edges = clique_graphs(loop)
         expected = run_with_gradients(copy.deepcopy(conv), edges, edges.edge_index)
         found = run_with_gradients(copy.deepcopy(conv), cliques, cliques.adjacency)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -299,7 +299,7 @@ class TestCompiled:
     @pytest.mark.parametrize(("affinity", "backend"), [("exponential", "inductor"), ("softmax", "aot_eager")])
     def test_step_equals_eager(self, form, affinity, backend):
         torch._dynamo.reset()
-        cliques, _ = on_cliques()
+        cliques, _ = clique_graphs()
         conv = make_conv(train=True, heads=2, affinity=affinity, norm="batch")
         index = cliques.adjacency.index
 
