@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,7 +63,7 @@ class ImageToGraph(BaseTransform):
         cosine: bool = False,
         pad: bool = False,
     ) -> None:
-        self.patch_size = (patch_size, patch_size) if isinstance(patch_size, Integral) else tuple(patch_size)
+        self.patch_size = (patch_size, patch_size) if isinstance(patch_size, int | np.integer) else tuple(patch_size)
         if len(self.patch_size) != 2 or min(self.patch_size) < 1:
             raise ValueError(f"patch_size must be a positive integer or a pair of them, got {patch_size!r}")
         if compare not in _COMPARE_ATTRIBUTES:
