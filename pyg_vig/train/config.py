@@ -164,6 +164,6 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
             raise ValueError("an average of the weights (ema) cannot be kept of sharded ones: use ddp, or ema 0")
 
     @property
-    def stem(self) -> str:
+    def default_name(self) -> str:
         """Default name of the run: data and model."""
         return f"{self.data.partition(':')[0]}-{self.model}"

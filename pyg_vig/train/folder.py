@@ -24,7 +24,7 @@ _CHOSEN = "PYG_VIG_RUN"  # environment variable that passes the folder from the 
 
 
 def new_folder(config: RunOptions) -> Path:
-    """Create a new folder, named after the run, or by default after its stem, numbered if that is taken.
+    """Create a new folder, named after the run, or by default after its ``default_name``, numbered if that is taken.
 
     With several processes, only the first one creates it.
 
@@ -63,13 +63,13 @@ def _named_folder(config: RunOptions) -> Path:
         check_free(config)
         (runs / config.name).mkdir()
         return runs / config.name
-    number, folder = 1, runs / config.stem
+    number, folder = 1, runs / config.default_name
     while True:
         try:
             folder.mkdir()
         except FileExistsError:
             number += 1
-            folder = runs / f"{config.stem}-{number}"
+            folder = runs / f"{config.default_name}-{number}"
         else:
             return folder
 

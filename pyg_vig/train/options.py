@@ -69,15 +69,15 @@ class RunOptions:
         return self.lr * self.batch_size / (self.lr_batch_size or self.batch_size)
 
     @property
-    def stem(self) -> str:
+    def default_name(self) -> str:
         """Default name of the run."""
         raise NotImplementedError
 
-    def changed(self: Options, **changes: Any) -> Options:
+    def replace(self: Options, **changes: Any) -> Options:
         """Return a copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[type-var]
 
-    def settled(self: Options) -> Options:
+    def resolve_defaults(self: Options) -> Options:
         """Return a copy with defaults derived from other options made explicit, as resuming may drop those options."""
         return self
 

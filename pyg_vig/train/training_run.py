@@ -50,10 +50,10 @@ class TrainingRun:
             FileNotFoundError: if data is missing.
         """
         check_free(config)
-        config = config.settled()
+        config = config.resolve_defaults()
         module, data = cls.build(config)
         folder = new_folder(config)  # last, so that a failure leaves no folder behind
-        run = cls(config.changed(name=folder.name), folder, module, data)
+        run = cls(config.replace(name=folder.name), folder, module, data)
         if is_first():
             run.config.save(folder / CONFIG)
         return run
@@ -66,9 +66,9 @@ class TrainingRun:
             ValueError: if the folder contains no run.
         """
         folder = Path(folder)
-        config = read_options(folder, cls.options).settled()
+        config = read_options(folder, cls.options).resolve_defaults()
         begun = state_to_resume(folder) is not None  # the initial weights may no longer exist
-        return cls(config, folder, *cls.build(config.changed(weights=None) if begun else config))
+        return cls(config, folder, *cls.build(config.replace(weights=None) if begun else config))
 
     @property
     def weights(self) -> Path:
