@@ -15,13 +15,13 @@ from pyg_vig.models.factory import CONFIGS, build_model
 from pyg_vig.models.file_format import (
     read_config,
     read_weights,
-    unwrapped,
+    strip_prefixes,
+    unwrap_model,
     weights_file,
-    without_prefixes,
     write_network,
 )
-from pyg_vig.models.official import layout_of, to_ours
-from pyg_vig.models.position import AbsolutePosition, RelativePosition, resized_positions
+from pyg_vig.models.official import convert_state_dict, detect_format
+from pyg_vig.models.position import AbsolutePosition, RelativePosition, resize_position_embedding
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _WRAPPERS_EMA = ("state_dict_ema", "model_ema", "ema_state_dict")
@@ -71,10 +71,10 @@ def load_checkpoint(
         ...     pyg_vig.load_checkpoint(model, f"{folder}/model.safetensors")
         LoadReport(layout='pyg_vig', reset=[])
     """
-    model = cast("VisionGNN", unwrapped(model))
-    state = read_state(path, use_ema=use_ema)
-    layout = layout_of(state)
-    state = to_ours(state, model)
+    model = cast("VisionGNN", unwrap_model(model))
+    state = read_state_dict(path, use_ema=use_ema)
+    layout = detect_format(state)
+    state = convert_state_dict(state, model)
     own = model.state_dict()
     other = _other_classifiers(state, own)
     if other and not reset_head:
@@ -97,7 +97,7 @@ def _resize_positions(model: VisionGNN, state: dict[str, Tensor]) -> None:
         table = state.get(f"{name}.weight")
         if isinstance(module, AbsolutePosition) and table is not None and table.dim() == 4:
             _, height, width, _ = module.weight.shape
-            state[f"{name}.weight"] = resized_positions(table, (height, width))
+            state[f"{name}.weight"] = resize_position_embedding(table, (height, width))
         fixed = state.get(f"{name}.table")
         if isinstance(module, RelativePosition) and fixed is not None and fixed.shape != module.table.shape:
             del state[f"{name}.table"]
@@ -120,7 +120,7 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
     """
-    model = cast("VisionGNN", unwrapped(model))
+    model = cast("VisionGNN", unwrap_model(model))
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise ValueError("this network is fused, so its weights fit no other: save the one that it was fused from")
     write_network(path, model, model.config)
@@ -154,7 +154,7 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
     return model.eval()
 
 
-def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
+def read_state_dict(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
     """Read the state dict of a checkpoint, without wrapping dictionaries and name prefixes.
 
     Raises:
@@ -171,7 +171,7 @@ def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[st
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state_dict: expected a dictionary of tensors, plain or under 'state_dict'")
-    return without_prefixes(content)
+    return strip_prefixes(content)
 
 
 def _unpickled(path: Path) -> Any:

@@ -81,7 +81,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return without_prefixes(load_file(path))
+        return strip_prefixes(load_file(path))
     except SafetensorError as error:
         raise ValueError(f"{path} is no .safetensors file: {error}") from error
 
@@ -103,17 +103,17 @@ def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -
     except TypeError as error:
         raise ValueError(f"the configuration cannot be written to a file, name its parts instead: {error}") from error
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(path, save(without_prefixes(state), {"format": "pyg_vig", "config": text}))
+    write_atomically(path, save(strip_prefixes(state), {"format": "pyg_vig", "config": text}))
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """Return the network without the wrappers of ``torch.compile`` and data parallelism."""
     while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
         model = inner
     return model
 
 
-def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Strip the name prefixes of wrappers, in whatever order they are nested."""
     while found := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
         state = {key.removeprefix(found[0]): value for key, value in state.items()}

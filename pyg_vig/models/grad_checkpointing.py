@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
+def checkpoint_module(module: nn.Module, *inputs: Any) -> Tensor:
     """Apply the module, recomputing its activations in the backward pass instead of storing them.
 
     Batch norms update their running statistics only once, as without checkpointing. (Under ``torch.compile``, this
@@ -19,18 +19,20 @@ def recomputed(module: nn.Module, *inputs: Any) -> Tensor:
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from pyg_vig.models.grad_checkpointing import recomputed
+        >>> from pyg_vig.models.grad_checkpointing import checkpoint_module
         >>> module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-        >>> recomputed(module, torch.rand(5, 4)).sum().backward()
+        >>> checkpoint_module(module, torch.rand(5, 4)).sum().backward()
         >>> module[1].num_batches_tracked
         tensor(1)
     """
     if torch.compiler.is_compiling():
         return checkpoint(module, *inputs, use_reentrant=False)
-    return checkpoint(module, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _OnCopies(module)))
+    return checkpoint(
+        module, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _PreserveRunningStats(module))
+    )
 
 
-class _OnCopies:
+class _PreserveRunningStats:
     """A re-enterable context in which batch norms update copies of their running statistics.
 
     A momentum of zero would still count batches, and select other kernels for norms with a cumulative average;

@@ -18,7 +18,7 @@ _CLASSIFIERS = tuple(
 )
 
 
-def layout_of(state: dict[str, Tensor]) -> str:
+def detect_format(state: dict[str, Tensor]) -> str:
     """Return which code base a state dict comes from: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
     if any(key.startswith(("backbone.stem.", "backbone.blocks.", "backbone.stages.")) for key in state):
         return "mmpretrain"
@@ -27,9 +27,9 @@ def layout_of(state: dict[str, Tensor]) -> str:
     return "pyg_vig"
 
 
-def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
+def convert_state_dict(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Convert a state dict from any of these code bases to our names and shapes; unknown keys keep their names."""
-    layout = layout_of(state)
+    layout = detect_format(state)
     if layout == "mmpretrain":
         state = mmpretrain_to_official(state)
     return state if layout == "pyg_vig" else from_official(state, model)

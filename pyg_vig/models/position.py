@@ -41,11 +41,11 @@ class AbsolutePosition(nn.Module):
         return x + torch.cat([self._at(grid)[0] for grid in layout.grids])
 
     def _at(self, grid: tuple[int, int]) -> Tensor:
-        table = resized_positions(self.weight, grid)
+        table = resize_position_embedding(self.weight, grid)
         return table.reshape(1, -1, table.size(-1))
 
 
-def resized_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
+def resize_position_embedding(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize position vectors ``(1, H, W, C)`` to another grid by bicubic interpolation."""
     if tuple(table.shape[1:3]) == grid:
         return table

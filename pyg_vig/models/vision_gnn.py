@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.models.config import ModelConfig
-from pyg_vig.models.grad_checkpointing import recomputed
+from pyg_vig.models.grad_checkpointing import checkpoint_module
 from pyg_vig.models.head import Head
 from pyg_vig.models.initialize import initialize
 
@@ -44,7 +44,7 @@ class Stage(nn.Module):
             x, layout = self.downsample(x, layout)
         for block in self.blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = recomputed(block, x, layout)
+                x = checkpoint_module(block, x, layout)
             else:
                 x = block(x, layout)
         return x, layout
