@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.nn import ExternalConv, Grapher
 
 
@@ -139,7 +139,7 @@ def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedB
         ...     [type(block.conv).__name__ for block in blocks[:2]]
         ['MaxRelativeConv', 'MaxRelativeConv']
     """
-    with evaluating(model):
+    with eval_mode(model):
         with record_graphs(model) as graphs, _recorded_calls(model) as calls:
             model(images)
         entries = zip(graphs.names, graphs, graphs.layouts, graphs.source_layouts, strict=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, record_graphs
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
 from pyg_vig.plot.style import drawn_grid, panels
@@ -56,7 +56,7 @@ def plot_blocks(
         >>> from pyg_vig.plot import plot_blocks
         >>> figure = plot_blocks(pyg_vig.create_model("vig_nano"), torch.rand(2, 3, 32, 32), title="not trained")
     """
-    with evaluating(model), record_graphs(model) as graphs:
+    with eval_mode(model), record_graphs(model) as graphs:
         model(images)
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
@@ -144,7 +144,7 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
 def _try(model: VisionGNN) -> None:
     """Run the network on a blank image, to raise errors such as more neighbours than nodes before training."""
     config = model.config
-    with evaluating(model):
+    with eval_mode(model):
         model(torch.zeros(1, config.in_channels, config.image_size, config.image_size))
 
 
