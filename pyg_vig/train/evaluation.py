@@ -76,7 +76,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
         raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
     _check_names(model.config.classes, splits.classes, config.data)
     with quiet():
-        return tested(
+        return run_test(
             evaluation_trainer(config), Classification(model, config), ImageData(splits, model.config, config)
         )
 
@@ -90,7 +90,7 @@ def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) 
             )
 
 
-def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
+def run_test(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
     """Run the trainer's test loop on the held-out images; unreadable images do not count.
 
     Raises:

@@ -14,8 +14,16 @@ from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.evaluation import Result, tested
-from pyg_vig.train.folder import CURVES, METRICS, PICTURE, STATE, is_first, state_to_resume, write_result
+from pyg_vig.train.evaluation import Result, run_test
+from pyg_vig.train.folder import (
+    CURVES_FIGURE,
+    LAST_CHECKPOINT,
+    METRICS,
+    NEIGHBORS_FIGURE,
+    checkpoint_to_resume,
+    is_rank_zero,
+    write_result,
+)
 from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import classification_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
@@ -74,22 +82,22 @@ class Run(TrainingRun):
     @property
     def writes(self) -> bool:
         """Whether this process writes the files of the run: only the first one, and not in a ``fast_dev_run``."""
-        return is_first() and not self.config.fast_dev_run
+        return is_rank_zero() and not self.config.fast_dev_run
 
     def fit(self) -> Result:
         """Train the network, save it, and evaluate it on the held-out images."""
-        state = None if self.config.fast_dev_run else state_to_resume(self.folder)
+        state = None if self.config.fast_dev_run else checkpoint_to_resume(self.folder)
         with quiet():
             trainer = classification_trainer(self.config, self.folder)
             trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
-            result = tested(trainer, self.module, self.data)
+            result = run_test(trainer, self.module, self.data)
         if self.writes:
             self._save(result)
         return result
 
     def _save(self, result: Result) -> None:
         """Save the network from the last checkpoint, which has unsharded weights, averaged if ``ema`` is set."""
-        content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)["state_dict"]
+        content = torch.load(self.folder / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
         model = build_model(self.model.config)
         model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
         save_checkpoint(model, self.weights)
@@ -114,10 +122,10 @@ class Run(TrainingRun):
         data = Path(self.config.data).name  # only the last part of a folder's path
         title = f"{self.config.model} after {self.config.epochs} epochs on {data}: held-out images"
         figure = plot_blocks(model, images, labels=labels, title=title)
-        figure.savefig(self.folder / PICTURE, dpi=150)
+        figure.savefig(self.folder / NEIGHBORS_FIGURE, dpi=150)
         plt.close(figure)
-        plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
-        return self.folder / PICTURE
+        plot_curves(self.folder / METRICS, self.folder / CURVES_FIGURE, self.folder.name)
+        return self.folder / NEIGHBORS_FIGURE
 
 
 def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pyg_vig.nn import InvertedResidual, ViGBlock
 from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress, StepLog
 from pyg_vig.train.config import RunConfig
-from pyg_vig.train.folder import LOGS, METRICS, STATE
+from pyg_vig.train.folder import LAST_CHECKPOINT, LOGS, METRICS
 from pyg_vig.train.options import RunOptions
 
 
@@ -118,7 +118,7 @@ def _checkpoint_callbacks(folder: Path | None) -> list[Callback]:
     if folder is None:
         return []
     checkpoints = ModelCheckpoint(
-        folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
+        folder, filename=Path(LAST_CHECKPOINT).stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     return [checkpoints, MetricsFile(folder / METRICS)]
 

@@ -8,7 +8,13 @@ from typing import Any, ClassVar, TypeVar
 import lightning as L
 
 from pyg_vig.models.file_format import CONFIG, WEIGHTS
-from pyg_vig.train.folder import check_free, is_first, new_folder, read_options, state_to_resume
+from pyg_vig.train.folder import (
+    check_name_available,
+    checkpoint_to_resume,
+    create_run_folder,
+    is_rank_zero,
+    read_options,
+)
 from pyg_vig.train.module import TrainingModule
 from pyg_vig.train.options import RunOptions
 
@@ -49,12 +55,12 @@ class TrainingRun:
             ValueError: if options are invalid, or the name is taken.
             FileNotFoundError: if data is missing.
         """
-        check_free(config)
+        check_name_available(config)
         config = config.resolve_defaults()
         module, data = cls.build(config)
-        folder = new_folder(config)  # last, so that a failure leaves no folder behind
+        folder = create_run_folder(config)  # last, so that a failure leaves no folder behind
         run = cls(config.replace(name=folder.name), folder, module, data)
-        if is_first():
+        if is_rank_zero():
             run.config.save(folder / CONFIG)
         return run
 
@@ -67,7 +73,7 @@ class TrainingRun:
         """
         folder = Path(folder)
         config = read_options(folder, cls.options).resolve_defaults()
-        begun = state_to_resume(folder) is not None  # the initial weights may no longer exist
+        begun = checkpoint_to_resume(folder) is not None  # the initial weights may no longer exist
         return cls(config, folder, *cls.build(config.replace(weights=None) if begun else config))
 
     @property
