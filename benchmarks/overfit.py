@@ -24,7 +24,7 @@ from torchvision.utils import make_grid
 from pyg_vig.benchmark import provenance, write
 from pyg_vig.models import count_parameters
 from pyg_vig.train.callbacks import read_metrics
-from pyg_vig.train.folder import CURVES, METRICS
+from pyg_vig.train.run_folder import CURVES, METRICS
 
 SPLIT = "train2017"
 RESULTS = Path(__file__).parent / "results"

@@ -6,7 +6,7 @@ from pyg_vig.tasks.checkpoint import save_model
 from pyg_vig.tasks.config import TaskConfig
 from pyg_vig.tasks.module import TaskModule
 from pyg_vig.train.curves import plot_curves
-from pyg_vig.train.folder import CURVES_FIGURE, METRICS, checkpoint_to_resume, write_result
+from pyg_vig.train.run_folder import CURVES_FIGURE, METRICS, checkpoint_to_resume, write_result
 from pyg_vig.train.trainer import base_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 

@@ -15,7 +15,7 @@ from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.evaluation import Result, run_test
-from pyg_vig.train.folder import (
+from pyg_vig.train.run_folder import (
     CURVES_FIGURE,
     LAST_CHECKPOINT,
     METRICS,

@@ -19,8 +19,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pyg_vig.nn import InvertedResidual, ViGBlock
 from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress, StepLog
 from pyg_vig.train.config import RunConfig
-from pyg_vig.train.folder import LAST_CHECKPOINT, LOGS, METRICS
 from pyg_vig.train.options import RunOptions
+from pyg_vig.train.run_folder import LAST_CHECKPOINT, LOGS, METRICS
 
 
 def classification_trainer(config: RunConfig, folder: Path) -> L.Trainer:

@@ -8,15 +8,15 @@ from typing import Any, ClassVar, TypeVar
 import lightning as L
 
 from pyg_vig.models.file_format import CONFIG, WEIGHTS
-from pyg_vig.train.folder import (
+from pyg_vig.train.module import TrainingModule
+from pyg_vig.train.options import RunOptions
+from pyg_vig.train.run_folder import (
     check_name_available,
     checkpoint_to_resume,
     create_run_folder,
     is_rank_zero,
     read_options,
 )
-from pyg_vig.train.module import TrainingModule
-from pyg_vig.train.options import RunOptions
 
 AnyRun = TypeVar("AnyRun", bound="TrainingRun")
 

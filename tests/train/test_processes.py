@@ -13,7 +13,7 @@ import torch
 
 import pyg_vig
 from pyg_vig.train import Run, RunConfig
-from pyg_vig.train.folder import create_run_folder
+from pyg_vig.train.run_folder import create_run_folder
 
 # Norms are frozen, because their batch statistics differ between processes. The graph is fixed and the precision is
 # float64, because k-NN and Adam (for gradients close to zero) amplify rounding errors.
