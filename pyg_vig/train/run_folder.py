@@ -20,9 +20,7 @@ LOGS = "logs"  # folder for the loggers
 NEIGHBORS_FIGURE = "neighbors.png"  # the learned graphs
 CURVES_FIGURE = "curves.png"  # curves of the metrics
 
-_FOLDER_VARIABLE = (
-    "PYG_VIG_RUN"  # environment variable that passes the folder from the first process to those it starts
-)
+_FOLDER_VARIABLE = "PYG_VIG_RUN"  # passes the folder from the first process to those it starts
 
 
 def create_run_folder(config: RunOptions) -> Path:
@@ -76,19 +74,19 @@ def _create_folder(config: RunOptions) -> Path:
             return folder
 
 
-def read_options(folder: Path, kind: type[Options]) -> Options:
+def read_options(folder: Path, options_class: type[Options]) -> Options:
     """Read the options of a run.
 
     Args:
         folder: folder of the run.
-        kind: class of the options.
+        options_class: class of the options.
 
     Raises:
         ValueError: if the folder contains no run.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
-    return kind.load(folder / CONFIG)
+    return options_class.load(folder / CONFIG)
 
 
 def checkpoint_to_resume(folder: Path) -> Path | None:
