@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
 
-from pyg_vig.train.reading import ReadableFolder
+from pyg_vig.train.image_folder import ReadableFolder
 
 _SPLIT_SEED = 0  # for splits made here: every run holds out the same images
 _VALIDATION = 0.1  # fraction of the training images, for data without a validation split
@@ -44,7 +44,7 @@ class Splits(NamedTuple):
     crop: float = 1.0
 
 
-class LabelledImages(Dataset[tuple[Tensor, int]]):
+class LabeledImages(Dataset[tuple[Tensor, int]]):
     """Labelled images in memory.
 
     Args:
@@ -132,7 +132,7 @@ def _digits() -> Splits:
 
     content = load_digits()
     images = torch.from_numpy(content.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)  # (N, 1, 8, 8)
-    data = LabelledImages(images, torch.from_numpy(content.target))
+    data = LabeledImages(images, torch.from_numpy(content.target))
     test, validation, train = (Subset(data, part) for part in stratified(data.targets, [0.2, 0.1]))
     return Splits(train, validation, test, [str(digit) for digit in range(10)], channels=1, augment="affine")
 
@@ -150,11 +150,11 @@ def _torchvision(kind: str, root: Path, download: bool) -> Splits:
     return Splits(Subset(data, rest), Subset(data, validation), held_out, list(train.classes), channels, augment="crop")
 
 
-def _in_memory(source: Any) -> LabelledImages:
+def _in_memory(source: Any) -> LabeledImages:
     """Bypass torchvision's conversion to PIL, which takes longer than a network on images of this size."""
     images = torch.as_tensor(source.data)  # (N, H, W), or (N, H, W, 3)
     images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    return LabelledImages(images, torch.as_tensor(source.targets))
+    return LabeledImages(images, torch.as_tensor(source.targets))
 
 
 def _image_folder(path: Path) -> Splits:

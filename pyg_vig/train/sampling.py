@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pyg_vig.train.reading import Unreadable
+from pyg_vig.train.image_folder import UnreadableImage
 
 _TRIES = 100  # consecutive unreadable images before giving up: the cause is then not single images
 
@@ -77,8 +77,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Images with a random transform, seeded for each image and each draw of it.
 
-    An unreadable image is returned as :class:`~pyg_vig.train.reading.Unreadable`, followed by the image that replaces
-    it, so that every step trains on the same number of images.
+    An unreadable image is returned as :class:`~pyg_vig.train.image_folder.UnreadableImage`, followed by the image that
+    replaces it, so that every step trains on the same number of images.
 
     Args:
         images: dataset of (image, label) pairs.
@@ -111,13 +111,13 @@ class SeededDataset(Dataset[Any]):
         for offset in range(tries):
             item = self._transformed(draw, (index + offset) % len(self))
             yield item
-            if not isinstance(item, Unreadable):
+            if not isinstance(item, UnreadableImage):
                 return
         raise ValueError(f"{tries} images in a row cannot be read, the last one {item.path} ({item.reason})")
 
     def _transformed(self, draw: int, index: int) -> Any:
         item = self.images[index]
-        if isinstance(item, Unreadable):
+        if isinstance(item, UnreadableImage):
             return item
         _seed_all(derive_seed(self.seed, draw, index))
         return self.transform(item[0]), item[1]
