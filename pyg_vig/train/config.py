@@ -155,8 +155,8 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
         require(0 <= self.erase <= 1, "erase", self.erase, "a probability")
         require(self.limit is None or self.limit >= 2, "limit", self.limit, "at least 2")
         rule = f"below epochs ({self.epochs}) together with warmup_epochs ({self.warmup_epochs})"
-        longest = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
-        require(longest, "cooldown_epochs", self.cooldown_epochs, rule)
+        fits = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
+        require(fits, "cooldown_epochs", self.cooldown_epochs, rule)
         for package in {"tensorboard", "wandb"}.intersection(self.loggers):
             if find_spec(package) is None:
                 raise ValueError(f"the logger {package} needs its package: pip install {package}")

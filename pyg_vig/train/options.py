@@ -43,14 +43,14 @@ class RunOptions:
         for name, hint in get_type_hints(type(self)).items():
             if isinstance(getattr(self, name), os.PathLike):  # YAML cannot represent paths
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
-            require(_fits(getattr(self, name), hint), name, getattr(self, name), _described(hint))
+            require(_matches_hint(getattr(self, name), hint), name, getattr(self, name), _describe_hint(hint))
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("weight_decay", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.lr > 0, "lr", self.lr, "positive")
-        scaled = self.lr_batch_size is None or self.lr_batch_size >= 1
-        require(scaled, "lr_batch_size", self.lr_batch_size, "at least 1")
+        valid = self.lr_batch_size is None or self.lr_batch_size >= 1
+        require(valid, "lr_batch_size", self.lr_batch_size, "at least 1")
         require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
         if isinstance(self.devices, int):
             require(self.devices >= 1, "devices", self.devices, "at least 1")
@@ -102,32 +102,32 @@ class RunOptions:
         write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())  # type: ignore[call-overload]
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _matches_hint(value: Any, hint: Any) -> bool:
     """Whether a value matches a type hint: plain types, literals, unions, lists of these, and dictionaries."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in parts
-    if kind in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if kind is list:
-        return isinstance(value, list | tuple) and all(_fits(item, parts[0]) for item in value)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(_matches_hint(value, argument) for argument in arguments)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_matches_hint(item, arguments[0]) for item in value)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, int | float if hint is float else kind or hint)
+    return isinstance(value, int | float if hint is float else origin or hint)
 
 
-def _described(hint: Any) -> str:
+def _describe_hint(hint: Any) -> str:
     """Describe a type hint in words."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    if kind in (Union, UnionType):
-        return " or ".join(map(_described, parts))
-    if kind is list:
-        return f"a list, each item {_described(parts[0])}"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_describe_hint, arguments))
+    if origin is list:
+        return f"a list, each item {_describe_hint(arguments[0])}"
     if hint is NoneType:
         return "null"
-    return _WORDS[kind or hint]
+    return _TYPE_NAMES[origin or hint]
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}

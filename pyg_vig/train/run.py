@@ -28,7 +28,7 @@ from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import classification_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 
-_PICTURED = 6  # number of images in the picture
+_NUM_EXAMPLES = 6  # number of images in the picture
 
 
 class Run(TrainingRun):
@@ -58,7 +58,7 @@ class Run(TrainingRun):
     @classmethod
     def build(cls, config: RunConfig) -> tuple[Classification, ImageData]:
         """Build the LightningModule and the data that the options describe."""
-        model, data = _build(config)
+        model, data = _build_model_and_data(config)
         name = config.teacher
         teacher = None if name is None else Teacher.open(name, model.config, model.num_classes)
         return Classification(model, config, teacher), data
@@ -80,7 +80,7 @@ class Run(TrainingRun):
         return self.module.model
 
     @property
-    def writes(self) -> bool:
+    def writes_files(self) -> bool:
         """Whether this process writes the files of the run: only the first one, and not in a ``fast_dev_run``."""
         return is_rank_zero() and not self.config.fast_dev_run
 
@@ -91,7 +91,7 @@ class Run(TrainingRun):
             trainer = classification_trainer(self.config, self.folder)
             trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
             result = run_test(trainer, self.module, self.data)
-        if self.writes:
+        if self.writes_files:
             self._save(result)
         return result
 
@@ -113,11 +113,11 @@ class Run(TrainingRun):
         if not self.weights.exists():
             raise ValueError(f"{self.folder} holds no trained network yet: fit() first")
         model, classes = load_model(self.weights).eval(), self.data.splits.classes
-        images, targets = _examples(self.data, _PICTURED)
-        guesses = model(images).argmax(1).tolist()
+        images, targets = _examples(self.data, _NUM_EXAMPLES)
+        predictions = model(images).argmax(1).tolist()
         labels = [
-            classes[target] if guess == target else f"{classes[target]}\n(taken for {classes[guess]})"
-            for target, guess in zip(targets, guesses, strict=True)
+            classes[target] if prediction == target else f"{classes[target]}\n(taken for {classes[prediction]})"
+            for target, prediction in zip(targets, predictions, strict=True)
         ]
         data = Path(self.config.data).name  # only the last part of a folder's path
         title = f"{self.config.model} after {self.config.epochs} epochs on {data}: held-out images"
@@ -128,7 +128,7 @@ class Run(TrainingRun):
         return self.folder / NEIGHBORS_FIGURE
 
 
-def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
+def _build_model_and_data(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     """Build the network and the data of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) < 2:
@@ -137,11 +137,11 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
         raise ValueError(f"{config.data} has {len(splits.classes)} classes: drop num_classes={options['num_classes']}")
-    known = {"classes": splits.classes, "crop": splits.crop}
-    model = build_model(get_config(config.model, **known | options))
+    from_data = {"classes": splits.classes, "crop": splits.crop}
+    model = build_model(get_config(config.model, **from_data | options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
-    _try(model)
+    _check_forward(model)
     model.set_grad_checkpointing(config.grad_checkpointing)
     if config.compile:
         model.compile()
@@ -149,7 +149,7 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
 
 
 @torch.no_grad()
-def _try(model: VisionGNN) -> None:
+def _check_forward(model: VisionGNN) -> None:
     """Run the network on a blank image, to raise errors such as more neighbours than nodes before training."""
     config = model.config
     with eval_mode(model):
@@ -158,11 +158,11 @@ def _try(model: VisionGNN) -> None:
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:
     """Return the first held-out image of each class, for at most ``count`` classes."""
-    found: dict[int, Tensor] = {}
+    images_by_class: dict[int, Tensor] = {}
     for images, targets in data.test_dataloader():
         for image, target in zip(images, targets.tolist(), strict=True):
-            found.setdefault(target, image)
-        if len(found) >= min(count, len(data.splits.classes)):
+            images_by_class.setdefault(target, image)
+        if len(images_by_class) >= min(count, len(data.splits.classes)):
             break
-    chosen = sorted(found)[:count]
-    return torch.stack([found[target] for target in chosen]), chosen
+    classes = sorted(images_by_class)[:count]
+    return torch.stack([images_by_class[target] for target in classes]), classes

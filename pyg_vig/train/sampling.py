@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 
 from pyg_vig.train.image_folder import UnreadableImage
 
-_TRIES = 100  # consecutive unreadable images before giving up: the cause is then not single images
+_MAX_UNREADABLE = 100  # consecutive unreadable images before giving up: the cause is then not single images
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -65,9 +65,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator).tolist()
-        first, repeats = self.epoch * self.repeats, self.repeats
-        places = range(self.rank, self.total, self.world_size)
-        return ((first + place % repeats, order[place // repeats]) for place in places)
+        first_draw, repeats = self.epoch * self.repeats, self.repeats
+        positions = range(self.rank, self.total, self.world_size)
+        return ((first_draw + position % repeats, order[position // repeats]) for position in positions)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which determines the order."""
@@ -107,13 +107,13 @@ class SeededDataset(Dataset[Any]):
 
     def _image_or_replacement(self, draw: int, index: int) -> Iterator[Any]:
         """Yield the image, or if it is unreadable, placeholders followed by the next readable image."""
-        tries = min(_TRIES, len(self))
-        for offset in range(tries):
+        limit = min(_MAX_UNREADABLE, len(self))
+        for offset in range(limit):
             item = self._transformed(draw, (index + offset) % len(self))
             yield item
             if not isinstance(item, UnreadableImage):
                 return
-        raise ValueError(f"{tries} images in a row cannot be read, the last one {item.path} ({item.reason})")
+        raise ValueError(f"{limit} consecutive images cannot be read, the last one is {item.path} ({item.reason})")
 
     def _transformed(self, draw: int, index: int) -> Any:
         item = self.images[index]
@@ -137,13 +137,13 @@ def seeded_rng(seed: int) -> Iterator[None]:
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
     """Restore the state of the global random number generators after the context."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
     finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def _seed_all(seed: int) -> None:

@@ -73,8 +73,8 @@ class TrainingRun:
         """
         folder = Path(folder)
         config = read_options(folder, cls.options).resolve_defaults()
-        begun = checkpoint_to_resume(folder) is not None  # the initial weights may no longer exist
-        return cls(config, folder, *cls.build(config.replace(weights=None) if begun else config))
+        has_checkpoint = checkpoint_to_resume(folder) is not None  # the initial weights may no longer exist
+        return cls(config, folder, *cls.build(config.replace(weights=None) if has_checkpoint else config))
 
     @property
     def weights(self) -> Path:
