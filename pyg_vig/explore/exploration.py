@@ -15,7 +15,7 @@ from pyg_vig.explore.capture import capture_graphs
 from pyg_vig.explore.page import render
 from pyg_vig.explore.picture import data_url, read_photo
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,7 +92,7 @@ def explore(
             raise ValueError(f"{type(model).__name__} does not say its image size: pass a tensor (C, H, W)")
         image, shown = read_photo(image, size or model.config.image_size, model)
     else:
-        shown = pixels_of(image, model)
+        shown = denormalize(image, model)
     blocks = capture_graphs(model, image)
     address = data_url(shown if picture is None else picture)
     return Exploration(render(title, caption, address, (image.size(1), image.size(2)), blocks))

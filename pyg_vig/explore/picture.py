@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
 from pyg_vig.transforms.photo import as_photo, in_color, open_photo
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_photo(
     photo = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     detail = max(1, min(_DETAIL, min(photo.size) // size))
     image, detailed = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, detail * size))
-    return image, pixels_of(detailed, model)
+    return image, denormalize(detailed, model)
 
 
 def _from_array(pixels: np.ndarray) -> Image:

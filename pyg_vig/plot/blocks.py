@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, record_graphs
+from pyg_vig.models.denormalize import denormalize
 from pyg_vig.models.eval_mode import eval_mode
-from pyg_vig.models.pixels import pixels_of
 from pyg_vig.plot.neighbors import plot_neighbors
 from pyg_vig.plot.style import drawn_grid, panels
 
@@ -99,7 +99,7 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
 
 
 def _shown(image: Tensor, model: VisionGNN) -> Tensor:
-    picture = pixels_of(image, model)
+    picture = denormalize(image, model)
     return 1 - picture if image.size(0) == 1 else picture
 
 
