@@ -13,7 +13,7 @@ from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.products import record_products
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.models import build_model, get_config
-from pyg_vig.models.record import graphers_of
+from pyg_vig.models.record import find_graphers
 
 EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
 MODES = ("inference", "training")
@@ -85,4 +85,4 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, dtype: tor
 
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Yield the graph builder and the conv of every block."""
-    return ((grapher.graph, grapher.conv) for grapher in graphers_of(network).values())
+    return ((grapher.graph, grapher.conv) for grapher in find_graphers(network).values())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import NeighborTable
 from pyg_vig.graph.layout import patch_at
-from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
+from pyg_vig.models.record import RecordedBlock, find_convs, record_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -47,9 +47,9 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
     """
     if not points or any(not (0 <= share < 1) for point in points for share in point):
         raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
-    if not any(isinstance(conv, CrossAttentionConv) for conv in convs_of(model).values()):
+    if not any(isinstance(conv, CrossAttentionConv) for conv in find_convs(model).values()):
         raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
-    with recorded_blocks(model, image.unsqueeze(0)) as blocks:
+    with record_blocks(model, image.unsqueeze(0)) as blocks:
         return [_weights(block, points) for block in blocks if isinstance(block.conv, CrossAttentionConv)]
 
 

@@ -19,12 +19,12 @@ def hybrid(**overrides) -> nn.Module:
 
 
 def lively(model: nn.Module) -> nn.Module:
-    for conv in convs_of(model):
+    for conv in find_convs(model):
         randomize(conv.query), randomize(conv.key), nn.init.uniform_(conv.log_beta, -1, 1)
     return model.double().eval()
 
 
-def convs_of(model: nn.Module) -> list[CrossAttentionConv]:
+def find_convs(model: nn.Module) -> list[CrossAttentionConv]:
     return [module for module in model.modules() if isinstance(module, CrossAttentionConv)]
 
 
@@ -32,7 +32,7 @@ def calls_of_convs(model: nn.Module, image: Tensor) -> list[tuple]:
     """Return every conv of the network with the arguments of its call."""
     calls: list[tuple] = []
     handles = [
-        conv.register_forward_pre_hook(lambda conv, args: calls.append((conv, *args))) for conv in convs_of(model)
+        conv.register_forward_pre_hook(lambda conv, args: calls.append((conv, *args))) for conv in find_convs(model)
     ]
     with torch.no_grad():
         model(image.unsqueeze(0))

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN, RetinaNet
 
 from pyg_vig.models import count_parameters
-from pyg_vig.models.record import graphers_of
+from pyg_vig.models.record import find_graphers
 
 _SIZE = (800, 1280)  # height and width for which papers report FLOPs
 _ALL = "Global"  # PyTorch's key for the total count
@@ -62,7 +62,7 @@ def count_parts(model: RetinaNet | MaskRCNN, size: tuple[int, int] = _SIZE) -> d
     image = torch.empty(1, 3, *size, device="meta")
     pyramid = model.backbone.pyramid
     maps, counts = _counted(lambda: pyramid(image))
-    graphs = [f"{type(pyramid).__name__}.{name}.graph" for name in graphers_of(pyramid)]
+    graphs = [f"{type(pyramid).__name__}.{name}.graph" for name in find_graphers(pyramid)]
     search = sum(counts.get(name, 0) for name in graphs)
     features, fpn_counts = _counted(lambda: list(model.backbone.levels(maps).values()))
     parts = {
