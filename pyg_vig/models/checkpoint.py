@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.models.config import ModelConfig, check_names
-from pyg_vig.models.factory import CONFIGS, build_model
+from pyg_vig.models.config import ModelConfig, check_option_names
+from pyg_vig.models.factory import CONFIG_CLASSES, build_model
 from pyg_vig.models.file_format import (
     read_config,
     read_weights,
@@ -225,7 +225,7 @@ def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: 
 
 def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> ModelConfig:
     name = values.pop("class")
-    if name not in CONFIGS:
+    if name not in CONFIG_CLASSES:
         raise ValueError(f"the file holds a {name}: open detectors and segmenters with pyg_vig.tasks.load_model")
     values = values | overrides
     for key in ("conv", "graph"):
@@ -234,5 +234,5 @@ def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> Mode
             raise ValueError(
                 f"the network was built with {key}={custom} of its author: pass it, load_model(path, {key}=...)"
             )
-    check_names(name, CONFIGS[name], values)
-    return CONFIGS[name](**values)
+    check_option_names(name, CONFIG_CLASSES[name], values)
+    return CONFIG_CLASSES[name](**values)

@@ -233,7 +233,7 @@ class HybridConfig(ModelConfig):
         require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
 
 
-def check_names(name: str, config: Any, options: Iterable[str]) -> None:
+def check_option_names(name: str, config: Any, options: Iterable[str]) -> None:
     """Raise a ValueError that mentions ``name`` if an option is not a field of the configuration (or its class)."""
     valid = [entry.name for entry in fields(config)]
     unknown = [key for key in options if key not in valid]

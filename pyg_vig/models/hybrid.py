@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from pyg_vig.models.config import HybridConfig
-from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, linspace, neighbor_counts
 from pyg_vig.models.pyramid_vig import grid_sizes
 from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
@@ -18,7 +18,7 @@ from pyg_vig.nn import Downsample, InvertedResidual, ViGBlock
 def build_hybrid(config: HybridConfig) -> VisionGNN:
     """Build a pyramid whose stages consist of inverted residuals followed by graph blocks."""
     depth = sum(map(sum, config.depths))
-    drop_path = spread(0, config.drop_path_rate, depth)
+    drop_path = linspace(0, config.drop_path_rate, depth)
     k = neighbor_counts(config.k, depth, growth=1)
     dilation = dilations(k, grid_sizes(config)[-1] ** 2, config.dilated)
     stages: list[Stage] = []

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from pyg_vig.models.config import ModelConfig, ViGConfig
-from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, linspace, neighbor_counts
 from pyg_vig.models.position import AbsolutePosition
 from pyg_vig.models.stem import ConvStem, PatchStem
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
@@ -20,7 +20,7 @@ def build_vig(config: ViGConfig) -> VisionGNN:
     size = -(-config.image_size // config.patch_size)
     k = neighbor_counts(config.k, config.depth, growth=2)
     dilation = dilations(k, size**2, config.dilated)
-    drop_path = spread(0, config.drop_path_rate, config.depth)
+    drop_path = linspace(0, config.drop_path_rate, config.depth)
     options = block_options(config)
     blocks = [
         ViGBlock(

@@ -83,7 +83,7 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
     values |= overrides
     home = import_module(_HOMES[kind])
     config = getattr(home, kind)
-    models.config.check_names(kind, config, values)
+    models.config.check_option_names(kind, config, values)
     model: nn.Module = home.from_config(config(**values))
     model.load_state_dict(read_weights(path))
     return model.eval()

@@ -13,12 +13,12 @@ from pyg_vig.preprocessing import transform_for
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.datasets import Splits
 from pyg_vig.train.image_folder import CollateReadable, UnreadableImage
-from pyg_vig.train.loaders import ImageLoaders
+from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import SeededDataset
 from pyg_vig.train.transforms import training_transform
 
 
-class ImageData(ImageLoaders):
+class ImageData(ImageDataModule):
     """Batches of images ``(B, C, size, size)`` and labels ``(B,)``, preprocessed for a network.
 
     Unreadable images are logged, counted and skipped.

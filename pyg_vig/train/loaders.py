@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from pyg_vig.train.sampling import EpochSampler
 
 
-class ImageLoaders(L.LightningDataModule):
+class ImageDataModule(L.LightningDataModule):
     """Loaders for training images, in a new order every epoch, and for evaluation images.
 
     Order and augmentation depend only on seed and epoch, so an interrupted run resumes exactly, and the images of a

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from pyg_vig.atomic import write_atomically
-from pyg_vig.models.config import check_names, require
+from pyg_vig.models.config import check_option_names, require
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]  # Lightning's names
 Options = TypeVar("Options", bound="RunOptions")
@@ -94,7 +94,7 @@ class RunOptions:
             ValueError: if a field is unknown, or a value is invalid.
         """
         values = yaml.safe_load(Path(path).read_text()) | changes
-        check_names(str(path), cls, values)
+        check_option_names(str(path), cls, values)
         return cls(**values)
 
     def save(self, path: str | Path) -> None:

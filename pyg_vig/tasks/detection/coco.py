@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from pyg_vig.train.loaders import ImageLoaders
+from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import derive_seed, seeded_rng
 
 Sample = tuple[Tensor, dict[str, Any]]
@@ -103,7 +103,7 @@ class CocoImages(Dataset[Sample]):
         return target
 
 
-class CocoData(ImageLoaders):
+class CocoData(ImageDataModule):
     """Data loaders for COCO's layout: ``DATA/SPLIT/*.jpg`` and ``DATA/annotations/instances_SPLIT.json``.
 
     Args:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from pyg_vig.train.loaders import ImageLoaders
+from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import derive_seed, seeded_rng
 
 IGNORED = 255  # target value of pixels without a label
@@ -98,7 +98,7 @@ def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.
     )
 
 
-class SegmentationData(ImageLoaders):
+class SegmentationData(ImageDataModule):
     """Data loaders for a data set in ADE20K's layout.
 
     Args:
