@@ -25,7 +25,7 @@ def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[i
     """
     counts = list(k) if isinstance(k, Sequence) else [int(value) for value in linspace(k, growth * k, depth)]
     if len(counts) != depth:
-        raise ValueError(f"k names {len(counts)} blocks, but the network has {depth}: give one number, or one a block")
+        raise ValueError(f"k must be an integer, or one per block ({depth}), got {len(counts)} values")
     if min(counts) < 1:
         raise ValueError(f"k must be at least 1 in every block, got {counts}")
     return counts

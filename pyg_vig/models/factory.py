@@ -20,7 +20,7 @@ _BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
     PyramidViGConfig: build_pyramid_vig,
     HybridConfig: build_hybrid,
 }
-CONFIG_CLASSES: dict[str, type[ModelConfig]] = {kind.__name__: kind for kind in _BUILDERS}  # for checkpoints
+CONFIG_CLASSES = {config_class.__name__: config_class for config_class in _BUILDERS}  # for checkpoints
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -55,8 +55,8 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
     unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
     if unused:
         raise ValueError(
-            f"only the graph 'knn' takes {' and '.join(unused)}, and this network has {config.graph!r}: leave it out "
-            "(what other graphs take goes to graph_kwargs)"
+            f"only graph='knn' accepts {' and '.join(unused)}, got graph={config.graph!r}: omit the option (options of "
+            "other graphs go into graph_kwargs)"
         )
     return config
 
@@ -94,6 +94,6 @@ def create_model(
         torch.Size([1, 10])
     """
     if out_indices is not None and not features_only:
-        raise ValueError("out_indices chooses feature maps: pass features_only=True as well")
+        raise ValueError("out_indices selects feature maps and requires features_only=True")
     model = build_model(get_config(name, **overrides))
     return FeatureExtractor(model, out_indices) if features_only else model

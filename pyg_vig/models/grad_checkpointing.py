@@ -41,16 +41,16 @@ class _PreserveRunningStats:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.kept: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+        self.saved: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
 
     def __enter__(self) -> None:
         for norm in self.module.modules():
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training and norm.track_running_stats:
-                self.kept.append((norm, norm._buffers.copy()))
+                self.saved.append((norm, norm._buffers.copy()))
                 copies = {name: buffer if buffer is None else buffer.clone() for name, buffer in norm._buffers.items()}
                 norm._buffers.update(copies)
 
     def __exit__(self, *_: object) -> None:
-        while self.kept:
-            norm, buffers = self.kept.pop()
+        while self.saved:
+            norm, buffers = self.saved.pop()
             norm._buffers.update(buffers)

@@ -23,15 +23,15 @@ def build_hybrid(config: HybridConfig) -> VisionGNN:
     dilation = dilations(k, grid_sizes(config)[-1] ** 2, config.dilated)
     stages: list[Stage] = []
     first = 0
-    for i, (channels, (local, graph)) in enumerate(zip(config.channels, config.depths, strict=True)):
+    for i, (channels, (num_local, num_graph)) in enumerate(zip(config.channels, config.depths, strict=True)):
         blocks: list[nn.Module] = [
-            InvertedResidual(channels, act=config.act, drop_path=rate) for rate in drop_path[first : first + local]
+            InvertedResidual(channels, act=config.act, drop_path=rate) for rate in drop_path[first : first + num_local]
         ]
-        first += local
-        for j in range(first, first + graph):
+        first += num_local
+        for j in range(first, first + num_graph):
             options = _graph_options(config, i)
             blocks.append(ViGBlock(channels, k=k[j], dilation=dilation[j], drop_path=drop_path[j], **options))
-        first += graph
+        first += num_graph
         downsample = Downsample(config.channels[i - 1], channels) if i else None
         stages.append(Stage(blocks, channels, config.patch_size * 2**i, downsample))
     stem = ConvStem(config.in_channels, config.channels[0], config.patch_size, config.act, refine=False)

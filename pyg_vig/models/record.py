@@ -63,23 +63,23 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
     if not graphers:
         raise ValueError(f"{type(model).__name__} has no Grapher, so there is no graph to record")
     recorded = RecordedGraphs()
-    current: list[str] = []
+    active: list[str] = []
 
     def enter(name: str) -> Any:
-        return lambda module, args: current.append(name)
+        return lambda module, args: active.append(name)
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        current.pop()
+        active.pop()
 
-    def keep(module: nn.Module, args: tuple[Any, Any], adjacency: Any) -> None:
+    def record(module: nn.Module, args: tuple[Any, Any], adjacency: Any) -> None:
         source, destination = args[1] if isinstance(args[1], tuple) else (args[1], args[1])
         recorded.append(as_edge_index(adjacency))
         recorded.layouts.append(destination)
         recorded.source_layouts.append(source)
-        recorded.names.append(current[-1])
+        recorded.names.append(active[-1])
 
     builders = {id(module.graph): module.graph for module in graphers.values()}  # blocks may share a builder
-    handles = [builder.register_forward_hook(keep) for builder in builders.values()]
+    handles = [builder.register_forward_hook(record) for builder in builders.values()]
     for name, module in graphers.items():
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
@@ -154,10 +154,10 @@ def _record_conv_calls(model: nn.Module) -> Iterator[dict[str, tuple[nn.Module, 
     """Record every conv and the arguments of its last call, keyed by the module name of its Grapher."""
     calls: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
-    def keep(name: str) -> Any:
+    def record(name: str) -> Any:
         return lambda conv, arguments: calls.update({name: (conv, arguments)})
 
-    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in find_convs(model).items()]
+    handles = [conv.register_forward_pre_hook(record(name)) for name, conv in find_convs(model).items()]
     try:
         yield calls
     finally:

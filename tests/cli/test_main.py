@@ -96,8 +96,8 @@ def test_mistakes_become_one_clear_line(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("info w.pth", "pyg-vig info: w.pth is no .safetensors file"),
-        ("eval w.pth --data digits", "pyg-vig eval: w.pth is no .safetensors file"),
+        ("info w.pth", "pyg-vig info: w.pth is not a valid .safetensors file"),
+        ("eval w.pth --data digits", "pyg-vig eval: w.pth is not a valid .safetensors file"),
         ("graph example --model vig_nano --checkpoint w.pth", "pyg-vig graph: w.pth is read neither as .safetensors"),
     ],
 )

@@ -99,5 +99,5 @@ def test_errors():
         similarity_maps(pyg_vig.create_model("vig_nano", depth=2), image, POINTS)
     model = pyg_vig.create_model("vig_nano", depth=2, conv="cross_attention")
     for points in ([], [(1.0, 0.5)], [(0.5, -0.1)]):
-        with pytest.raises(ValueError, match=r"shares of height and width in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"fractions \(height, width\) in \[0, 1\)"):
             similarity_maps(model, image, points)

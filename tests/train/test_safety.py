@@ -70,7 +70,7 @@ def test_images_of_which_none_can_be_read_are_an_error(photos: Path, tmp_path: P
         Run.start(RunConfig(**options)).fit()
     for file in (photos / "train").rglob("*.jpg"):
         file.write_text("no image")
-    with pytest.raises(ValueError, match=r"16 images in a row cannot be read, the last one .*\.jpg"):
+    with pytest.raises(ValueError, match=r"16 consecutive images cannot be read, the last one is .*\.jpg"):
         Run.start(RunConfig(**options)).fit()
 
 
