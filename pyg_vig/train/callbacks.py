@@ -125,8 +125,8 @@ class StopOnNonFiniteLoss(Callback):
         images = ", ".join(map(str, data.images_of_batch(trainer.current_epoch, batch_idx)[:8]))
         raise FloatingPointError(
             f"the loss is {float(loss)} in step {step} (epoch {trainer.current_epoch}, batch {batch_idx}, process "
-            f"{trainer.global_rank}; training images {images}, ...): lower lr, lengthen the warm-up, or use "
-            f"precision 32-true; the run can go on from its last whole epoch"
+            f"{trainer.global_rank}; training images {images}, ...): reduce lr, lengthen the warm-up, or use "
+            f"precision 32-true; the run can be resumed from its last complete epoch"
         )
 
 

@@ -44,7 +44,7 @@ class Classification(TrainingModule):
 
     def __init__(self, model: VisionGNN, config: RunConfig, teacher: Teacher | None = None) -> None:
         if teacher is not None and not model.config.distilled:
-            raise ValueError(f"{config.model} has no head that learns from a teacher: add --options.distilled true")
+            raise ValueError(f"{config.model} has no second head to learn from a teacher: add --options.distilled true")
         super().__init__(model, config)
         self.teacher = teacher
         self.mixing = _build_mixing(config, model.num_classes)

@@ -143,7 +143,7 @@ def _load_torchvision(name: str, root: Path, download: bool) -> Splits:
         train, test = (dataset_class(root, train=is_train, download=download) for is_train in (True, False))
     except RuntimeError as error:
         raise ValueError(
-            f"{name} is not under {root}: name the folder with --root, or fetch it with --download true ({error})"
+            f"{name} was not found in {root}: set the folder with --root, or download it with --download true ({error})"
         ) from error
     data, test_data = _load_to_memory(train), _load_to_memory(test)
     validation, training = stratified_split(data.targets, [_VALIDATION_FRACTION])

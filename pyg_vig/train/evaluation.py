@@ -69,7 +69,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     elif "data" in changes:
         config = RunConfig(**changes)
     else:
-        raise ValueError(f"{path} lies beside no {CONFIG}: name the images to evaluate on with --data")
+        raise ValueError(f"there is no {CONFIG} next to {path}: set the data set to evaluate on with --data")
     model = load_model(path).eval()
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) != model.num_classes:
@@ -86,7 +86,8 @@ def _check_classes(trained: Sequence[str] | None, given: Sequence[str], data: st
     for trained_name, name in zip(trained or given, given, strict=True):
         if trained_name != name:
             raise ValueError(
-                f"{data} has class {name!r} where the network learnt {trained_name!r}: name its folders as in training"
+                f"{data} has class {name!r} where the network was trained with {trained_name!r}: name its folders as "
+                "in training"
             )
 
 

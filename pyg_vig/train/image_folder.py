@@ -67,7 +67,7 @@ class CollateReadable:
         """Return images ``(B, C, H, W)`` and labels ``(B,)``, or ``None`` if no image is readable."""
         unreadable = [item for item in items if isinstance(item, UnreadableImage)]
         for path, reason in unreadable:
-            logger.warning("skipped %s, which cannot be read (%s)", path, reason)
+            logger.warning("skipped unreadable image %s (%s)", path, reason)
         with self._count.get_lock():
             self._count.value += len(unreadable)
         if len(unreadable) == len(items):

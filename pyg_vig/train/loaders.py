@@ -110,8 +110,8 @@ class ImageDataModule(L.LightningDataModule):
         world_size = self._rank_and_world_size()[1]
         if self.batch_size % (world_size * self.accumulate):
             raise ValueError(
-                f"batch_size counts the images of all processes and accumulated batches: {self.batch_size} "
-                f"cannot be shared by {world_size} x {self.accumulate}"
+                f"batch_size must be divisible by the number of processes times accumulate, {world_size} x "
+                f"{self.accumulate}, got {self.batch_size}"
             )
         return self.batch_size // (world_size * self.accumulate)
 

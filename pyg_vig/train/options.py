@@ -51,11 +51,11 @@ class RunOptions:
         require(self.lr > 0, "lr", self.lr, "positive")
         valid = self.lr_batch_size is None or self.lr_batch_size >= 1
         require(valid, "lr_batch_size", self.lr_batch_size, "at least 1")
-        require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
+        require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a folder name, not a path")
         if isinstance(self.devices, int):
             require(self.devices >= 1, "devices", self.devices, "at least 1")
         if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")
+            raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU: choose 'cpu' or 'auto'")
 
     @property
     def peak_lr(self) -> float:
@@ -130,4 +130,4 @@ def _describe_hint(hint: Any) -> str:
     return _TYPE_NAMES[origin or hint]
 
 
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+_TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a mapping"}

@@ -111,12 +111,12 @@ class Run(TrainingRun):
         from pyg_vig.plot import plot_blocks
 
         if not self.weights.exists():
-            raise ValueError(f"{self.folder} holds no trained network yet: fit() first")
+            raise ValueError(f"{self.folder} contains no trained network: call fit() first")
         model, classes = load_model(self.weights).eval(), self.data.splits.classes
         images, targets = _examples(self.data, _NUM_EXAMPLES)
         predictions = model(images).argmax(1).tolist()
         labels = [
-            classes[target] if prediction == target else f"{classes[target]}\n(taken for {classes[prediction]})"
+            classes[target] if prediction == target else f"{classes[target]}\n(predicted: {classes[prediction]})"
             for target, prediction in zip(targets, predictions, strict=True)
         ]
         data = Path(self.config.data).name  # only the last part of a folder's path
@@ -132,11 +132,11 @@ def _build_model_and_data(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     """Build the network and the data of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) < 2:
-        raise ValueError(f"{config.data} has {len(splits.classes)} class: there is nothing to tell apart")
+        raise ValueError(f"{config.data} has {len(splits.classes)} class, but training requires at least 2")
     torch.manual_seed(config.seed)
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
-        raise ValueError(f"{config.data} has {len(splits.classes)} classes: drop num_classes={options['num_classes']}")
+        raise ValueError(f"{config.data} has {len(splits.classes)} classes: omit num_classes={options['num_classes']}")
     from_data = {"classes": splits.classes, "crop": splits.crop}
     model = build_model(get_config(config.model, **from_data | options))
     if config.weights is not None:

@@ -36,7 +36,9 @@ def create_run_folder(config: RunOptions) -> Path:
         os.environ[_FOLDER_VARIABLE] = str(folder)
         return folder
     if config.name is None and _FOLDER_VARIABLE not in os.environ:
-        raise ValueError("processes that are started together (torchrun, srun) need a common --name")
+        raise ValueError(
+            "set --name if processes are started by torchrun or srun, so that all of them use the same folder"
+        )
     return Path(os.environ[_FOLDER_VARIABLE]) if config.name is None else Path(config.runs) / config.name
 
 
@@ -48,7 +50,7 @@ def check_name_available(config: RunOptions) -> None:
     """
     if is_rank_zero() and config.name is not None and (Path(config.runs) / config.name).exists():
         taken = Path(config.runs) / config.name
-        raise ValueError(f"{taken} exists: choose another --name, or go on with it by --resume {taken}")
+        raise ValueError(f"{taken} already exists: choose another --name, or resume it with --resume {taken}")
 
 
 def is_rank_zero() -> bool:
@@ -85,7 +87,7 @@ def read_options(folder: Path, options_class: type[Options]) -> Options:
         ValueError: if the folder contains no run.
     """
     if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it")
+        raise ValueError(f"{folder} is not the folder of a run: it contains no {CONFIG}")
     return options_class.load(folder / CONFIG)
 
 

@@ -50,8 +50,8 @@ class Teacher:
         model, mean, std, channels, classes = _load_run(name) if Path(name).exists() else _load_timm(name)
         if (classes, channels) != (num_classes, student.in_channels):
             raise ValueError(
-                f"the teacher {name} takes {channels} channels and knows {classes} classes, the network takes "
-                f"{student.in_channels} and learns {num_classes}"
+                f"the teacher {name} has {channels} input channels and {classes} classes, but the network has "
+                f"{student.in_channels} and {num_classes}"
             )
         if channels != 3:  # all networks normalise greyscale images alike
             return cls(model)
@@ -86,7 +86,7 @@ def _load_timm(name: str) -> _TeacherAndStatistics:
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"no teacher {name}: there is no such folder or file, and timm has no network of that name")
+        raise ValueError(f"unknown teacher {name!r}: it is neither a folder or file nor the name of a timm network")
     model: Any = timm.create_model(name, pretrained=True)
     cfg = model.pretrained_cfg
     return model, cfg["mean"], cfg["std"], cfg["input_size"][0], model.num_classes

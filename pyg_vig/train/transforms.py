@@ -87,7 +87,9 @@ class RandAugment(nn.Module):
         try:
             self.augment = rand_augment_transform(policy, {"translate_const": int(size * 0.45), "img_mean": color})
         except (AssertionError, ValueError) as error:
-            raise ValueError(f"rand_augment must be as timm writes it, rand-m9-mstd0.5-inc1, got {policy!r}") from error
+            raise ValueError(
+                f"rand_augment must be a timm policy such as rand-m9-mstd0.5-inc1, got {policy!r}"
+            ) from error
 
     def forward(self, image: Tensor) -> Tensor:
         """Augment one image; greyscale images are converted to RGB and back."""

@@ -253,7 +253,7 @@ def test_missing_and_meaningless_files(model, tmp_path):
             with pytest.raises(ValueError, match=rf"{name} .*\.safetensors"):
                 pyg_vig.load_checkpoint(model, tmp_path / name)
             with pytest.raises(
-                ValueError, match=r"not a valid \.safetensors file.* then load_checkpoint\(model, path\)"
+                ValueError, match=r"not a valid .safetensors file.* then load_checkpoint\(model, path\)"
             ):
                 pyg_vig.load_model(tmp_path / name)
 

@@ -83,7 +83,7 @@ def test_errors_name_what_is_missing(tmp_path: Path) -> None:
         load_splits("digit")
     with pytest.raises(ValueError, match="unknown data 'imagefolder'"):
         load_splits("imagefolder")
-    with pytest.raises(ValueError, match=r"cifar10 is not under .*--download"):
+    with pytest.raises(ValueError, match=r"cifar10 was not found in .*--download"):
         load_splits("cifar10", tmp_path)
     with pytest.raises(ValueError, match=r"no folder .*train"):
         load_splits(f"imagefolder:{tmp_path}")

@@ -77,7 +77,7 @@ def test_processes_share_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYG_VIG_RUN", "")  # so that the variable is removed after the test
     monkeypatch.delenv("PYG_VIG_RUN")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ValueError, match="need a common --name"):
+    with pytest.raises(ValueError, match="set --name if processes are started by torchrun"):
         create_run_folder(config(tmp_path))
     assert create_run_folder(config(tmp_path, name="mine")) == tmp_path / "mine"
     monkeypatch.setenv("RANK", "0")
