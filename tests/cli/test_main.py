@@ -98,7 +98,10 @@ def test_mistakes_become_one_clear_line(
     [
         ("info w.pth", "pyg-vig info: w.pth is not a valid .safetensors file"),
         ("eval w.pth --data digits", "pyg-vig eval: w.pth is not a valid .safetensors file"),
-        ("graph example --model vig_nano --checkpoint w.pth", "pyg-vig graph: w.pth is read neither as .safetensors"),
+        (
+            "graph example --model vig_nano --checkpoint w.pth",
+            "pyg-vig graph: w.pth cannot be read: expected a .safetensors file",
+        ),
     ],
 )
 def test_files_that_cannot_be_read_become_one_clear_line(

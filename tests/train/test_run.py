@@ -156,7 +156,7 @@ def test_evaluation_needs_to_know_the_data(tmp_path: Path) -> None:
         evaluate(tmp_path)
     model = pyg_vig.create_model("vig_nano", depth=1, in_channels=1, num_classes=4)
     pyg_vig.save_checkpoint(model, tmp_path / "alone.safetensors")
-    with pytest.raises(ValueError, match="name the images to evaluate on with --data"):
+    with pytest.raises(ValueError, match="set the data set to evaluate on with --data"):
         evaluate(tmp_path / "alone.safetensors")
     with pytest.raises(ValueError, match="digits has 10 classes, but the network has 4"):
         evaluate(tmp_path / "alone.safetensors", data="digits")

@@ -171,5 +171,5 @@ def test_classes_of_other_names_are_not_taken_for_those_of_training(tmp_path: Pa
     assert evaluate(run.folder).images == 4
     for part in ("train", "val"):
         (tmp_path / "photos" / part / "cat").rename(tmp_path / "photos" / part / "zebra")
-    with pytest.raises(ValueError, match="has class 'dog' where the network learnt 'cat'"):
+    with pytest.raises(ValueError, match="has class 'dog' where the network was trained with 'cat'"):
         evaluate(run.folder)
