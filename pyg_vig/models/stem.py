@@ -95,12 +95,12 @@ class PatchStem(nn.Module):
         if data.x is None or data.x.dim() != 2 or data.x.size(1) != self.linear.in_features:
             shape = None if data.x is None else tuple(data.x.shape)
             raise ValueError(
-                f"the patch stem expects x of shape (N, {self.in_channels} * {self.patch_size}^2 = "
+                f"the patch stem needs x of shape (N, {self.in_channels} * {self.patch_size}^2 = "
                 f"{self.linear.in_features}), got {shape}: use ImageToGraph(patch_size={self.patch_size})"
             )
         for name in ("edge_index", "batch"):
             if data.get(name) is not None and data[name].device != data.x.device:
-                raise ValueError(f"x is on {data.x.device} but {name} is on {data[name].device}: use data.to(device)")
+                raise ValueError(f"x is on {data.x.device} but {name} on {data[name].device}: use data.to(device)")
         batch = data.batch if data.batch is not None else data.x.new_zeros(data.x.size(0), dtype=torch.int64)
         layout = Layout.from_batch(batch, getattr(data, "num_graphs", None) if data.batch is not None else 1)
         grids = data.get("grid")
