@@ -45,7 +45,7 @@ from benchmarks.reference import NETWORKS
 from benchmarks.series import load_finished_rows
 from pyg_vig.benchmark import in_fresh_process, interleave, peak_beyond, provenance, table, write
 from pyg_vig.benchmark.memory import MIB
-from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, call, comparison
+from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED, MODES, PRODUCTS, build_subjects, make_call
 from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.speed import speed_row
 from pyg_vig.benchmark.timing import Subject, Timings
@@ -204,7 +204,7 @@ def _measure(case: Case, mode: str, names: list[str], rounds: int, tf32: bool, l
         ready = {**eager, **compiled, **retried}
         peaks = {name: _measure_peak(*ready[name], case) for name in ready if not _uses_cuda_graph(name)}
         calls = {name: subject for name, (subject, _) in ready.items()}
-        calls[PRODUCTS] = products = comparison(case, mode, [], networks.build)[PRODUCTS]
+        calls[PRODUCTS] = products = build_subjects(case, mode, [], networks.build)[PRODUCTS]
         rows = _time_subjects(calls, case, rounds, peaks, products.flops, product_rate(case))
     return [{"subject": name, "error": _format_error(error)} for name, error in failed.items()] + rows
 
@@ -234,7 +234,7 @@ def _prepare(
 
 def _build_and_warm_up(case: Case, mode: str, name: str) -> tuple[Subject, nn.Module]:
     network = build(case, name, mode == "training")
-    subject = call(network, mode, case.images(), case.torch_dtype)
+    subject = make_call(network, mode, case.images(), case.torch_dtype)
     for _ in range(_WARMUP):
         subject()
     network.zero_grad(set_to_none=True)  # gradients count as memory of the step, not of the loaded model

@@ -61,7 +61,7 @@ def _timm(case: Case, name: str) -> nn.Module:
 
 def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Yield graph builder and conv of every block, in our network or the official one."""
-    yield from networks.graphers(network)
+    yield from networks.block_parts(network)
     for module in network.modules():
         if hasattr(module, "dilated_knn_graph"):
             yield module.dilated_knn_graph, module.gconv

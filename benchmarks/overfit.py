@@ -24,7 +24,7 @@ from torchvision.utils import make_grid
 from pyg_vig.benchmark import provenance, write
 from pyg_vig.models import count_parameters
 from pyg_vig.train.callbacks import read_metrics
-from pyg_vig.train.folder import CURVES, METRICS
+from pyg_vig.train.run_folder import CURVES_FIGURE, METRICS
 
 SPLIT = "train2017"
 RESULTS = Path(__file__).parent / "results"
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     target = options.results / f"overfit_{options.task}"
     write(target.with_suffix(".json"), results)
     shutil.copy(run.folder / METRICS, target.with_suffix(".csv"))
-    shutil.copy(run.folder / CURVES, target.with_suffix(".png"))
+    shutil.copy(run.folder / CURVES_FIGURE, target.with_suffix(".png"))
     if options.picture is not None:
         v2.functional.to_pil_image(draw_predictions(options.task, run)).save(options.picture)
     return results

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
-from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
+from pyg_vig.models.record import RecordedBlock, find_convs, record_blocks
 
 
 class BlockAttention(NamedTuple):
@@ -55,12 +55,12 @@ def attention_weights(model: nn.Module, images: Tensor) -> list[BlockAttention]:
         >>> first.edge_index.shape, first.alpha.shape
         (torch.Size([2, 384]), torch.Size([384, 1]))
     """
-    if not any(has_attention_weights(conv) for conv in convs_of(model).values()):
+    if not any(has_attention_weights(conv) for conv in find_convs(model).values()):
         raise ValueError(
             f"the convs of this {type(model).__name__} have no attention weights: "
             "build it with conv='cross_attention', or a PyG conv such as 'GATv2Conv'"
         )
-    with recorded_blocks(model, images) as blocks:
+    with record_blocks(model, images) as blocks:
         return [_block_attention(block) for block in blocks if has_attention_weights(block.conv)]
 
 

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from pyg_vig.benchmark.case import Case
-from pyg_vig.benchmark.networks import COMPILED, Build, build, call
+from pyg_vig.benchmark.networks import COMPILED, Build, build, make_call
 from pyg_vig.benchmark.process import in_fresh_process
 from pyg_vig.benchmark.report import Row
 
@@ -43,7 +43,7 @@ def _measure(case: Case, mode: str, subject: str, build: Build) -> float:
     network = build(case, subject, mode == "training")
 
     def run(batch: int) -> None:
-        call(network, mode, case.images(batch), case.torch_dtype)()
+        make_call(network, mode, case.images(batch), case.torch_dtype)()
 
     def peak() -> float:
         network.zero_grad(set_to_none=True)  # gradients count as memory of the step, not of the model
@@ -72,21 +72,21 @@ def peak_beyond(run: Callable[[], object], device: str = "cpu") -> float:
         return torch.cuda.max_memory_allocated() - before
     _trim()
     _reset_peak()
-    before = _resident("VmRSS")
+    before = _resident_memory("VmRSS")
     run()
-    return _resident("VmHWM") - before
+    return _resident_memory("VmHWM") - before
 
 
-def _resident(field: str) -> int:
+def _resident_memory(field: str) -> int:
     """Return the current (``VmRSS``) or peak (``VmHWM``) resident memory in bytes.
 
     ``resource.getrusage`` is unsuitable: a child process inherits ``ru_maxrss``, and so starts at its parent's peak.
     """
     status = Path("/proc/self/status").read_text()
-    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {field}: memory is measured on Linux only")
-    return int(found[1]) * 1024
+    match = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    if match is None:
+        raise RuntimeError(f"/proc/self/status has no {field}: memory can be measured on Linux only")
+    return int(match[1]) * 1024
 
 
 def _reset_peak() -> None:

@@ -13,7 +13,7 @@ from pyg_vig.benchmark.case import Case
 from pyg_vig.benchmark.products import record_products
 from pyg_vig.benchmark.timing import Subject
 from pyg_vig.models import build_model, get_config
-from pyg_vig.models.record import graphers_of
+from pyg_vig.models.record import find_graphers
 
 EAGER, FUSED, COMPILED, PRODUCTS = "eager", "fused", "compiled", "products"
 MODES = ("inference", "training")
@@ -30,9 +30,9 @@ def build(case: Case, subject: str, training: bool = False) -> nn.Module:
         ValueError: if the subject is unknown, or a fused network is to be trained.
     """
     if subject not in (EAGER, FUSED, COMPILED):
-        raise ValueError(f"a network is measured as {EAGER}, {FUSED} or {COMPILED}, not as {subject!r}")
+        raise ValueError(f"subject must be {EAGER}, {FUSED} or {COMPILED}, got {subject!r}")
     if training and subject == FUSED:
-        raise ValueError("a fused network is for inference only: train it eager or compiled")
+        raise ValueError(f"a fused network cannot be trained: use {EAGER} or {COMPILED}")
     torch.manual_seed(0)
     overrides = {} if case.conv is None else {"conv": case.conv}
     model = build_model(get_config(case.model, **overrides))
@@ -46,20 +46,20 @@ def prepare(network: nn.Module, case: Case, training: bool) -> nn.Module:
     return network.train() if training else network.eval().to(case.torch_dtype)
 
 
-def comparison(case: Case, mode: str, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
+def build_subjects(case: Case, mode: str, names: Sequence[str], build: Build = build) -> dict[str, Subject]:
     """Return a call for each named network in one of :data:`MODES`, and last the bare matrix products of ours."""
     images, training = case.images(), mode == "training"
-    calls = {name: call(build(case, name, training), mode, images, case.torch_dtype) for name in names}
-    ours = build(case, EAGER if training else FUSED, training)
+    calls = {name: make_call(build(case, name, training), mode, images, case.torch_dtype) for name in names}
+    model = build(case, EAGER if training else FUSED, training)
     if training:
-        run = call(ours, mode, images, case.torch_dtype)
+        run = make_call(model, mode, images, case.torch_dtype)
     else:  # inference mode would dispatch whole layers, hiding their products
-        run = partial(torch.no_grad()(ours), images.to(case.torch_dtype))
-    builders = [builder for builder, _ in graphers(ours)]
-    return {**calls, PRODUCTS: record_products(run, ours.parameters(), builders)}
+        run = partial(torch.no_grad()(model), images.to(case.torch_dtype))
+    builders = [builder for builder, _ in block_parts(model)]
+    return {**calls, PRODUCTS: record_products(run, model.parameters(), builders)}
 
 
-def call(network: nn.Module, mode: str, images: Tensor, dtype: torch.dtype) -> Subject:
+def make_call(network: nn.Module, mode: str, images: Tensor, dtype: torch.dtype) -> Subject:
     """Return a call for a forward pass without gradients or a training step (forward, cross-entropy, backward)."""
     if mode == "inference":
         return partial(infer, network, images.to(dtype))
@@ -83,6 +83,6 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, dtype: tor
     loss.backward()
 
 
-def graphers(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+def block_parts(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Yield the graph builder and the conv of every block."""
-    return ((grapher.graph, grapher.conv) for grapher in graphers_of(network).values())
+    return ((grapher.graph, grapher.conv) for grapher in find_graphers(network).values())

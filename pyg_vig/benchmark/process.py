@@ -42,8 +42,8 @@ def in_fresh_process(function: Callable[P, R], malloc: str, *args: P.args, **kwa
 @contextmanager
 def _malloc_environment(variables: dict[str, str]) -> Iterator[None]:
     """Set exactly these malloc variables of glibc inside the context, without those of the caller."""
-    before = {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")}
-    for key in before:
+    previous = {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")}
+    for key in previous:
         del os.environ[key]
     os.environ.update(variables)
     try:
@@ -51,4 +51,4 @@ def _malloc_environment(variables: dict[str, str]) -> Iterator[None]:
     finally:
         for key in variables:
             os.environ.pop(key, None)
-        os.environ.update(before)
+        os.environ.update(previous)

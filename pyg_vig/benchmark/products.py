@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
-_PRODUCTS = {
+_PRODUCT_OPS = {
     aten.mm.default,
     aten.addmm.default,
     aten.bmm.default,
@@ -91,13 +91,13 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func in _PRODUCTS and not self.paused:
-            inputs = tree_map_only(Tensor, self._stand_in, (args, kwargs))
+        if func in _PRODUCT_OPS and not self.paused:
+            inputs = tree_map_only(Tensor, self._random_like, (args, kwargs))
             self.products.calls.append((func, *inputs))
             self.products.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
         return out
 
-    def _stand_in(self, x: Tensor) -> Tensor:
+    def _random_like(self, x: Tensor) -> Tensor:
         """Return a random tensor with the same shape, strides and dtype.
 
         Activations of the same shape share a buffer, as in a network, which reads them soon after writing them. Every

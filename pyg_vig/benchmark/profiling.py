@@ -11,7 +11,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from pyg_vig.benchmark.case import Case
-from pyg_vig.benchmark.networks import FUSED, Build, build, graphers, infer
+from pyg_vig.benchmark.networks import FUSED, Build, block_parts, build, infer
 from pyg_vig.benchmark.process import in_fresh_process
 from pyg_vig.benchmark.report import Row, table
 
@@ -24,7 +24,7 @@ Parts = Callable[[nn.Module], Iterable[tuple[nn.Module, nn.Module]]]  # graph bu
 
 
 def measure_profile(
-    case: Case, subject: str = FUSED, rounds: int = 8, *, build: Build = build, parts: Parts = graphers
+    case: Case, subject: str = FUSED, rounds: int = 8, *, build: Build = build, parts: Parts = block_parts
 ) -> Row:
     """Measure the milliseconds per batch by category, including the overhead of the profiler.
 
@@ -62,14 +62,14 @@ def _measure(case: Case, subject: str, rounds: int, build: Build, parts: Parts) 
     network = build(case, subject, False)
     images = case.images().to(case.torch_dtype)
     infer(network, images)
-    with _ranges(parts(network)), profile(activities=_activities(case)) as profiler:
+    with _mark_parts(parts(network)), profile(activities=_activities(case)) as profiler:
         for _ in range(rounds):
             with record_function("forward"):  # its self time is Python between the operators
                 infer(network, images)
-    clock = "self_cpu_time_total" if case.device == "cpu" else "self_device_time_total"
+    time_attribute = "self_cpu_time_total" if case.device == "cpu" else "self_device_time_total"
     totals = dict.fromkeys(CATEGORIES, 0.0)
     for event in profiler.events():
-        totals[_category(event)] += getattr(event, clock) / 1e3 / rounds  # microseconds to milliseconds
+        totals[_category(event)] += getattr(event, time_attribute) / 1e3 / rounds  # microseconds to milliseconds
     return totals
 
 
@@ -91,14 +91,14 @@ def _category(event: Any) -> str:
 
 
 @contextmanager
-def _ranges(parts: Iterable[tuple[nn.Module, nn.Module]]) -> Iterator[None]:
+def _mark_parts(parts: Iterable[tuple[nn.Module, nn.Module]]) -> Iterator[None]:
     """Mark the profiler ranges of graph builders, convs, and the layers in convs (linear, norm, activation)."""
     handles = []
     for builder, conv in parts:
         layers = [layer for name, layer in conv.named_children() if name.startswith("nn")]
         for part, modules in (("graph", [builder]), ("conv", [conv]), ("update", layers)):
             for module in modules:
-                handles += _mark(module, f"part:{part}")
+                handles += _mark_module(module, f"part:{part}")
     try:
         yield
     finally:
@@ -106,14 +106,14 @@ def _ranges(parts: Iterable[tuple[nn.Module, nn.Module]]) -> Iterator[None]:
             handle.remove()
 
 
-def _mark(module: nn.Module, name: str) -> list[Any]:
-    running: list[record_function] = []
+def _mark_module(module: nn.Module, name: str) -> list[Any]:
+    active: list[record_function] = []
 
     def enter(*_: Any) -> None:
-        running.append(record_function(name))
-        running[-1].__enter__()
+        active.append(record_function(name))
+        active[-1].__enter__()
 
     def leave(*_: Any) -> None:
-        running.pop().__exit__(None, None, None)
+        active.pop().__exit__(None, None, None)
 
     return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]

@@ -64,7 +64,7 @@ def write(path: str | os.PathLike[str], results: Mapping[str, Any]) -> None:
         <BLANKLINE>
     """
     text = json.dumps(results, indent=1)
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, f"{text}\n".encode())
 
@@ -102,23 +102,23 @@ def _commit() -> str | None:
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         code = ("pyg_vig", "benchmarks/*.py", "examples/*.py")
-        changed = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True)
+        status = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f"{head}, modified" if changed.stdout else head
+    return f"{head}, modified" if status.stdout else head
 
 
 def _cpu() -> str:
     """Return the CPU model with the vector instructions that PyTorch uses, as server model names say little."""
-    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{found[1] if found else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{match[1] if match else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyg_vig.benchmark.case import Case
-from pyg_vig.benchmark.networks import EAGER, PRODUCTS, Build, build, comparison
+from pyg_vig.benchmark.networks import EAGER, PRODUCTS, Build, build, build_subjects
 from pyg_vig.benchmark.process import in_fresh_process
 from pyg_vig.benchmark.report import Row
 from pyg_vig.benchmark.timing import Timings, interleave
@@ -45,10 +45,10 @@ def measure_speed(
 
 def _measure(case: Case, mode: str, names: Sequence[str], rounds: int, baseline: str, build: Build) -> list[Row]:
     case.start()
-    measured = comparison(case, mode, names, build)
-    timings = interleave(measured, rounds)
-    gflops = {PRODUCTS: measured[PRODUCTS].flops / 1e9}  # type: ignore[attr-defined]
-    return [{**speed_row(timings, name, case, baseline), "gflops": gflops.get(name)} for name in measured]
+    subjects = build_subjects(case, mode, names, build)
+    timings = interleave(subjects, rounds)
+    gflops = {PRODUCTS: subjects[PRODUCTS].flops / 1e9}  # type: ignore[attr-defined]
+    return [{**speed_row(timings, name, case, baseline), "gflops": gflops.get(name)} for name in subjects]
 
 
 def speed_row(timings: Timings, name: str, case: Case, baseline: str) -> Row:

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
 def _draw(options: argparse.Namespace) -> Figure:
     import torch
 
-    from pyg_vig.models.record import graphers_of
+    from pyg_vig.models.record import find_graphers
     from pyg_vig.plot import plot_blocks
     from pyg_vig.preprocessing import transform_for
 
@@ -49,7 +49,7 @@ def _draw(options: argparse.Namespace) -> Figure:
     model = open_network(options.model, options.checkpoint)
     image = transform_for(model.config, crop=1.0)(open_photo(options.photo))
     points = None if options.patches is None else [[_parse_point(text) for text in options.patches]]
-    last = len(graphers_of(model)) - 1
+    last = len(find_graphers(model)) - 1
     title = describe_network(options.model, options.checkpoint)
     blocks = sorted({0, last // 2, last})
     return plot_blocks(model, image[None], blocks=blocks, points=points, title=title, panel=3.4, across=True)

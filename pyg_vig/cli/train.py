@@ -24,11 +24,11 @@ def run(arguments: Sequence[str]) -> None:
         job.fit()
         print("check passed: one batch each of training, validation and test ran; nothing was written")
         return
-    if job.writes:
+    if job.writes_files:
         print(f"writing to {job.folder}")
     with resume_hint("train", job.folder):
         result = job.fit()
-    if job.writes:
+    if job.writes_files:
         _report(job, result)
 
 

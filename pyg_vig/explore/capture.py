@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyg_vig.analysis.attention import has_attention_weights
 from pyg_vig.graph.adjacency import plain_edge_index
-from pyg_vig.models.record import RecordedBlock, recorded_blocks
+from pyg_vig.models.record import RecordedBlock, record_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -85,7 +85,7 @@ def capture_graphs(model: nn.Module, image: Tensor) -> list[BlockGraph]:
     if image.dim() != 3:
         raise ValueError(f"expected one image (C, H, W), got shape {tuple(image.shape)}")
     parameter = next(model.parameters(), image)
-    with recorded_blocks(model, image.unsqueeze(0).to(parameter)) as blocks:
+    with record_blocks(model, image.unsqueeze(0).to(parameter)) as blocks:
         return [_capture_block(block) for block in blocks]
 
 

@@ -15,7 +15,7 @@ from pyg_vig.explore.capture import capture_graphs
 from pyg_vig.explore.page import render
 from pyg_vig.explore.picture import data_url, read_photo
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,7 +92,7 @@ def explore(
             raise ValueError(f"photos need a VisionGNN as model, got {type(model).__name__}: pass a tensor (C, H, W)")
         image, pixels = read_photo(image, size or model.config.image_size, model)
     else:
-        pixels = pixels_of(image, model)
+        pixels = denormalize(image, model)
     blocks = capture_graphs(model, image)
     picture_url = data_url(pixels if picture is None else picture)
     return Exploration(render(title, caption, picture_url, (image.size(1), image.size(2)), blocks))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
 from pyg_vig.transforms.photo import open_photo, to_rgb, to_upright_rgb
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_photo(
     photo = to_upright_rgb(photo) if isinstance(photo, Image.Image) else open_photo(photo)
     factor = max(1, min(_MAX_DETAIL, min(photo.size) // size))
     image, high_resolution = (transform_for(model.config, size=side, crop=1.0)(photo) for side in (size, factor * size))
-    return image, pixels_of(high_resolution, model)
+    return image, denormalize(high_resolution, model)
 
 
 def _from_array(pixels: np.ndarray) -> Image:

@@ -12,7 +12,7 @@ from torch import nn
 import pyg_vig
 from pyg_vig.atomic import write_atomically
 from pyg_vig.models import count_parameters
-from pyg_vig.models.file_format import WEIGHTS, unwrapped
+from pyg_vig.models.file_format import WEIGHTS, unwrap_model
 from pyg_vig.tasks import load_model, save_model
 
 _CARD = "README.md"
@@ -155,7 +155,7 @@ def model_card(model: nn.Module, text: str = "", *, license: str | None = None, 
     """
     from huggingface_hub import ModelCardData
 
-    model = unwrapped(model)
+    model = unwrap_model(model)
     class_name = next((base.__name__ for base in type(model).__mro__ if base.__name__ in _TASKS), type(model).__name__)
     data = ModelCardData(
         license=license,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_vig.models import build_model, get_config, list_models
-from pyg_vig.models.official import to_ours
+from pyg_vig.models.official import convert_state_dict
 from pyg_vig.models.vision_gnn import VisionGNN
 
 _CROP_PCT = 0.9  # share of the image side that the published evaluations keep
@@ -89,7 +89,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
             _build_variant(name),
             name,
             pretrained,
-            pretrained_filter_fn=to_ours,
+            pretrained_filter_fn=convert_state_dict,
             kwargs_filter=("img_size",),
             **options,
         )

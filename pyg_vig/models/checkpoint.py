@@ -10,23 +10,23 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pyg_vig.models.config import ModelConfig, check_names
-from pyg_vig.models.factory import CONFIGS, build_model
+from pyg_vig.models.config import ModelConfig, check_option_names
+from pyg_vig.models.factory import CONFIG_CLASSES, build_model
 from pyg_vig.models.file_format import (
     read_config,
     read_weights,
-    unwrapped,
+    strip_prefixes,
+    unwrap_model,
     weights_file,
-    without_prefixes,
     write_network,
 )
-from pyg_vig.models.official import layout_of, to_ours
-from pyg_vig.models.position import AbsolutePosition, RelativePosition, resized_positions
+from pyg_vig.models.official import convert_state_dict, detect_format
+from pyg_vig.models.position import AbsolutePosition, RelativePosition, resize_position_embedding
 from pyg_vig.models.vision_gnn import VisionGNN
 
-_WRAPPERS_EMA = ("state_dict_ema", "model_ema", "ema_state_dict")
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-_HEAD = ("head.classifier.", "head.distillation_classifier.")
+_EMA_STATE_DICT_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict")
+_STATE_DICT_KEYS = ("state_dict", "model", "model_state_dict")
+_CLASSIFIERS = ("head.classifier.", "head.distillation_classifier.")
 
 
 class LoadReport(NamedTuple):
@@ -71,22 +71,26 @@ def load_checkpoint(
         ...     pyg_vig.load_checkpoint(model, f"{folder}/model.safetensors")
         LoadReport(layout='pyg_vig', reset=[])
     """
-    model = cast("VisionGNN", unwrapped(model))
-    state = read_state(path, use_ema=use_ema)
-    layout = layout_of(state)
-    state = to_ours(state, model)
-    own = model.state_dict()
-    other = _other_classifiers(state, own)
-    if other and not reset_head:
-        sizes = ", ".join(f"{name}{_classes(state, name)} for {_classes(own, name)}" for name in other)
-        raise ValueError(
-            f"{path}: the classifier has another size ({sizes}). Build the network with num_classes="
-            f"{_classes(state, _HEAD[0])}{_distilled(state, own)}, or pass reset_head=True to start from a new one"
+    model = cast("VisionGNN", unwrap_model(model))
+    state = read_state_dict(path, use_ema=use_ema)
+    layout = detect_format(state)
+    state = convert_state_dict(state, model)
+    model_state = model.state_dict()
+    mismatched = _mismatched_classifiers(state, model_state)
+    if mismatched and not reset_head:
+        sizes = ", ".join(
+            f"{name}weight has {_num_classes(state, name)} rows in the file and {_num_classes(model_state, name)} here"
+            for name in mismatched
         )
-    state = {key: value for key, value in state.items() if not key.startswith(other)}
-    reset = [key for key in own if key.startswith(other)]
+        raise ValueError(
+            f"{path}: the size of the classifier differs ({sizes}). Build the network with num_classes="
+            f"{_num_classes(state, _CLASSIFIERS[0])}{_distilled_hint(state, model_state)}, or pass reset_head=True to "
+            "keep the network's own classifier"
+        )
+    state = {key: value for key, value in state.items() if not key.startswith(mismatched)}
+    reset = [key for key in model_state if key.startswith(mismatched)]
     _resize_positions(model, state)
-    _check(path, state, own, set(reset))
+    _check_keys(path, state, model_state, set(reset))
     model.load_state_dict(state, strict=False)
     return LoadReport(layout, reset)
 
@@ -97,9 +101,9 @@ def _resize_positions(model: VisionGNN, state: dict[str, Tensor]) -> None:
         table = state.get(f"{name}.weight")
         if isinstance(module, AbsolutePosition) and table is not None and table.dim() == 4:
             _, height, width, _ = module.weight.shape
-            state[f"{name}.weight"] = resized_positions(table, (height, width))
-        fixed = state.get(f"{name}.table")
-        if isinstance(module, RelativePosition) and fixed is not None and fixed.shape != module.table.shape:
+            state[f"{name}.weight"] = resize_position_embedding(table, (height, width))
+        relative = state.get(f"{name}.table")
+        if isinstance(module, RelativePosition) and relative is not None and relative.shape != module.table.shape:
             del state[f"{name}.table"]
 
 
@@ -120,9 +124,9 @@ def save_checkpoint(model: VisionGNN, path: str | os.PathLike[str]) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     pyg_vig.save_checkpoint(pyg_vig.create_model("vig_nano"), f"{folder}/model.safetensors")
     """
-    model = cast("VisionGNN", unwrapped(model))
+    model = cast("VisionGNN", unwrap_model(model))
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        raise ValueError("this network is fused, so its weights fit no other: save the one that it was fused from")
+        raise ValueError("a fused network cannot be saved: save the network that it was fused from")
     write_network(path, model, model.config)
 
 
@@ -154,7 +158,7 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> VisionGNN:
     return model.eval()
 
 
-def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
+def read_state_dict(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[str, Tensor]:
     """Read the state dict of a checkpoint, without wrapping dictionaries and name prefixes.
 
     Raises:
@@ -164,17 +168,19 @@ def read_state(path: str | os.PathLike[str], *, use_ema: bool = True) -> dict[st
     path = weights_file(path)
     if path.suffix == ".safetensors":
         return read_weights(path)
-    content = _unpickled(path)
-    for key in (*_WRAPPERS_EMA, *_WRAPPERS) if use_ema else _WRAPPERS:
+    content = _load_pickle(path)
+    for key in (*_EMA_STATE_DICT_KEYS, *_STATE_DICT_KEYS) if use_ema else _STATE_DICT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state_dict: expected a dictionary of tensors, plain or under 'state_dict'")
-    return without_prefixes(content)
+        raise ValueError(
+            f"{path} contains no state_dict: expected a dictionary of tensors, plain or under 'state_dict'"
+        )
+    return strip_prefixes(content)
 
 
-def _unpickled(path: Path) -> Any:
+def _load_pickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm's training script stores one
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -182,57 +188,61 @@ def _unpickled(path: Path) -> Any:
         raise
     except Exception as error:  # bytes that are no pickle can raise anything
         raise ValueError(
-            f"{path} is read neither as .safetensors (that takes the suffix) nor as what torch.save makes of tensors "
-            f"alone: {type(error).__name__}: {error}"
+            f"{path} cannot be read: expected a .safetensors file (with that suffix) or a file of torch.save with only "
+            f"tensors ({type(error).__name__}: {error})"
         ) from error
 
 
-def _classes(state: dict[str, Tensor], name: str) -> int:
+def _num_classes(state: dict[str, Tensor], name: str) -> int:
     """Return the width of a classifier; 0 if there is none."""
     weight = state.get(f"{name}weight")
     return 0 if weight is None else len(weight)
 
 
-def _other_classifiers(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, ...]:
-    return tuple(name for name in _HEAD if _classes(state, name) != _classes(own, name))
+def _mismatched_classifiers(state: dict[str, Tensor], model_state: dict[str, Tensor]) -> tuple[str, ...]:
+    return tuple(name for name in _CLASSIFIERS if _num_classes(state, name) != _num_classes(model_state, name))
 
 
-def _distilled(state: dict[str, Tensor], own: dict[str, Tensor]) -> str:
+def _distilled_hint(state: dict[str, Tensor], model_state: dict[str, Tensor]) -> str:
     """Return the hint for the error message if only one side has a second classifier."""
-    found, wanted = (bool(_classes(entries, _HEAD[1])) for entries in (state, own))
-    both_classify = _classes(state, _HEAD[0]) and _classes(own, _HEAD[0])
-    return f" and distilled={found}" if both_classify and found != wanted else ""
+    in_file, in_model = (bool(_num_classes(entries, _CLASSIFIERS[1])) for entries in (state, model_state))
+    both_classify = _num_classes(state, _CLASSIFIERS[0]) and _num_classes(model_state, _CLASSIFIERS[0])
+    return f" and distilled={in_file}" if both_classify and in_file != in_model else ""
 
 
-def _check(path: Any, state: dict[str, Tensor], own: dict[str, Tensor], absent: set[str]) -> None:
+def _check_keys(path: Any, state: dict[str, Tensor], model_state: dict[str, Tensor], reset: set[str]) -> None:
     """Check that all keys and shapes match. Fixed position tables may be missing, as the network computes them."""
-    optional = {key for key in own if key.endswith((".position.table", "num_batches_tracked"))} | absent
-    missing = [key for key in own if key not in state and key not in optional]
-    unknown = [key for key in state if key not in own]
-    shapes = [
-        f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
+    optional = {key for key in model_state if key.endswith((".position.table", "num_batches_tracked"))} | reset
+    missing = [key for key in model_state if key not in state and key not in optional]
+    unexpected = [key for key in state if key not in model_state]
+    mismatched = [
+        f"{key} with {tuple(value.shape)} instead of {tuple(model_state[key].shape)}"
         for key, value in state.items()
-        if key in own and value.shape != own[key].shape
+        if key in model_state and value.shape != model_state[key].shape
     ]
     problems = [
-        f"{len(found)} {what}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
-        for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-        if found
+        f"{len(keys)} {problem}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+        for problem, keys in (("missing", missing), ("unexpected", unexpected), ("of a different shape", mismatched))
+        if keys
     ]
     if problems:
-        raise ValueError(f"{path} does not fit this network. Keys {'; '.join(problems)}")
+        raise ValueError(
+            f"{path} does not match this network. Keys: {'; '.join(problems)}. Build the network with the options that "
+            "the file was made with"
+        )
 
 
 def _config_from_json(values: dict[str, Any], overrides: dict[str, Any]) -> ModelConfig:
     name = values.pop("class")
-    if name not in CONFIGS:
-        raise ValueError(f"the file holds a {name}: open detectors and segmenters with pyg_vig.tasks.load_model")
+    if name not in CONFIG_CLASSES:
+        raise ValueError(f"the file contains a {name}: load detectors and segmenters with pyg_vig.tasks.load_model")
     values = values | overrides
     for key in ("conv", "graph"):
         if isinstance(values.get(key), dict):
             custom = values[key]["custom"]
             raise ValueError(
-                f"the network was built with {key}={custom} of its author: pass it, load_model(path, {key}=...)"
+                f"the network was built with a custom {key}, {custom}, which the file cannot contain: pass it with "
+                f"load_model(path, {key}=...)"
             )
-    check_names(name, CONFIGS[name], values)
-    return CONFIGS[name](**values)
+    check_option_names(name, CONFIG_CLASSES[name], values)
+    return CONFIG_CLASSES[name](**values)

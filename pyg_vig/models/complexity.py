@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.models.vision_gnn import VisionGNN
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv
 
@@ -62,20 +62,20 @@ def count_macs(
         raise ValueError(f"size must be at least 1 pixel, got {size}")
     image = torch.zeros(1, channels, height, width, device=parameter.device, dtype=parameter.dtype)
     counter = FlopCounterMode(display=False)
-    with evaluating(model), counter, _by_definition(model if definition else None):
+    with eval_mode(model), counter, _disable_fused_path(model if definition else None):
         model(image)
     return counter.get_total_flops() // 2
 
 
 @contextmanager
-def _by_definition(model: nn.Module | None) -> Iterator[None]:
+def _disable_fused_path(model: nn.Module | None) -> Iterator[None]:
     """Disable the fused path of all convs inside the context."""
     convs = [] if model is None else [module for module in model.modules() if isinstance(module, NeighborConv)]
-    fused = [conv.fuse for conv in convs]
+    fuse_flags = [conv.fuse for conv in convs]
     try:
         for conv in convs:
             conv.fuse = False
         yield
     finally:
-        for conv, fuse in zip(convs, fused, strict=True):
+        for conv, fuse in zip(convs, fuse_flags, strict=True):
             conv.fuse = fuse

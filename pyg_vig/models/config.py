@@ -80,37 +80,37 @@ class ModelConfig:
     crop: float = 1.0
 
     def __post_init__(self) -> None:
-        self._require_whole("in_channels", "image_size", "heads", "head_channels")
-        self._require_whole("num_classes", least=0)
+        self._require_integers("in_channels", "image_size", "heads", "head_channels")
+        self._require_integers("num_classes", minimum=0)
         for name in ("drop_rate", "drop_path_rate", "epsilon"):
             value = getattr(self, name)
-            require(isinstance(value, Real), name, value, "a probability")
-            require(0 <= value <= 1, name, value, "a probability")
+            require(isinstance(value, Real), name, value, "a probability in [0, 1]")
+            require(0 <= value <= 1, name, value, "a probability in [0, 1]")
         for name in ("conv_kwargs", "graph_kwargs"):
             require(isinstance(getattr(self, name), dict), name, getattr(self, name), "a dictionary of arguments")
-        named = self.classes is None or len(self.classes) == self.num_classes
-        require(named, "classes", self.classes, f"one name for each of num_classes={self.num_classes}")
-        require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a share above 0")
-        each = isinstance(self.k, Integral) or _are_whole(self.k, least=None)
-        require(each, "k", self.k, "a whole number, or one for every block")
+        valid = self.classes is None or len(self.classes) == self.num_classes
+        require(valid, "classes", self.classes, f"a list of num_classes={self.num_classes} names")
+        require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a fraction in (0, 1]")
+        valid = isinstance(self.k, Integral) or _is_integer_sequence(self.k, minimum=None)
+        require(valid, "k", self.k, "an integer, or one integer per block")
         for entry in fields(self):  # JSON turns tuples into lists
             if isinstance(getattr(self, entry.name), list):
                 object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
 
-    def _require_whole(self, *names: str, least: int = 1) -> None:
+    def _require_integers(self, *names: str, minimum: int = 1) -> None:
         for name in names:
             value = getattr(self, name)
-            require(isinstance(value, Integral), name, value, "a whole number")
-            require(value >= least, name, value, f"at least {least}")
+            require(isinstance(value, Integral), name, value, "an integer")
+            require(value >= minimum, name, value, f"at least {minimum}")
 
-    def _require_whole_by_stage(self, *names: str) -> None:
+    def _require_integers_per_stage(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            require(_are_whole(value), name, value, "one whole number a stage, each at least 1")
+            require(_is_integer_sequence(value), name, value, "one integer per stage, each at least 1")
 
-    def _require_one_length(self, *names: str) -> None:
+    def _require_equal_lengths(self, *names: str) -> None:
         lengths = tuple(len(getattr(self, name)) for name in names)
-        require(len(set(lengths)) == 1, f"{', '.join(names[:-1])} and {names[-1]}", lengths, "of one length")
+        require(len(set(lengths)) == 1, f"{', '.join(names[:-1])} and {names[-1]}", lengths, "of the same length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +142,12 @@ class ViGConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_whole("channels", "depth", "patch_size")
+        self._require_integers("channels", "depth", "patch_size")
         require(self.stem in ("conv", "patch"), "stem", self.stem, "'conv' or 'patch'")
         if self.edge_dim is not None:
-            self._require_whole("edge_dim")
-            read = self.stem == "patch" and self.graph == "given"
-            require(read, "edge_dim", self.edge_dim, "None, unless stem='patch' and graph='given'")
+            self._require_integers("edge_dim")
+            supported = self.stem == "patch" and self.graph == "given"
+            require(supported, "edge_dim", self.edge_dim, "None, unless stem='patch' and graph='given'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +173,9 @@ class PyramidViGConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_whole("patch_size")
-        self._require_whole_by_stage("channels", "depths", "reductions")
-        self._require_one_length("channels", "depths", "reductions")
+        self._require_integers("patch_size")
+        self._require_integers_per_stage("channels", "depths", "reductions")
+        self._require_equal_lengths("channels", "depths", "reductions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,23 +217,23 @@ class HybridConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_whole("expansion", "patch_size")
-        self._require_whole("position_kernel", least=0)
+        self._require_integers("expansion", "patch_size")
+        self._require_integers("position_kernel", minimum=0)
         odd = self.position_kernel % 2 or self.position_kernel == 0
-        require(bool(odd), "position_kernel", self.position_kernel, "odd, or 0 for none")
+        require(bool(odd), "position_kernel", self.position_kernel, "odd, or 0 to disable it")
         scale = self.layer_scale
         require(scale is None or isinstance(scale, Real), "layer_scale", scale, "a number, or None")
         pairs = isinstance(self.depths, Sequence) and all(
-            _are_whole(pair, least=0) and len(pair) == 2 and sum(pair) >= 1 for pair in self.depths
+            _is_integer_sequence(pair, minimum=0) and len(pair) == 2 and sum(pair) >= 1 for pair in self.depths
         )
-        require(pairs, "depths", self.depths, "pairs (inverted residuals, graph blocks), at least one block a stage")
+        require(pairs, "depths", self.depths, "a pair (inverted residuals, graph blocks) per stage, not (0, 0)")
         object.__setattr__(self, "depths", tuple(tuple(pair) for pair in self.depths))
-        self._require_whole_by_stage("channels", "steps")
-        self._require_one_length("channels", "depths", "steps")
-        require(not self.position, "position", self.position, "False: these networks have a position_kernel instead")
+        self._require_integers_per_stage("channels", "steps")
+        self._require_equal_lengths("channels", "depths", "steps")
+        require(not self.position, "position", self.position, "False (these networks have position_kernel instead)")
 
 
-def check_names(name: str, config: Any, options: Iterable[str]) -> None:
+def check_option_names(name: str, config: Any, options: Iterable[str]) -> None:
     """Raise a ValueError that mentions ``name`` if an option is not a field of the configuration (or its class)."""
     valid = [entry.name for entry in fields(config)]
     unknown = [key for key in options if key not in valid]
@@ -241,10 +241,10 @@ def check_names(name: str, config: Any, options: Iterable[str]) -> None:
         raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
 
 
-def _are_whole(values: Any, least: int | None = 1) -> bool:
-    """Whether ``values`` is a sequence of integers, none below ``least``."""
-    numbers = isinstance(values, Sequence) and all(isinstance(value, Integral) for value in values)
-    return numbers and (least is None or all(value >= least for value in values))
+def _is_integer_sequence(values: Any, minimum: int | None = 1) -> bool:
+    """Whether ``values`` is a sequence of integers, none below ``minimum``."""
+    integers = isinstance(values, Sequence) and all(isinstance(value, Integral) for value in values)
+    return integers and (minimum is None or all(value >= minimum for value in values))
 
 
 def require(condition: bool, name: str, value: Any, rule: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 
-def spread(first: float, last: float, count: int) -> list[float]:
+def linspace(first: float, last: float, count: int) -> list[float]:
     """Return ``count`` evenly spaced float32 numbers from ``first`` to ``last``."""
     return torch.linspace(first, last, count, dtype=torch.float32, device="cpu").tolist()
 
@@ -23,9 +23,9 @@ def neighbor_counts(k: int | Sequence[int], depth: int, growth: float) -> list[i
         >>> neighbor_counts(9, 12, growth=2)
         [9, 9, 10, 11, 12, 13, 13, 14, 15, 16, 17, 18]
     """
-    counts = list(k) if isinstance(k, Sequence) else [int(value) for value in spread(k, growth * k, depth)]
+    counts = list(k) if isinstance(k, Sequence) else [int(value) for value in linspace(k, growth * k, depth)]
     if len(counts) != depth:
-        raise ValueError(f"k names {len(counts)} blocks, but the network has {depth}: give one number, or one a block")
+        raise ValueError(f"k must be an integer, or one per block ({depth}), got {len(counts)} values")
     if min(counts) < 1:
         raise ValueError(f"k must be at least 1 in every block, got {counts}")
     return counts

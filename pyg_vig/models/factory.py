@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
-from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig, check_names
+from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig, check_option_names
 from pyg_vig.models.hybrid import build_hybrid
 from pyg_vig.models.pyramid_vig import build_pyramid_vig
 from pyg_vig.models.variants import VARIANTS
@@ -20,7 +20,7 @@ _BUILDERS: dict[type[ModelConfig], Callable[[Any], VisionGNN]] = {
     PyramidViGConfig: build_pyramid_vig,
     HybridConfig: build_hybrid,
 }
-CONFIGS: dict[str, type[ModelConfig]] = {kind.__name__: kind for kind in _BUILDERS}  # for checkpoints
+CONFIG_CLASSES = {config_class.__name__: config_class for config_class in _BUILDERS}  # for checkpoints
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -50,13 +50,13 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
         close = get_close_matches(name, VARIANTS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
-    check_names(name, VARIANTS[name], overrides)
+    check_option_names(name, VARIANTS[name], overrides)
     config = replace(VARIANTS[name], **overrides)
     unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
     if unused:
         raise ValueError(
-            f"only the graph 'knn' takes {' and '.join(unused)}, and this network has {config.graph!r}: leave it out "
-            "(what other graphs take goes to graph_kwargs)"
+            f"only graph='knn' accepts {' and '.join(unused)}, got graph={config.graph!r}: omit the option (options of "
+            "other graphs go into graph_kwargs)"
         )
     return config
 
@@ -94,6 +94,6 @@ def create_model(
         torch.Size([1, 10])
     """
     if out_indices is not None and not features_only:
-        raise ValueError("out_indices chooses feature maps: pass features_only=True as well")
+        raise ValueError("out_indices selects feature maps and requires features_only=True")
     model = build_model(get_config(name, **overrides))
     return FeatureExtractor(model, out_indices) if features_only else model

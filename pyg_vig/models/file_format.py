@@ -16,7 +16,7 @@ WEIGHTS = "model.safetensors"  # file name in the folder of a run or of a networ
 CONFIG = "config.yaml"  # in the folder of a run, next to the weights: its options
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # added by DistributedDataParallel, torch.compile, Lightning
-_BUILD_FIRST = "For files of other libraries: create_model(...), then load_checkpoint(model, path)"
+_OTHER_FORMATS_HINT = "To load a file of another library, call create_model(...), then load_checkpoint(model, path)"
 
 
 def weights_file(path: str | os.PathLike[str]) -> Path:
@@ -63,11 +63,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
         values = json.loads(metadata.get("config", "null"))
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no .safetensors file: {error}. {_BUILD_FIRST}") from error
+        raise ValueError(f"{path} is not a valid .safetensors file: {error}. {_OTHER_FORMATS_HINT}") from error
     if not isinstance(values, dict) or "class" not in values:
-        raise ValueError(
-            f"{path} holds no configuration, so it does not say which network it belongs to. {_BUILD_FIRST}"
-        )
+        raise ValueError(f"{path} contains no configuration of a network. {_OTHER_FORMATS_HINT}")
     return values
 
 
@@ -81,9 +79,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return without_prefixes(load_file(path))
+        return strip_prefixes(load_file(path))
     except SafetensorError as error:
-        raise ValueError(f"{path} is no .safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid .safetensors file: {error}") from error
 
 
 def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -> None:
@@ -99,22 +97,22 @@ def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -
         if key in values and not isinstance(values[key], str):
             values[key] = {"custom": getattr(values[key], "__name__", type(values[key]).__name__)}
     try:
-        text = json.dumps(values)
+        config_json = json.dumps(values)
     except TypeError as error:
-        raise ValueError(f"the configuration cannot be written to a file, name its parts instead: {error}") from error
+        raise ValueError(f"the configuration cannot be written to a file ({error}): use names, not objects") from error
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(path, save(without_prefixes(state), {"format": "pyg_vig", "config": text}))
+    write_atomically(path, save(strip_prefixes(state), {"format": "pyg_vig", "config": config_json}))
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """Return the network without the wrappers of ``torch.compile`` and data parallelism."""
     while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
         model = inner
     return model
 
 
-def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Strip the name prefixes of wrappers, in whatever order they are nested."""
-    while found := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
-        state = {key.removeprefix(found[0]): value for key, value in state.items()}
+    while common := [prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)]:
+        state = {key.removeprefix(common[0]): value for key, value in state.items()}
     return state

@@ -18,7 +18,7 @@ _CLASSIFIERS = tuple(
 )
 
 
-def layout_of(state: dict[str, Tensor]) -> str:
+def detect_format(state: dict[str, Tensor]) -> str:
     """Return which code base a state dict comes from: ``"official"``, ``"mmpretrain"`` or ``"pyg_vig"``."""
     if any(key.startswith(("backbone.stem.", "backbone.blocks.", "backbone.stages.")) for key in state):
         return "mmpretrain"
@@ -27,9 +27,9 @@ def layout_of(state: dict[str, Tensor]) -> str:
     return "pyg_vig"
 
 
-def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
+def convert_state_dict(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Convert a state dict from any of these code bases to our names and shapes; unknown keys keep their names."""
-    layout = layout_of(state)
+    layout = detect_format(state)
     if layout == "mmpretrain":
         state = mmpretrain_to_official(state)
     return state if layout == "pyg_vig" else from_official(state, model)
@@ -37,10 +37,13 @@ def to_ours(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
 
 def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tensor]:
     """Rename and reshape an official state dict for ``model``; unknown keys keep their names."""
-    own = model.state_dict()
-    renamed = {_official_name(key, model): key for key in (*_CLASSIFIERS, *own)}  # the network may lack some
-    converted = {renamed.get(key, key): _reshape(value, own.get(renamed.get(key, ""))) for key, value in state.items()}
-    for key in _plain_pairs(model):
+    model_state = model.state_dict()
+    renamed = {_official_name(key, model): key for key in (*_CLASSIFIERS, *model_state)}  # the network may lack some
+    converted = {
+        renamed.get(key, key): _reshape_like(value, model_state.get(renamed.get(key, "")))
+        for key, value in state.items()
+    }
+    for key in _concatenated_weights(model):
         if key in converted:  # [x | y] to x0, y0, x1, y1, ...
             converted[key] = converted[key].unflatten(1, (2, -1)).transpose(1, 2).flatten(1)
     return converted
@@ -48,10 +51,10 @@ def from_official(state: dict[str, Tensor], model: VisionGNN) -> dict[str, Tenso
 
 def to_official(model: VisionGNN) -> dict[str, Tensor]:
     """Return the network's state dict with the official names and shapes, for use with the official code."""
-    plain, state = _plain_pairs(model), {}
+    concatenated, state = _concatenated_weights(model), {}
     for key, value in model.state_dict().items():
         name = _official_name(key, model)
-        if key in plain:
+        if key in concatenated:
             value = value.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
         if name == "pos_embed":
             value = value.permute(0, 3, 1, 2)
@@ -69,7 +72,7 @@ def mmpretrain_to_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_mmpretrain_name(key, stage_sizes): value for key, value in state.items()}
 
 
-def _plain_pairs(model: VisionGNN) -> set[str]:
+def _concatenated_weights(model: VisionGNN) -> set[str]:
     """Return the pair-update weights whose two inputs the official code concatenates instead of interleaving."""
     if not isinstance(model.config, HybridConfig):
         return set()
@@ -78,11 +81,11 @@ def _plain_pairs(model: VisionGNN) -> set[str]:
 
 def _official_name(key: str, model: VisionGNN) -> str:
     if isinstance(model.config, HybridConfig):
-        return _hybrid_name(key, model, mobile=not model.config.position_kernel)
+        return _hybrid_name(key, model, is_mobilevig=not model.config.position_kernel)
     return _vig_name(key, model)
 
 
-def _hybrid_name(key: str, model: VisionGNN, mobile: bool) -> str:
+def _hybrid_name(key: str, model: VisionGNN, is_mobilevig: bool) -> str:
     for pattern, official in _HYBRID_HEAD_AND_STEM:
         if match := re.fullmatch(pattern, key):
             *index, name = match.groups()
@@ -91,21 +94,21 @@ def _hybrid_name(key: str, model: VisionGNN, mobile: bool) -> str:
     match = re.fullmatch(r"stages\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", key)
     if match is None:
         return key
-    stage, block, rest = int(match[1]), match[2], match[3]
-    for own, greedy, mobilevig in _HYBRID_PARTS:
-        if rest.startswith(own):
-            rest = (mobilevig if mobile else greedy) + rest[len(own) :]
+    stage, block, suffix = int(match[1]), match[2], match[3]
+    for ours, greedy, mobilevig in _HYBRID_PARTS:
+        if suffix.startswith(ours):
+            suffix = (mobilevig if is_mobilevig else greedy) + suffix[len(ours) :]
             break
-    if mobile:
-        return _mobilevig_place(model, stage, block) + rest
-    return f"backbone.{stage}.{0 if block is None else int(block) + (stage > 0)}.{rest}"
+    if is_mobilevig:
+        return _mobilevig_prefix(model, stage, block) + suffix
+    return f"backbone.{stage}.{0 if block is None else int(block) + (stage > 0)}.{suffix}"
 
 
-def _mobilevig_place(model: VisionGNN, stage: int, block: str | None) -> str:
+def _mobilevig_prefix(model: VisionGNN, stage: int, block: str | None) -> str:
     """Return the key prefix: MobileViG keeps the last stage's graph blocks in one list, all else in another."""
     if stage == len(model.stages) - 1 and block is not None:
         return f"backbone.{block}."
-    return f"local_backbone.{_backbone_number(model, stage, None if block is None else int(block))}."
+    return f"local_backbone.{_backbone_index(model, stage, None if block is None else int(block))}."
 
 
 _HYBRID_HEAD_AND_STEM = (
@@ -146,36 +149,36 @@ def _vig_name(key: str, model: VisionGNN) -> str:
     if key == "position.weight":
         return "pos_embed"
     if match := re.fullmatch(r"stem\.(convs|acts)\.(\d+)\.(?:(conv|norm)\.)?(\w+)", key):
-        kind, index, part, name = match.groups()
-        offset = 2 if kind == "acts" else {"conv": 0, "norm": 1}[part]
+        group, index, part, name = match.groups()
+        offset = 2 if group == "acts" else {"conv": 0, "norm": 1}[part]
         return f"stem.convs.{3 * int(index) + offset}.{name}"
     if key.startswith("head."):
-        for own, official in (
+        for ours, official in (
             ("fc.linear", "0"),
             ("fc.norm", "1"),
             ("act", "2"),
             ("classifier", "4"),
         ):
-            key = key.replace(f"head.{own}.", f"prediction.{official}.")
+            key = key.replace(f"head.{ours}.", f"prediction.{official}.")
         return key
     if match := re.fullmatch(r"stages\.(\d+)\.(?:blocks\.(\d+)|downsample)\.(.+)", key):
-        stage, block, rest = match.groups()
-        number = _backbone_number(model, int(stage), None if block is None else int(block))
-        return f"backbone.{number}.{_official_block_name(rest, model)}"
+        stage, block, suffix = match.groups()
+        backbone_index = _backbone_index(model, int(stage), None if block is None else int(block))
+        return f"backbone.{backbone_index}.{_official_block_name(suffix, model)}"
     return key
 
 
-def _backbone_number(model: VisionGNN, stage: int, block: int | None) -> int:
+def _backbone_index(model: VisionGNN, stage: int, block: int | None) -> int:
     """Return the index in the official ``backbone``, in which a Downsample counts as an element."""
-    before = sum(len(s.blocks) + int(s.downsample is not None) for s in model.stages[:stage])
+    offset = sum(len(s.blocks) + int(s.downsample is not None) for s in model.stages[:stage])
     if block is None:
-        return before
-    return before + int(model.stages[stage].downsample is not None) + block
+        return offset
+    return offset + int(model.stages[stage].downsample is not None) + block
 
 
-def _official_block_name(rest: str, model: VisionGNN) -> str:
+def _official_block_name(suffix: str, model: VisionGNN) -> str:
     act = "1" if model.config.norm in (None, "none") else "2"
-    for own, official in (
+    for ours, official in (
         ("conv_norm.conv.", "conv.0."),
         ("conv_norm.norm.", "conv.1."),
         ("grapher.graph.position.table", "0.relative_pos"),
@@ -183,47 +186,47 @@ def _official_block_name(rest: str, model: VisionGNN) -> str:
         ("grapher.", "0."),
         ("ffn.", "1."),
     ):
-        if rest.startswith(own):
-            rest = official + rest[len(own) :]
+        if suffix.startswith(ours):
+            suffix = official + suffix[len(ours) :]
             break
-    if ".gconv." in rest:
-        rest = re.sub(r"\.act\.", f".{act}.", rest)
-    return re.sub(r"\.norm\.", ".1.", re.sub(r"\.linear\.", ".0.", rest))
+    if ".gconv." in suffix:
+        suffix = re.sub(r"\.act\.", f".{act}.", suffix)
+    return re.sub(r"\.norm\.", ".1.", re.sub(r"\.linear\.", ".0.", suffix))
 
 
-def _reshape(value: Tensor, own: Tensor | None) -> Tensor:
+def _reshape_like(value: Tensor, target: Tensor | None) -> Tensor:
     """Adapt shapes: our 1x1 convolutions are linear layers, maps are channels-last, tables have no batch dimension."""
-    if own is None or value.shape == own.shape:
+    if target is None or value.shape == target.shape:
         return value
-    if value.dim() == 4 and own.dim() == 2 and value.shape[2:] == (1, 1):
+    if value.dim() == 4 and target.dim() == 2 and value.shape[2:] == (1, 1):
         return value.flatten(1)
-    if value.dim() == 3 and own.dim() == 1:  # MobileViG's layer scales have shape (C, 1, 1)
+    if value.dim() == 3 and target.dim() == 1:  # MobileViG's layer scales have shape (C, 1, 1)
         return value.flatten()
-    if value.dim() == 4 and own.dim() == 4:
+    if value.dim() == 4 and target.dim() == 4:
         return value.permute(0, 2, 3, 1).contiguous()
-    if value.dim() == own.dim() + 1 and value.size(0) == 1:
+    if value.dim() == target.dim() + 1 and value.size(0) == 1:
         return value[0]
     return value
 
 
 def _mmpretrain_stage_sizes(state: dict[str, Tensor]) -> list[int]:
     """Return the number of modules in each stage of a pyramid, including Downsamples."""
-    found: dict[int, set[int]] = {}
+    elements: dict[int, set[int]] = {}
     for key in state:
         if match := re.match(r"backbone\.stages\.(\d+)\.(\d+)\.", key):
-            found.setdefault(int(match[1]), set()).add(int(match[2]))
-    return [len(found[stage]) for stage in sorted(found)]
+            elements.setdefault(int(match[1]), set()).add(int(match[2]))
+    return [len(elements[stage]) for stage in sorted(elements)]
 
 
 def _mmpretrain_name(key: str, stage_sizes: list[int]) -> str:
     if match := re.fullmatch(r"backbone\.stages\.(\d+)\.(\d+)\.(.+)", key):
-        stage, element, rest = int(match[1]), int(match[2]), match[3]
-        number = sum(stage_sizes[:stage]) + element
+        stage, element, suffix = int(match[1]), int(match[2]), match[3]
+        index = sum(stage_sizes[:stage]) + element
         is_downsample = stage > 0 and element == 0
-        return f"backbone.{number}.conv.{rest}" if is_downsample else f"backbone.{number}.{rest}"
-    for theirs, official in _MMPRETRAIN_PREFIXES:
-        if key.startswith(theirs):
-            return official + key[len(theirs) :]
+        return f"backbone.{index}.conv.{suffix}" if is_downsample else f"backbone.{index}.{suffix}"
+    for mmpretrain, official in _MMPRETRAIN_PREFIXES:
+        if key.startswith(mmpretrain):
+            return official + key[len(mmpretrain) :]
     return key
 
 

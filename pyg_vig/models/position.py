@@ -31,21 +31,21 @@ class AbsolutePosition(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Add the vectors to nodes on one grid or on several."""
         if layout.grid is not None:
-            table = self._at(layout.grid)
+            table = self._resized_to(layout.grid)
             return (x.view(layout.num_graphs, *table.shape[1:]) + table).view_as(x)
         if layout.grids is None:
             raise ValueError(
-                "position vectors need to know every graph's grid: give each Data a 'grid' (as ImageToGraph does), or "
+                "absolute positions need the grid of every graph: set 'grid' on each Data (as ImageToGraph does), or "
                 "build the network with position=False"
             )
-        return x + torch.cat([self._at(grid)[0] for grid in layout.grids])
+        return x + torch.cat([self._resized_to(grid)[0] for grid in layout.grids])
 
-    def _at(self, grid: tuple[int, int]) -> Tensor:
-        table = resized_positions(self.weight, grid)
+    def _resized_to(self, grid: tuple[int, int]) -> Tensor:
+        table = resize_position_embedding(self.weight, grid)
         return table.reshape(1, -1, table.size(-1))
 
 
-def resized_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
+def resize_position_embedding(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize position vectors ``(1, H, W, C)`` to another grid by bicubic interpolation."""
     if tuple(table.shape[1:3]) == grid:
         return table
@@ -97,9 +97,9 @@ class RelativePosition(nn.Module):
 @lru_cache(maxsize=8)  # shared by the blocks of a stage
 def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
     if channels % 4:
-        raise ValueError(f"sine-cosine positions need channels divisible by 4, got {channels}")
-    places = _sine_cosine(channels, size)
-    similarity = torch.from_numpy((2 * places @ places.T / channels).astype(np.float32))
+        raise ValueError(f"channels must be divisible by 4 for sine-cosine positions, got {channels}")
+    encoding = _sine_cosine(channels, size)
+    similarity = torch.from_numpy((2 * encoding @ encoding.T / channels).astype(np.float32))
     return -_resize(similarity, (size**2, size**2 // reduction**2))
 
 
@@ -107,9 +107,9 @@ def _sine_cosine(channels: int, size: int) -> np.ndarray:
     """Return a table ``(size * size, channels)``: sines and cosines of the column, then those of the row."""
     frequencies = 1 / 10000 ** (np.arange(channels // 4, dtype=np.float64) / (channels / 4))
     angles = np.arange(size, dtype=np.float64)[:, None] * frequencies
-    place = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (size, channels / 2)
+    encoding = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (size, channels / 2)
     rows, columns = np.divmod(np.arange(size**2), size)
-    return np.concatenate([place[columns], place[rows]], axis=1)
+    return np.concatenate([encoding[columns], encoding[rows]], axis=1)
 
 
 def _resize(table: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyg_vig.models.config import HybridConfig, PyramidViGConfig
-from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, linspace, neighbor_counts
 from pyg_vig.models.position import AbsolutePosition, RelativePosition
 from pyg_vig.models.stem import ConvStem
 from pyg_vig.models.vig import block_options
@@ -16,7 +16,7 @@ def build_pyramid_vig(config: PyramidViGConfig) -> VisionGNN:
     depth, sizes = sum(config.depths), grid_sizes(config)
     k = neighbor_counts(config.k, depth, growth=1)
     dilation = dilations(k, sizes[-1] ** 2, config.dilated)
-    drop_path = spread(0, config.drop_path_rate, depth)
+    drop_path = linspace(0, config.drop_path_rate, depth)
     stages: list[Stage] = []
     first = 0
     for i, (channels, reduction) in enumerate(zip(config.channels, config.reductions, strict=True)):

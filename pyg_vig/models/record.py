@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig.graph import Layout, as_edge_index
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.nn import ExternalConv, Grapher
 
 
@@ -59,27 +59,27 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         >>> len(graphs), graphs[0].shape
         (6, torch.Size([2, 384]))
     """
-    graphers = graphers_of(model)
+    graphers = find_graphers(model)
     if not graphers:
         raise ValueError(f"{type(model).__name__} has no Grapher, so there is no graph to record")
     recorded = RecordedGraphs()
-    current: list[str] = []
+    active: list[str] = []
 
     def enter(name: str) -> Any:
-        return lambda module, args: current.append(name)
+        return lambda module, args: active.append(name)
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        current.pop()
+        active.pop()
 
-    def keep(module: nn.Module, args: tuple[Any, Any], adjacency: Any) -> None:
+    def record(module: nn.Module, args: tuple[Any, Any], adjacency: Any) -> None:
         source, destination = args[1] if isinstance(args[1], tuple) else (args[1], args[1])
         recorded.append(as_edge_index(adjacency))
         recorded.layouts.append(destination)
         recorded.source_layouts.append(source)
-        recorded.names.append(current[-1])
+        recorded.names.append(active[-1])
 
     builders = {id(module.graph): module.graph for module in graphers.values()}  # blocks may share a builder
-    handles = [builder.register_forward_hook(keep) for builder in builders.values()]
+    handles = [builder.register_forward_hook(record) for builder in builders.values()]
     for name, module in graphers.items():
         handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
     try:
@@ -90,14 +90,14 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
             handle.remove()
 
 
-def graphers_of(model: nn.Module) -> dict[str, Grapher]:
+def find_graphers(model: nn.Module) -> dict[str, Grapher]:
     """Return the Grapher of every block, keyed by module name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Grapher)}
 
 
-def convs_of(model: nn.Module) -> dict[str, nn.Module]:
+def find_convs(model: nn.Module) -> dict[str, nn.Module]:
     """Return the conv of every block, ours or PyG's unwrapped, keyed by the module name of its Grapher."""
-    convs = {name: grapher.conv for name, grapher in graphers_of(model).items()}
+    convs = {name: grapher.conv for name, grapher in find_graphers(model).items()}
     return {name: conv.conv if isinstance(conv, ExternalConv) else conv for name, conv in convs.items()}
 
 
@@ -122,7 +122,7 @@ class RecordedBlock(NamedTuple):
 
 
 @contextmanager
-def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedBlock]]:
+def record_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedBlock]]:
     """Record all blocks of a forward pass, in order; the network is in evaluation mode inside the context.
 
     Args:
@@ -134,13 +134,13 @@ def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedB
 
     Example:
         >>> import pyg_vig, torch
-        >>> from pyg_vig.models.record import recorded_blocks
-        >>> with recorded_blocks(pyg_vig.create_model("vig_nano"), torch.rand(1, 3, 32, 32)) as blocks:
+        >>> from pyg_vig.models.record import record_blocks
+        >>> with record_blocks(pyg_vig.create_model("vig_nano"), torch.rand(1, 3, 32, 32)) as blocks:
         ...     [type(block.conv).__name__ for block in blocks[:2]]
         ['MaxRelativeConv', 'MaxRelativeConv']
     """
-    with evaluating(model):
-        with record_graphs(model) as graphs, _recorded_calls(model) as calls:
+    with eval_mode(model):
+        with record_graphs(model) as graphs, _record_conv_calls(model) as calls:
             model(images)
         entries = zip(graphs.names, graphs, graphs.layouts, graphs.source_layouts, strict=True)
         yield [
@@ -150,14 +150,14 @@ def recorded_blocks(model: nn.Module, images: Tensor) -> Iterator[list[RecordedB
 
 
 @contextmanager
-def _recorded_calls(model: nn.Module) -> Iterator[dict[str, tuple[nn.Module, tuple[Any, ...]]]]:
+def _record_conv_calls(model: nn.Module) -> Iterator[dict[str, tuple[nn.Module, tuple[Any, ...]]]]:
     """Record every conv and the arguments of its last call, keyed by the module name of its Grapher."""
     calls: dict[str, tuple[nn.Module, tuple[Any, ...]]] = {}
 
-    def keep(name: str) -> Any:
+    def record(name: str) -> Any:
         return lambda conv, arguments: calls.update({name: (conv, arguments)})
 
-    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in convs_of(model).items()]
+    handles = [conv.register_forward_pre_hook(record(name)) for name, conv in find_convs(model).items()]
     try:
         yield calls
     finally:

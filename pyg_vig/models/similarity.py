@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyg_vig.graph import NeighborTable
 from pyg_vig.graph.layout import patch_at
-from pyg_vig.models.record import RecordedBlock, convs_of, recorded_blocks
+from pyg_vig.models.record import RecordedBlock, find_convs, record_blocks
 from pyg_vig.nn import CrossAttentionConv
 from pyg_vig.nn.conv.neighbor_conv import source_and_destination
 
@@ -45,23 +45,23 @@ def similarity_maps(model: nn.Module, image: Tensor, points: Sequence[Point]) ->
         >>> len(maps), maps[0].shape
         (6, torch.Size([2, 8, 12]))
     """
-    if not points or any(not (0 <= share < 1) for point in points for share in point):
-        raise ValueError(f"points must be shares of height and width in [0, 1), at least one, got {list(points)}")
-    if not any(isinstance(conv, CrossAttentionConv) for conv in convs_of(model).values()):
-        raise ValueError(f"this {type(model).__name__} has no queries and keys: build it with conv='cross_attention'")
-    with recorded_blocks(model, image.unsqueeze(0)) as blocks:
-        return [_weights(block, points) for block in blocks if isinstance(block.conv, CrossAttentionConv)]
+    if not points or any(not (0 <= fraction < 1) for point in points for fraction in point):
+        raise ValueError(f"points must be a non-empty list of fractions (height, width) in [0, 1), got {list(points)}")
+    if not any(isinstance(conv, CrossAttentionConv) for conv in find_convs(model).values()):
+        raise ValueError(f"this {type(model).__name__} has no CrossAttentionConv: build it with conv='cross_attention'")
+    with record_blocks(model, image.unsqueeze(0)) as blocks:
+        return [_attention_weights(block, points) for block in blocks if isinstance(block.conv, CrossAttentionConv)]
 
 
-def _weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
+def _attention_weights(block: RecordedBlock, points: Sequence[Point]) -> Tensor:
     """Return the attention weights ``(P, H, W)`` of all source nodes for the selected destination nodes."""
     source, destination = block.source_layout, block.layout
     nodes, queries = source_and_destination(block.arguments[0])
     source_grid = source.require_grid("there is no map of them")
     height, width = destination.require_grid("there is no map of them")
-    places = [patch_at(point, (height, width)) for point in points]
-    chosen = [row * width + column for row, column in places]
-    everyone = torch.arange(source.num_nodes, device=nodes.device).expand(len(chosen), -1)
-    graph = NeighborTable(everyone, source.num_nodes)
-    _, (_, alpha) = block.conv((nodes, queries[chosen]), graph, return_attention_weights=True)
-    return alpha.mean(-1).view(len(chosen), *source_grid)
+    patches = [patch_at(point, (height, width)) for point in points]
+    selected = [row * width + column for row, column in patches]
+    all_nodes = torch.arange(source.num_nodes, device=nodes.device).expand(len(selected), -1)
+    graph = NeighborTable(all_nodes, source.num_nodes)
+    _, (_, alpha) = block.conv((nodes, queries[selected]), graph, return_attention_weights=True)
+    return alpha.mean(-1).view(len(selected), *source_grid)

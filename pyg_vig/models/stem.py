@@ -37,7 +37,7 @@ class ConvStem(nn.Module):
             raise ValueError(f"the stride of a convolutional stem (patch_size) must be a power of two, got {stride}")
         widths = [channels >> (halvings - 1 - i) for i in range(halvings)]
         if widths[0] << (halvings - 1) != channels:
-            raise ValueError(f"channels must be divisible by {stride // 2} for a stem of stride {stride}: {channels}")
+            raise ValueError(f"channels must be divisible by {stride // 2} for stride {stride}, got {channels}")
         sizes = [in_channels, *widths]
         self.convs = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in zip(sizes, widths, strict=False))
         if refine:
@@ -86,17 +86,17 @@ class PatchStem(nn.Module):
         _check_images(images, self.in_channels, "patch")
         if images.size(2) % self.patch_size or images.size(3) % self.patch_size:
             raise ValueError(
-                f"images of {images.size(2)} x {images.size(3)} pixels do not divide into patches of "
-                f"{self.patch_size}: resize or pad them to multiples of {self.patch_size}"
+                f"image sizes must be multiples of patch_size={self.patch_size}, got {images.size(2)} x "
+                f"{images.size(3)}: resize or pad the images"
             )
         return to_nodes(F.pixel_unshuffle(images, self.patch_size))  # channels in the order (C, row, column)
 
     def _from_graph(self, data: Data) -> tuple[Tensor, Layout]:
         if data.x is None or data.x.dim() != 2 or data.x.size(1) != self.linear.in_features:
-            got = None if data.x is None else tuple(data.x.shape)
+            shape = None if data.x is None else tuple(data.x.shape)
             raise ValueError(
                 f"the patch stem needs x of shape (N, {self.in_channels} * {self.patch_size}^2 = "
-                f"{self.linear.in_features}), got {got}: use ImageToGraph(patch_size={self.patch_size})"
+                f"{self.linear.in_features}), got {shape}: use ImageToGraph(patch_size={self.patch_size})"
             )
         for name in ("edge_index", "batch"):
             if data.get(name) is not None and data[name].device != data.x.device:

@@ -6,21 +6,21 @@ from itertools import pairwise
 from typing import Any
 
 from pyg_vig.models.config import ModelConfig, ViGConfig
-from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, linspace, neighbor_counts
 from pyg_vig.models.position import AbsolutePosition
 from pyg_vig.models.stem import ConvStem, PatchStem
 from pyg_vig.models.vision_gnn import Stage, VisionGNN
 from pyg_vig.nn import ViGBlock
 
-_MAPS = 4  # number of stages, whose outputs are the feature maps for dense tasks
+_NUM_STAGES = 4  # their outputs are the feature maps for dense tasks
 
 
 def build_vig(config: ViGConfig) -> VisionGNN:
     """Build an isotropic network, whose blocks all have the same width and grid."""
-    size = -(-config.image_size // config.patch_size)
+    grid_size = -(-config.image_size // config.patch_size)
     k = neighbor_counts(config.k, config.depth, growth=2)
-    dilation = dilations(k, size**2, config.dilated)
-    drop_path = spread(0, config.drop_path_rate, config.depth)
+    dilation = dilations(k, grid_size**2, config.dilated)
+    drop_path = linspace(0, config.drop_path_rate, config.depth)
     options = block_options(config)
     blocks = [
         ViGBlock(
@@ -28,10 +28,10 @@ def build_vig(config: ViGConfig) -> VisionGNN:
         )
         for i in range(config.depth)
     ]
-    count = min(_MAPS, config.depth)
-    bounds = [config.depth * i // count for i in range(count + 1)]
+    num_stages = min(_NUM_STAGES, config.depth)
+    bounds = [config.depth * i // num_stages for i in range(num_stages + 1)]
     stages = [Stage(blocks[start:stop], config.channels, config.patch_size) for start, stop in pairwise(bounds)]
-    position = AbsolutePosition(config.channels, size, size) if config.position else None
+    position = AbsolutePosition(config.channels, grid_size, grid_size) if config.position else None
     return VisionGNN(config, _stem(config), stages, position)
 
 

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from pyg_vig.graph import Layout, to_map, to_nodes
 from pyg_vig.models.config import ModelConfig
-from pyg_vig.models.grad_checkpointing import recomputed
+from pyg_vig.models.grad_checkpointing import checkpoint_module
 from pyg_vig.models.head import Head
 from pyg_vig.models.initialize import initialize
 
@@ -44,7 +44,7 @@ class Stage(nn.Module):
             x, layout = self.downsample(x, layout)
         for block in self.blocks:
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = recomputed(block, x, layout)
+                x = checkpoint_module(block, x, layout)
             else:
                 x = block(x, layout)
         return x, layout
@@ -153,13 +153,13 @@ class VisionGNN(nn.Module):
             ValueError: if a stage does not exist, or for another format.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"feature maps have the format 'NCHW', got {output_fmt!r}")
-        chosen = stage_indices("indices", indices, len(self.stages))
+            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        selected = stage_indices("indices", indices, len(self.stages))
         x, layout = self._embed(images)
         maps = []
-        for i, stage in enumerate(self.stages[: chosen[-1] + 1] if stop_early else self.stages):
+        for i, stage in enumerate(self.stages[: selected[-1] + 1] if stop_early else self.stages):
             x, layout = stage(x, layout)
-            if i in chosen:
+            if i in selected:
                 maps.append(to_map(x, layout))
         return maps if intermediates_only else (to_map(x, layout), maps)
 
@@ -179,11 +179,11 @@ class VisionGNN(nn.Module):
         Raises:
             ValueError: if a stage does not exist.
         """
-        chosen = stage_indices("indices", indices, len(self.stages))
-        self.stages = self.stages[: chosen[-1] + 1]
+        selected = stage_indices("indices", indices, len(self.stages))
+        self.stages = self.stages[: selected[-1] + 1]
         if prune_head:
             self.head = cast("Head", nn.Identity())
-        return chosen
+        return selected
 
     def get_classifier(self) -> nn.Module:
         """Return the classifier of the head."""
@@ -200,7 +200,7 @@ class VisionGNN(nn.Module):
             ValueError: if ``num_classes`` is negative, or for another pooling.
         """
         if global_pool not in (None, "avg"):
-            raise ValueError(f"these networks pool by the mean of their nodes, global_pool='avg', got {global_pool!r}")
+            raise ValueError(f"global_pool must be 'avg' or None (the mean over the nodes), got {global_pool!r}")
         self.config = replace(self.config, num_classes=num_classes, classes=None)
         self.num_classes = num_classes
         self.head.reset(num_classes)
@@ -257,10 +257,10 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, model: VisionGNN, out_indices: int | Sequence[int] | None = None) -> None:
         super().__init__()
-        chosen = stage_indices("out_indices", out_indices, len(model.stages))
+        selected = stage_indices("out_indices", out_indices, len(model.stages))
         self.model = copy.copy(model)
         self.model._modules = model._modules.copy()  # otherwise pruning would change the original, too
-        self.out_indices = self.model.prune_intermediate_layers(chosen)
+        self.out_indices = self.model.prune_intermediate_layers(selected)
         self.feature_info = [model.feature_info[i] for i in self.out_indices]
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -277,7 +277,7 @@ def stage_indices(name: str, indices: int | Sequence[int] | None, count: int) ->
     """
     if indices is None:
         return list(range(count))
-    chosen = list(range(-indices, 0) if isinstance(indices, int) else indices)
-    if not chosen or any(not -count <= i < count for i in chosen):
-        raise ValueError(f"{name} must name stages in -{count} .. {count - 1}, at least one, got {indices!r}")
-    return sorted({i % count for i in chosen})
+    selected = list(range(-indices, 0) if isinstance(indices, int) else indices)
+    if not selected or any(not -count <= i < count for i in selected):
+        raise ValueError(f"{name} must contain at least one stage, each in [-{count}, {count - 1}], got {indices!r}")
+    return sorted({i % count for i in selected})

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, record_graphs
-from pyg_vig.models.evaluating import evaluating
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.plot.neighbors import plot_neighbors
 from pyg_vig.plot.style import create_panels, patch_grid
 
@@ -56,7 +56,7 @@ def plot_blocks(
         >>> from pyg_vig.plot import plot_blocks
         >>> figure = plot_blocks(pyg_vig.create_model("vig_nano"), torch.rand(2, 3, 32, 32), title="not trained")
     """
-    with evaluating(model), record_graphs(model) as graphs:
+    with eval_mode(model), record_graphs(model) as graphs:
         model(images)
     check_blocks(blocks, len(graphs))
     points = points or [contrasting_points(image) for image in images]
@@ -100,7 +100,7 @@ def contrasting_points(image: Tensor, cells: int = 8) -> list[Point]:
 
 
 def _to_display(image: Tensor, model: VisionGNN) -> Tensor:
-    picture = pixels_of(image, model)
+    picture = denormalize(image, model)
     return 1 - picture if image.size(0) == 1 else picture
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyg_vig.graph.layout import patch_at
 from pyg_vig.models import VisionGNN, similarity_maps
-from pyg_vig.models.pixels import pixels_of
+from pyg_vig.models.denormalize import denormalize
 from pyg_vig.plot.blocks import check_blocks, contrasting_points
 from pyg_vig.plot.style import COLORS, create_panels, draw_grayscale, draw_star, draw_values
 
@@ -97,7 +97,7 @@ def plot_similarities(
     for i, (row, point) in enumerate(zip(axes, points, strict=True)):
         for ax, block in zip(row, blocks, strict=True):
             weights = maps[block][i]
-            plot_similarity(pixels_of(image, model), weights, point, color=COLORS[i % len(COLORS)], ax=ax)
+            plot_similarity(denormalize(image, model), weights, point, color=COLORS[i % len(COLORS)], ax=ax)
             if i == 0:
                 size = f"{weights.size(0)} x {weights.size(1)}"
                 ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from pyg_vig import models
-from pyg_vig.models.file_format import read_config, read_weights, unwrapped, weights_file, write_network
+from pyg_vig.models.file_format import read_config, read_weights, unwrap_model, weights_file, write_network
 
 _BUILDER_MODULES = {  # configuration class: module that builds its network
     "DetectorConfig": "pyg_vig.tasks.detection.detector",
@@ -39,7 +39,7 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
         ...     load_model(f"{folder}/model.safetensors").config.num_classes
         2
     """
-    model = unwrapped(model)
+    model = unwrap_model(model)
     if isinstance(model, models.VisionGNN):
         models.save_checkpoint(model, path)
         return
@@ -85,7 +85,7 @@ def load_model(path: str | os.PathLike[str], **overrides: Any) -> nn.Module:
     values |= overrides
     module = import_module(_BUILDER_MODULES[class_name])
     config = getattr(module, class_name)
-    models.config.check_names(class_name, config, values)
+    models.config.check_option_names(class_name, config, values)
     model: nn.Module = module.from_config(config(**values))
     model.load_state_dict(read_weights(path))
     return model.eval()

@@ -90,11 +90,11 @@ class TaskConfig(RunOptions):
         """Name of the decoder on top of the backbone."""
         raise NotImplementedError
 
-    def settled(self) -> TaskConfig:
+    def resolve_defaults(self) -> TaskConfig:
         """Return the options with the default of ``freeze_norm`` resolved."""
-        return self if self.freeze_norm is not None else self.changed(freeze_norm=self.weights is not None)
+        return self if self.freeze_norm is not None else self.replace(freeze_norm=self.weights is not None)
 
     @property
-    def stem(self) -> str:
+    def default_name(self) -> str:
         """Default name of the run: decoder and backbone."""
         return f"{self.decoder}-{self.backbone}"

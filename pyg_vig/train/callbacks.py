@@ -47,19 +47,19 @@ class MetricsFile(Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         images = (trainer.global_step - self.first_step) * data.batch_size
-        evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         metrics = sorted(trainer.callback_metrics.items(), key=lambda item: item[0].startswith("val_"))
         row: dict[str, float] = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            **{name: float(value) for name, value in metrics if evaluated or not name.startswith("val_")},
+            **{name: float(value) for name, value in metrics if validated or not name.startswith("val_")},
             "images_per_second": images / self.training_seconds,
             "seconds": perf_counter() - self.start,
             "skipped_images": data.skipped,
         }
         self.rows.append(row)
-        write_atomically(self.path, _csv(self.rows).encode())
+        write_atomically(self.path, _to_csv(self.rows).encode())
 
 
 class StepLog(Callback):
@@ -74,7 +74,7 @@ class StepLog(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart timing, so that validation is excluded."""
-        self.since, self.first_step = perf_counter(), trainer.global_step
+        self.start, self.first_step = perf_counter(), trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,7 +88,7 @@ class StepLog(Callback):
         entry = {
             "loss": loss,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "images_per_second": images / (perf_counter() - self.since),
+            "images_per_second": images / (perf_counter() - self.start),
             "memory_gb": _peak_memory(pl_module.device) / 1e9,
         }
         for logger in trainer.loggers:
@@ -96,37 +96,37 @@ class StepLog(Callback):
         self.on_train_epoch_start(trainer, pl_module)
 
 
-class NonFiniteLoss(Callback):
+class StopOnNonFiniteLoss(Callback):
     """Stops a run when its loss is NaN or infinite; the error names the step and the images.
 
     The loss of a batch is checked one batch later, when it is available without waiting for the device.
     """
 
     def __init__(self) -> None:
-        self.last: tuple[Tensor, int, int] | None = None
+        self.pending: tuple[Tensor, int, int] | None = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Check the loss of the previous batch and keep this one."""
         self._check(trainer)
-        self.last = outputs["loss"].detach(), trainer.global_step, batch_idx
+        self.pending = outputs["loss"].detach(), trainer.global_step, batch_idx
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the last batch before the checkpoint of the epoch is saved."""
         self._check(trainer)
 
     def _check(self, trainer: L.Trainer) -> None:
-        last, self.last = self.last, None
-        if last is None or torch.isfinite(last[0]):
+        pending, self.pending = self.pending, None
+        if pending is None or torch.isfinite(pending[0]):
             return
-        loss, step, batch_idx = last
+        loss, step, batch_idx = pending
         data = trainer.datamodule  # type: ignore[attr-defined]
         images = ", ".join(map(str, data.images_of_batch(trainer.current_epoch, batch_idx)[:8]))
         raise FloatingPointError(
             f"the loss is {float(loss)} in step {step} (epoch {trainer.current_epoch}, batch {batch_idx}, process "
-            f"{trainer.global_rank}; training images {images}, ...): lower lr, lengthen the warm-up, or use "
-            f"precision 32-true; the run can go on from its last whole epoch"
+            f"{trainer.global_rank}; training images {images}, ...): reduce lr, lengthen the warm-up, or use "
+            f"precision 32-true; the run can be resumed from its last complete epoch"
         )
 
 
@@ -136,16 +136,16 @@ def _peak_memory(device: torch.device) -> int:
     return getrusage(RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux
 
 
-def _csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+def _to_csv(rows: list[dict[str, float]]) -> str:
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _number(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+    writer.writerows({name: _format_number(value) for name, value in row.items()} for row in rows)
+    return buffer.getvalue()
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.6g}"  # steps stay integers
 
 
@@ -182,24 +182,24 @@ class RunProgress(ProgressBar):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the metrics of the epoch."""
         metrics = trainer.callback_metrics
-        shown = {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}"}
+        postfix = {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}"}
         if "train_loss" in metrics:
-            shown["loss"] = f"{float(metrics['train_loss']):.3f}"
+            postfix["loss"] = f"{float(metrics['train_loss']):.3f}"
         if "val_accuracy" in metrics:
-            shown["validation"] = f"{float(metrics['val_accuracy']):.1%}"
-        self.bar.set_postfix(shown)
+            postfix["validation"] = f"{float(metrics['val_accuracy']):.1%}"
+        self.bar.set_postfix(postfix)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
         self.bar.close()
 
 
-class AtomicCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically: a run killed while writing keeps the previous checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write to a temporary file beside ``path``, then rename it."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
+        write_atomically(path, buffer.getvalue())

@@ -44,10 +44,10 @@ class Classification(TrainingModule):
 
     def __init__(self, model: VisionGNN, config: RunConfig, teacher: Teacher | None = None) -> None:
         if teacher is not None and not model.config.distilled:
-            raise ValueError(f"{config.model} has no head that learns from a teacher: add --options.distilled true")
+            raise ValueError(f"{config.model} has no second head to learn from a teacher: add --options.distilled true")
         super().__init__(model, config)
         self.teacher = teacher
-        self.mixing = _mixing(config, model.num_classes)
+        self.mixing = _build_mixing(config, model.num_classes)
         self.val_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(model.num_classes, average="micro")
 
@@ -69,11 +69,11 @@ class Classification(TrainingModule):
         """
         if not isinstance(outputs, tuple):
             return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
-        learned, distilled = outputs
-        own = F.cross_entropy(learned, targets, label_smoothing=smoothing)
+        scores, distilled = outputs
+        label_loss = F.cross_entropy(scores, targets, label_smoothing=smoothing)
         if taught is None:
-            return (own + F.cross_entropy(distilled, targets, label_smoothing=smoothing)) / 2
-        return (own + F.cross_entropy(distilled, taught)) / 2
+            return (label_loss + F.cross_entropy(distilled, targets, label_smoothing=smoothing)) / 2
+        return (label_loss + F.cross_entropy(distilled, taught)) / 2
 
     def on_train_start(self) -> None:
         """Freeze the batch norm statistics if ``frozen_norms`` is set; validation does not change the modes."""
@@ -105,19 +105,19 @@ class Classification(TrainingModule):
         floor = config.final_lr / config.peak_lr
         return partial(learning_rate_factor, schedule="cosine", total=end, warmup=warmup, floor=floor)
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], part: str, accuracy: MulticlassAccuracy) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, accuracy: MulticlassAccuracy) -> None:
         images, targets = batch
         outputs = self(images)
         accuracy(outputs, targets)
-        self.log(f"{part}_loss", self.loss(outputs, targets), batch_size=len(images), sync_dist=True)
-        self.log(f"{part}_accuracy", accuracy, batch_size=len(images))
+        self.log(f"{split}_loss", self.loss(outputs, targets), batch_size=len(images), sync_dist=True)
+        self.log(f"{split}_accuracy", accuracy, batch_size=len(images))
 
 
-def _mixing(config: RunConfig, num_classes: int) -> v2.Transform | None:
+def _build_mixing(config: RunConfig, num_classes: int) -> v2.Transform | None:
     """Return Mixup or CutMix, or if both are enabled a random choice of one per batch."""
-    mixings: list[v2.Transform] = []
+    transforms: list[v2.Transform] = []
     if config.mixup:
-        mixings.append(v2.MixUp(alpha=config.mixup, num_classes=num_classes))
+        transforms.append(v2.MixUp(alpha=config.mixup, num_classes=num_classes))
     if config.cutmix:
-        mixings.append(v2.CutMix(alpha=config.cutmix, num_classes=num_classes))
-    return v2.RandomChoice(mixings) if mixings else None
+        transforms.append(v2.CutMix(alpha=config.cutmix, num_classes=num_classes))
+    return v2.RandomChoice(transforms) if transforms else None

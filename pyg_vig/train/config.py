@@ -152,18 +152,18 @@ class RunConfig(ImageOptions, LearningOptions, MachineOptions, RunOptions):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         divisible = self.batch_size % self.accumulate == 0
         require(divisible, "batch_size", self.batch_size, f"a multiple of accumulate ({self.accumulate})")
-        require(0 <= self.erase <= 1, "erase", self.erase, "a probability")
+        require(0 <= self.erase <= 1, "erase", self.erase, "a probability in [0, 1]")
         require(self.limit is None or self.limit >= 2, "limit", self.limit, "at least 2")
-        rule = f"below epochs ({self.epochs}) together with warmup_epochs ({self.warmup_epochs})"
-        longest = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
-        require(longest, "cooldown_epochs", self.cooldown_epochs, rule)
+        rule = f"less than epochs - warmup_epochs ({self.epochs} - {self.warmup_epochs})"
+        fits = self.cooldown_epochs == 0 or self.warmup_epochs + self.cooldown_epochs < self.epochs
+        require(fits, "cooldown_epochs", self.cooldown_epochs, rule)
         for package in {"tensorboard", "wandb"}.intersection(self.loggers):
             if find_spec(package) is None:
-                raise ValueError(f"the logger {package} needs its package: pip install {package}")
+                raise ValueError(f"the logger {package} requires the package {package}: pip install {package}")
         if self.strategy == "fsdp" and self.ema:
-            raise ValueError("an average of the weights (ema) cannot be kept of sharded ones: use ddp, or ema 0")
+            raise ValueError("ema is not supported with strategy fsdp, which shards the weights: use ddp, or ema 0")
 
     @property
-    def stem(self) -> str:
+    def default_name(self) -> str:
         """Default name of the run: data and model."""
         return f"{self.data.partition(':')[0]}-{self.model}"

@@ -27,9 +27,9 @@ def plot_curves(metrics: str | Path, output: str | Path, title: str) -> None:
         if points:
             score.plot(*zip(*points, strict=True), marker=".", label=label)
     score.set(ylim=(0, 1.02))
-    for part in (loss, score):
-        part.set_xlabel("epoch")
-        part.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (loss, score):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     score.grid(alpha=0.3)
     if score.lines:
         score.legend()

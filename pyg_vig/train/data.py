@@ -12,8 +12,8 @@ from pyg_vig.models import ModelConfig
 from pyg_vig.preprocessing import transform_for
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.datasets import Splits
+from pyg_vig.train.image_folder import CollateReadable, UnreadableImage
 from pyg_vig.train.loaders import ImageDataModule
-from pyg_vig.train.reading import Collate, Unreadable
 from pyg_vig.train.sampling import SeededDataset
 from pyg_vig.train.transforms import training_transform
 
@@ -42,7 +42,7 @@ class ImageData(ImageDataModule):
     """
 
     def __init__(self, splits: Splits, network: ModelConfig, config: RunConfig) -> None:
-        changed = training_transform(
+        train_transform = training_transform(
             splits.augment if config.augment == "auto" else config.augment,
             network.image_size,
             network.in_channels,
@@ -51,33 +51,33 @@ class ImageData(ImageDataModule):
             mean=network.mean,
             std=network.std,
         )
-        plain = transform_for(network, crop=splits.crop)
-        reading = Collate()
+        eval_transform = transform_for(network, crop=splits.crop)
+        collate = CollateReadable()
         super().__init__(
-            SeededDataset(splits.train, changed, config.seed),
-            Transformed(splits.validation, plain),
+            SeededDataset(splits.train, train_transform, config.seed),
+            TransformedDataset(splits.validation, eval_transform),
             config.batch_size,
-            collate=reading,
+            collate=collate,
             accumulate=config.accumulate,
             repeats=config.repeats,
             seed=config.seed,
             workers=config.workers,
         )
         self.splits = splits
-        self.reading = reading
-        self.test_images = Transformed(splits.test, plain)
+        self.collate_readable = collate
+        self.test_images = TransformedDataset(splits.test, eval_transform)
 
     @property
     def skipped(self) -> int:
         """Number of unreadable images skipped so far by this process and its loader workers."""
-        return self.reading.skipped
+        return self.collate_readable.skipped
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the loader of this process's share of the held-out images."""
         return self._evaluation_loader(self.test_images)
 
 
-class Transformed(Dataset[Any]):
+class TransformedDataset(Dataset[Any]):
     """A dataset whose images are transformed on access.
 
     Args:
@@ -94,4 +94,4 @@ class Transformed(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         item = self.images[index]
-        return item if isinstance(item, Unreadable) else (self.transform(item[0]), item[1])
+        return item if isinstance(item, UnreadableImage) else (self.transform(item[0]), item[1])

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
 
-from pyg_vig.train.reading import ReadableFolder
+from pyg_vig.train.image_folder import ReadableFolder
 
 _SPLIT_SEED = 0  # for splits made here: every run holds out the same images
-_VALIDATION = 0.1  # fraction of the training images, for data without a validation split
+_VALIDATION_FRACTION = 0.1  # fraction of the training images, for data without a validation split
 
 
 class Splits(NamedTuple):
@@ -44,7 +44,7 @@ class Splits(NamedTuple):
     crop: float = 1.0
 
 
-class LabelledImages(Dataset[tuple[Tensor, int]]):
+class LabeledImages(Dataset[tuple[Tensor, int]]):
     """Labelled images in memory.
 
     Args:
@@ -83,84 +83,86 @@ def load_splits(data: str, root: str | Path = "data", *, download: bool = False,
         >>> len(splits.train), len(splits.validation), len(splits.test)
         (1259, 179, 359)
     """
-    kind, _, path = data.partition(":")
-    if kind == "digits":
-        splits = _digits()
-    elif kind in _TORCHVISION:
-        splits = _torchvision(kind, Path(root), download)
-    elif kind == "imagefolder" and path:
-        splits = _image_folder(Path(path))
+    name, _, path = data.partition(":")
+    if name == "digits":
+        splits = _load_digits()
+    elif name in _TORCHVISION:
+        splits = _load_torchvision(name, Path(root), download)
+    elif name == "imagefolder" and path:
+        splits = _load_image_folder(Path(path))
     else:
         known = ", ".join(["digits", *_TORCHVISION])
         raise ValueError(f"unknown data {data!r}: choose {known}, or imagefolder:PATH")
     if limit is None:
         return splits
-    train, validation, test = (_first(part, limit) for part in splits[:3])
+    train, validation, test = (_subsample(split, limit) for split in splits[:3])
     return splits._replace(train=train, validation=validation, test=test)
 
 
-def stratified(targets: Sequence[int], shares: Sequence[float], seed: int = _SPLIT_SEED) -> list[list[int]]:
+def stratified_split(targets: Sequence[int], fractions: Sequence[float], seed: int = _SPLIT_SEED) -> list[list[int]]:
     """Split a data set at random into parts with the same class proportions.
 
     Args:
         targets: class of every image.
-        shares: size of each part, as a fraction, except the last part, which gets the rest.
+        fractions: size of each part as a fraction of the whole, except the last part, which gets the rest.
         seed: random seed of the split.
 
     Returns:
         The indices of each part, in ascending order.
 
     Example:
-        >>> from pyg_vig.train.datasets import stratified
-        >>> [len(part) for part in stratified([0] * 10 + [1] * 20, [0.2])]
+        >>> from pyg_vig.train.datasets import stratified_split
+        >>> [len(part) for part in stratified_split([0] * 10 + [1] * 20, [0.2])]
         [6, 24]
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.as_tensor(targets)
-    parts: list[list[int]] = [[] for _ in range(len(shares) + 1)]
+    parts: list[list[int]] = [[] for _ in range(len(fractions) + 1)]
     for label in labels.unique().tolist():
         members = torch.nonzero(labels == label).flatten()
         members = members[torch.randperm(len(members), generator=generator)]
-        sizes = [round(share * len(members)) for share in shares]
-        for part, chosen in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
-            part += chosen.tolist()
+        sizes = [round(fraction * len(members)) for fraction in fractions]
+        for part, indices in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
+            part += indices.tolist()
     return [sorted(part) for part in parts]
 
 
-def _digits() -> Splits:
+def _load_digits() -> Splits:
     from sklearn.datasets import load_digits
 
     content = load_digits()
     images = torch.from_numpy(content.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)  # (N, 1, 8, 8)
-    data = LabelledImages(images, torch.from_numpy(content.target))
-    test, validation, train = (Subset(data, part) for part in stratified(data.targets, [0.2, 0.1]))
+    data = LabeledImages(images, torch.from_numpy(content.target))
+    test, validation, train = (Subset(data, part) for part in stratified_split(data.targets, [0.2, 0.1]))
     return Splits(train, validation, test, [str(digit) for digit in range(10)], channels=1, augment="affine")
 
 
-def _torchvision(kind: str, root: Path, download: bool) -> Splits:
-    source, channels = _TORCHVISION[kind]
+def _load_torchvision(name: str, root: Path, download: bool) -> Splits:
+    dataset_class, channels = _TORCHVISION[name]
     try:
-        train, test = (source(root, train=part, download=download) for part in (True, False))
+        train, test = (dataset_class(root, train=is_train, download=download) for is_train in (True, False))
     except RuntimeError as error:
         raise ValueError(
-            f"{kind} is not under {root}: name the folder with --root, or fetch it with --download true ({error})"
+            f"{name} was not found in {root}: set the folder with --root, or download it with --download true ({error})"
         ) from error
-    data, held_out = _in_memory(train), _in_memory(test)
-    validation, rest = stratified(data.targets, [_VALIDATION])
-    return Splits(Subset(data, rest), Subset(data, validation), held_out, list(train.classes), channels, augment="crop")
+    data, test_data = _load_to_memory(train), _load_to_memory(test)
+    validation, training = stratified_split(data.targets, [_VALIDATION_FRACTION])
+    return Splits(
+        Subset(data, training), Subset(data, validation), test_data, list(train.classes), channels, augment="crop"
+    )
 
 
-def _in_memory(source: Any) -> LabelledImages:
+def _load_to_memory(dataset: Any) -> LabeledImages:
     """Bypass torchvision's conversion to PIL, which takes longer than a network on images of this size."""
-    images = torch.as_tensor(source.data)  # (N, H, W), or (N, H, W, 3)
+    images = torch.as_tensor(dataset.data)  # (N, H, W), or (N, H, W, 3)
     images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    return LabelledImages(images, torch.as_tensor(source.targets))
+    return LabeledImages(images, torch.as_tensor(dataset.targets))
 
 
-def _image_folder(path: Path) -> Splits:
-    for part in ("train", "val"):
-        if not (path / part).is_dir():
-            raise ValueError(f"no folder {path / part}: imagefolder needs PATH/train/CLASS/* and PATH/val/CLASS/*")
+def _load_image_folder(path: Path) -> Splits:
+    for split in ("train", "val"):
+        if not (path / split).is_dir():
+            raise ValueError(f"no folder {path / split}: imagefolder needs PATH/train/CLASS/* and PATH/val/CLASS/*")
     names = ["train", "val", "test"] if (path / "test").is_dir() else ["train", "val"]
     parts = [ReadableFolder(path / name) for name in names]
     for name, part in zip(names, parts, strict=True):
@@ -170,7 +172,7 @@ def _image_folder(path: Path) -> Splits:
     return Splits(parts[0], parts[1], parts[-1], parts[0].classes, channels=3, augment="resized_crop", crop=0.9)
 
 
-def _first(data: Dataset[Any], limit: int) -> Dataset[Any]:
+def _subsample(data: Dataset[Any], limit: int) -> Dataset[Any]:
     """Keep ``limit`` images, evenly spaced, so that data sorted by class keeps all classes."""
     size = len(data)  # type: ignore[arg-type]
     return data if size <= limit else Subset(data, [i * size // limit for i in range(limit)])

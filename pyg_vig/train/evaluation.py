@@ -64,41 +64,42 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     """
     path = weights_file(checkpoint)
     if (path.parent / CONFIG).exists():
-        whole = {"accumulate": 1} if "batch_size" in changes else {}
-        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | whole | changes))
+        no_accumulation = {"accumulate": 1} if "batch_size" in changes else {}
+        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | no_accumulation | changes))
     elif "data" in changes:
         config = RunConfig(**changes)
     else:
-        raise ValueError(f"{path} lies beside no {CONFIG}: name the images to evaluate on with --data")
+        raise ValueError(f"there is no {CONFIG} next to {path}: set the data set to evaluate on with --data")
     model = load_model(path).eval()
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) != model.num_classes:
         raise ValueError(f"{config.data} has {len(splits.classes)} classes, but the network has {model.num_classes}")
-    _check_names(model.config.classes, splits.classes, config.data)
+    _check_classes(model.config.classes, splits.classes, config.data)
     with quiet():
-        return tested(
+        return run_test(
             evaluation_trainer(config), Classification(model, config), ImageData(splits, model.config, config)
         )
 
 
-def _check_names(learnt: Sequence[str] | None, given: Sequence[str], data: str) -> None:
+def _check_classes(trained: Sequence[str] | None, given: Sequence[str], data: str) -> None:
     """Check that both lists hold the same names in the same order, as classes are compared by index."""
-    for ours, theirs in zip(learnt or given, given, strict=True):
-        if ours != theirs:
+    for trained_name, name in zip(trained or given, given, strict=True):
+        if trained_name != name:
             raise ValueError(
-                f"{data} has class {theirs!r} where the network learnt {ours!r}: name its folders as in training"
+                f"{data} has class {name!r} where the network was trained with {trained_name!r}: name its folders as "
+                "in training"
             )
 
 
-def tested(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
+def run_test(trainer: L.Trainer, module: Classification, data: ImageData) -> Result:
     """Run the trainer's test loop on the held-out images; unreadable images do not count.
 
     Raises:
         ValueError: if no image can be read.
     """
-    skipped = data.skipped
+    skipped_before = data.skipped
     metrics = trainer.test(module, data, verbose=False)[0]
-    count = len(data.splits.test) - (data.skipped - skipped)  # type: ignore[arg-type]
+    count = len(data.splits.test) - (data.skipped - skipped_before)  # type: ignore[arg-type]
     if not metrics:
         raise ValueError(f"none of the held-out images of {module.config.data} can be read")
     return Result(metrics["test_accuracy"], metrics["test_loss"], count, module.config.data)

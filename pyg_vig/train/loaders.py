@@ -66,10 +66,10 @@ class ImageDataModule(L.LightningDataModule):
         """Return the loader of the training images; an incomplete last step is dropped."""
         return DataLoader(
             self.train_images,
-            self._local_batch(),
+            self._local_batch_size(),
             sampler=self._sampler(),
             persistent_workers=self.workers > 0,
-            **self._reading(),
+            **self._loader_kwargs(),
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -80,11 +80,11 @@ class ImageDataModule(L.LightningDataModule):
         """Return the indices of the training images in a batch of this process."""
         sampler = self._sampler()
         sampler.set_epoch(epoch)
-        size = self._local_batch()
+        size = self._local_batch_size()
         return [index for _, index in list(sampler)[batch_idx * size : (batch_idx + 1) * size]]
 
     def _sampler(self) -> EpochSampler:
-        rank, world_size = self._process()
+        rank, world_size = self._rank_and_world_size()
         return EpochSampler(
             len(self.train_images),
             self.seed,
@@ -96,26 +96,26 @@ class ImageDataModule(L.LightningDataModule):
         )
 
     def _evaluation_loader(self, images: Any) -> DataLoader[Any]:
-        rank, world_size = self._process()
-        share = range(rank, len(images), world_size)
-        size = 1 if self.one_by_one else self._local_batch()
-        return EvaluationLoader(images, size, sampler=share, **self._reading())
+        rank, world_size = self._rank_and_world_size()
+        indices = range(rank, len(images), world_size)
+        size = 1 if self.one_by_one else self._local_batch_size()
+        return EvaluationLoader(images, size, sampler=indices, **self._loader_kwargs())
 
-    def _reading(self) -> dict[str, Any]:
-        pin = torch.cuda.is_available()
-        return {"num_workers": self.workers, "collate_fn": self.collate, "pin_memory": pin}
+    def _loader_kwargs(self) -> dict[str, Any]:
+        pin_memory = torch.cuda.is_available()
+        return {"num_workers": self.workers, "collate_fn": self.collate, "pin_memory": pin_memory}
 
-    def _local_batch(self) -> int:
+    def _local_batch_size(self) -> int:
         """Return the number of images in a forward pass of this process."""
-        world_size = self._process()[1]
+        world_size = self._rank_and_world_size()[1]
         if self.batch_size % (world_size * self.accumulate):
             raise ValueError(
-                f"batch_size counts the images of all processes and accumulated batches: {self.batch_size} "
-                f"cannot be shared by {world_size} x {self.accumulate}"
+                f"batch_size must be divisible by the number of processes times accumulate, {world_size} x "
+                f"{self.accumulate}, got {self.batch_size}"
             )
         return self.batch_size // (world_size * self.accumulate)
 
-    def _process(self) -> tuple[int, int]:
+    def _rank_and_world_size(self) -> tuple[int, int]:
         """Return the rank of this process and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyg_vig.train.optimizer import decayed_names, parameter_groups
 from pyg_vig.train.options import RunOptions
-from pyg_vig.train.sampling import mix
+from pyg_vig.train.sampling import derive_seed
 
 
 class TrainingModule(L.LightningModule):
@@ -50,7 +50,7 @@ class TrainingModule(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the generator from seed, batch number and process, so that a resumed run continues exactly."""
         batch_number = self.trainer.fit_loop.total_batch_idx
-        torch.manual_seed(mix(self.config.seed, batch_number, self.global_rank))
+        torch.manual_seed(derive_seed(self.config.seed, batch_number, self.global_rank))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Configure AdamW, without weight decay on biases and norms, and a learning rate schedule by step."""

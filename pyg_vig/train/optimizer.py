@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-_SHARDED = "_fsdp_wrapped_module."  # inserted by PyTorch into the names of sharded modules
+_FSDP_PREFIX = "_fsdp_wrapped_module."  # inserted by PyTorch into the names of sharded modules
 
 
 def parameter_groups(
@@ -28,12 +28,12 @@ def parameter_groups(
         [1, 1]
     """
     decayed = decayed_names(model) if decayed is None else decayed
-    first: list[nn.Parameter] = []
-    second: list[nn.Parameter] = []
+    decay: list[nn.Parameter] = []
+    no_decay: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (first if name.replace(_SHARDED, "") in decayed else second).append(parameter)
-    return [{"params": first, "weight_decay": weight_decay}, {"params": second, "weight_decay": 0.0}]
+            (decay if name.replace(_FSDP_PREFIX, "") in decayed else no_decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
 def decayed_names(model: nn.Module) -> set[str]:

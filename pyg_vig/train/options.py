@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from pyg_vig.atomic import write_atomically
-from pyg_vig.models.config import check_names, require
+from pyg_vig.models.config import check_option_names, require
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]  # Lightning's names
 Options = TypeVar("Options", bound="RunOptions")
@@ -43,19 +43,19 @@ class RunOptions:
         for name, hint in get_type_hints(type(self)).items():
             if isinstance(getattr(self, name), os.PathLike):  # YAML cannot represent paths
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
-            require(_fits(getattr(self, name), hint), name, getattr(self, name), _described(hint))
+            require(_matches_hint(getattr(self, name), hint), name, getattr(self, name), _describe_hint(hint))
         for name in ("epochs", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("weight_decay", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.lr > 0, "lr", self.lr, "positive")
-        scaled = self.lr_batch_size is None or self.lr_batch_size >= 1
-        require(scaled, "lr_batch_size", self.lr_batch_size, "at least 1")
-        require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a plain folder name")
+        valid = self.lr_batch_size is None or self.lr_batch_size >= 1
+        require(valid, "lr_batch_size", self.lr_batch_size, "at least 1")
+        require(self.name is None or Path(self.name).name == self.name, "name", self.name, "a folder name, not a path")
         if isinstance(self.devices, int):
             require(self.devices >= 1, "devices", self.devices, "at least 1")
         if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU here: choose 'cpu' or 'auto'")
+            raise ValueError("accelerator is 'gpu', but PyTorch finds no GPU: choose 'cpu' or 'auto'")
 
     @property
     def peak_lr(self) -> float:
@@ -69,15 +69,15 @@ class RunOptions:
         return self.lr * self.batch_size / (self.lr_batch_size or self.batch_size)
 
     @property
-    def stem(self) -> str:
+    def default_name(self) -> str:
         """Default name of the run."""
         raise NotImplementedError
 
-    def changed(self: Options, **changes: Any) -> Options:
+    def replace(self: Options, **changes: Any) -> Options:
         """Return a copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[type-var]
 
-    def settled(self: Options) -> Options:
+    def resolve_defaults(self: Options) -> Options:
         """Return a copy with defaults derived from other options made explicit, as resuming may drop those options."""
         return self
 
@@ -94,7 +94,7 @@ class RunOptions:
             ValueError: if a field is unknown, or a value is invalid.
         """
         values = yaml.safe_load(Path(path).read_text()) | changes
-        check_names(str(path), cls, values)
+        check_option_names(str(path), cls, values)
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
@@ -102,32 +102,32 @@ class RunOptions:
         write_atomically(path, yaml.safe_dump(asdict(self), sort_keys=False).encode())  # type: ignore[call-overload]
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _matches_hint(value: Any, hint: Any) -> bool:
     """Whether a value matches a type hint: plain types, literals, unions, lists of these, and dictionaries."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return value in parts
-    if kind in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if kind is list:
-        return isinstance(value, list | tuple) and all(_fits(item, parts[0]) for item in value)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(_matches_hint(value, argument) for argument in arguments)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_matches_hint(item, arguments[0]) for item in value)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, int | float if hint is float else kind or hint)
+    return isinstance(value, int | float if hint is float else origin or hint)
 
 
-def _described(hint: Any) -> str:
+def _describe_hint(hint: Any) -> str:
     """Describe a type hint in words."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    if kind in (Union, UnionType):
-        return " or ".join(map(_described, parts))
-    if kind is list:
-        return f"a list, each item {_described(parts[0])}"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_describe_hint, arguments))
+    if origin is list:
+        return f"a list, each item {_describe_hint(arguments[0])}"
     if hint is NoneType:
         return "null"
-    return _WORDS[kind or hint]
+    return _TYPE_NAMES[origin or hint]
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+_TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a mapping"}

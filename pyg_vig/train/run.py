@@ -8,19 +8,27 @@ import torch
 from torch import Tensor
 
 from pyg_vig.models import VisionGNN, build_model, get_config, load_checkpoint, load_model, save_checkpoint
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.train.classification import Classification
 from pyg_vig.train.config import RunConfig
 from pyg_vig.train.curves import plot_curves
 from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
-from pyg_vig.train.evaluation import Result, tested
-from pyg_vig.train.folder import CURVES, METRICS, PICTURE, STATE, is_first, state_to_resume, write_result
+from pyg_vig.train.evaluation import Result, run_test
+from pyg_vig.train.run_folder import (
+    CURVES_FIGURE,
+    LAST_CHECKPOINT,
+    METRICS,
+    NEIGHBORS_FIGURE,
+    checkpoint_to_resume,
+    is_rank_zero,
+    write_result,
+)
 from pyg_vig.train.teacher import Teacher
 from pyg_vig.train.trainer import classification_trainer, quiet
 from pyg_vig.train.training_run import TrainingRun
 
-_PICTURED = 6  # number of images in the picture
+_NUM_EXAMPLES = 6  # number of images in the picture
 
 
 class Run(TrainingRun):
@@ -50,7 +58,7 @@ class Run(TrainingRun):
     @classmethod
     def build(cls, config: RunConfig) -> tuple[Classification, ImageData]:
         """Build the LightningModule and the data that the options describe."""
-        model, data = _build(config)
+        model, data = _build_model_and_data(config)
         name = config.teacher
         teacher = None if name is None else Teacher.open(name, model.config, model.num_classes)
         return Classification(model, config, teacher), data
@@ -72,24 +80,24 @@ class Run(TrainingRun):
         return self.module.model
 
     @property
-    def writes(self) -> bool:
+    def writes_files(self) -> bool:
         """Whether this process writes the files of the run: only the first one, and not in a ``fast_dev_run``."""
-        return is_first() and not self.config.fast_dev_run
+        return is_rank_zero() and not self.config.fast_dev_run
 
     def fit(self) -> Result:
         """Train the network, save it, and evaluate it on the held-out images."""
-        state = None if self.config.fast_dev_run else state_to_resume(self.folder)
+        state = None if self.config.fast_dev_run else checkpoint_to_resume(self.folder)
         with quiet():
             trainer = classification_trainer(self.config, self.folder)
             trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
-            result = tested(trainer, self.module, self.data)
-        if self.writes:
+            result = run_test(trainer, self.module, self.data)
+        if self.writes_files:
             self._save(result)
         return result
 
     def _save(self, result: Result) -> None:
         """Save the network from the last checkpoint, which has unsharded weights, averaged if ``ema`` is set."""
-        content = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)["state_dict"]
+        content = torch.load(self.folder / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
         model = build_model(self.model.config)
         model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
         save_checkpoint(model, self.weights)
@@ -103,37 +111,37 @@ class Run(TrainingRun):
         from pyg_vig.plot import plot_blocks
 
         if not self.weights.exists():
-            raise ValueError(f"{self.folder} holds no trained network yet: fit() first")
+            raise ValueError(f"{self.folder} contains no trained network: call fit() first")
         model, classes = load_model(self.weights).eval(), self.data.splits.classes
-        images, targets = _examples(self.data, _PICTURED)
-        guesses = model(images).argmax(1).tolist()
+        images, targets = _examples(self.data, _NUM_EXAMPLES)
+        predictions = model(images).argmax(1).tolist()
         labels = [
-            classes[target] if guess == target else f"{classes[target]}\n(taken for {classes[guess]})"
-            for target, guess in zip(targets, guesses, strict=True)
+            classes[target] if prediction == target else f"{classes[target]}\n(predicted: {classes[prediction]})"
+            for target, prediction in zip(targets, predictions, strict=True)
         ]
         data = Path(self.config.data).name  # only the last part of a folder's path
         title = f"{self.config.model} after {self.config.epochs} epochs on {data}: held-out images"
         figure = plot_blocks(model, images, labels=labels, title=title)
-        figure.savefig(self.folder / PICTURE, dpi=150)
+        figure.savefig(self.folder / NEIGHBORS_FIGURE, dpi=150)
         plt.close(figure)
-        plot_curves(self.folder / METRICS, self.folder / CURVES, self.folder.name)
-        return self.folder / PICTURE
+        plot_curves(self.folder / METRICS, self.folder / CURVES_FIGURE, self.folder.name)
+        return self.folder / NEIGHBORS_FIGURE
 
 
-def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
+def _build_model_and_data(config: RunConfig) -> tuple[VisionGNN, ImageData]:
     """Build the network and the data of a run."""
     splits = load_splits(config.data, config.root, download=config.download, limit=config.limit)
     if len(splits.classes) < 2:
-        raise ValueError(f"{config.data} has {len(splits.classes)} class: there is nothing to tell apart")
+        raise ValueError(f"{config.data} has {len(splits.classes)} class, but training requires at least 2")
     torch.manual_seed(config.seed)
     options = {"num_classes": len(splits.classes), "in_channels": splits.channels} | config.options
     if options["num_classes"] != len(splits.classes):
-        raise ValueError(f"{config.data} has {len(splits.classes)} classes: drop num_classes={options['num_classes']}")
-    known = {"classes": splits.classes, "crop": splits.crop}
-    model = build_model(get_config(config.model, **known | options))
+        raise ValueError(f"{config.data} has {len(splits.classes)} classes: omit num_classes={options['num_classes']}")
+    from_data = {"classes": splits.classes, "crop": splits.crop}
+    model = build_model(get_config(config.model, **from_data | options))
     if config.weights is not None:
         load_checkpoint(model, config.weights, reset_head=True)
-    _try(model)
+    _check_forward(model)
     model.set_grad_checkpointing(config.grad_checkpointing)
     if config.compile:
         model.compile()
@@ -141,20 +149,20 @@ def _build(config: RunConfig) -> tuple[VisionGNN, ImageData]:
 
 
 @torch.no_grad()
-def _try(model: VisionGNN) -> None:
+def _check_forward(model: VisionGNN) -> None:
     """Run the network on a blank image, to raise errors such as more neighbours than nodes before training."""
     config = model.config
-    with evaluating(model):
+    with eval_mode(model):
         model(torch.zeros(1, config.in_channels, config.image_size, config.image_size))
 
 
 def _examples(data: ImageData, count: int) -> tuple[Tensor, list[int]]:
     """Return the first held-out image of each class, for at most ``count`` classes."""
-    found: dict[int, Tensor] = {}
+    images_by_class: dict[int, Tensor] = {}
     for images, targets in data.test_dataloader():
         for image, target in zip(images, targets.tolist(), strict=True):
-            found.setdefault(target, image)
-        if len(found) >= min(count, len(data.splits.classes)):
+            images_by_class.setdefault(target, image)
+        if len(images_by_class) >= min(count, len(data.splits.classes)):
             break
-    chosen = sorted(found)[:count]
-    return torch.stack([found[target] for target in chosen]), chosen
+    classes = sorted(images_by_class)[:count]
+    return torch.stack([images_by_class[target] for target in classes]), classes

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pyg_vig.train.reading import Unreadable
+from pyg_vig.train.image_folder import UnreadableImage
 
-_TRIES = 100  # consecutive unreadable images before giving up: the cause is then not single images
+_MAX_UNREADABLE = 100  # consecutive unreadable images before giving up: the cause is then not single images
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -63,11 +63,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.total // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator).tolist()
-        first, repeats = self.epoch * self.repeats, self.repeats
-        places = range(self.rank, self.total, self.world_size)
-        return ((first + place % repeats, order[place // repeats]) for place in places)
+        first_draw, repeats = self.epoch * self.repeats, self.repeats
+        positions = range(self.rank, self.total, self.world_size)
+        return ((first_draw + position % repeats, order[position // repeats]) for position in positions)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which determines the order."""
@@ -77,8 +77,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class SeededDataset(Dataset[Any]):
     """Images with a random transform, seeded for each image and each draw of it.
 
-    An unreadable image is returned as :class:`~pyg_vig.train.reading.Unreadable`, followed by the image that replaces
-    it, so that every step trains on the same number of images.
+    An unreadable image is returned as :class:`~pyg_vig.train.image_folder.UnreadableImage`, followed by the image that
+    replaces it, so that every step trains on the same number of images.
 
     Args:
         images: dataset of (image, label) pairs.
@@ -99,51 +99,51 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
         """Return a batch for PyTorch's loader, saving the random state only once, as that is slow."""
-        with kept_random_state():
-            return [item for draw, index in keys for item in self._readable(draw, index)]
+        with preserve_rng_state():
+            return [item for draw, index in keys for item in self._image_or_replacement(draw, index)]
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         return self.__getitems__([key])[-1]
 
-    def _readable(self, draw: int, index: int) -> Iterator[Any]:
+    def _image_or_replacement(self, draw: int, index: int) -> Iterator[Any]:
         """Yield the image, or if it is unreadable, placeholders followed by the next readable image."""
-        tries = min(_TRIES, len(self))
-        for offset in range(tries):
-            item = self._changed(draw, (index + offset) % len(self))
+        limit = min(_MAX_UNREADABLE, len(self))
+        for offset in range(limit):
+            item = self._transformed(draw, (index + offset) % len(self))
             yield item
-            if not isinstance(item, Unreadable):
+            if not isinstance(item, UnreadableImage):
                 return
-        raise ValueError(f"{tries} images in a row cannot be read, the last one {item.path} ({item.reason})")
+        raise ValueError(f"{limit} consecutive images cannot be read, the last one is {item.path} ({item.reason})")
 
-    def _changed(self, draw: int, index: int) -> Any:
+    def _transformed(self, draw: int, index: int) -> Any:
         item = self.images[index]
-        if isinstance(item, Unreadable):
+        if isinstance(item, UnreadableImage):
             return item
-        _seed_all(mix(self.seed, draw, index))
+        _seed_all(derive_seed(self.seed, draw, index))
         return self.transform(item[0]), item[1]
 
 
 @contextmanager
-def random_state(seed: int) -> Iterator[None]:
+def seeded_rng(seed: int) -> Iterator[None]:
     """Seed the global random number generators of PyTorch (CPU), NumPy and Python inside the context only.
 
     Transforms of other libraries may use any of the three.
     """
-    with kept_random_state():
+    with preserve_rng_state():
         _seed_all(seed)
         yield
 
 
 @contextmanager
-def kept_random_state() -> Iterator[None]:
+def preserve_rng_state() -> Iterator[None]:
     """Restore the state of the global random number generators after the context."""
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
     finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def _seed_all(seed: int) -> None:
@@ -152,12 +152,12 @@ def _seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def mix(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """Hash several numbers into a 62-bit seed.
 
     Example:
-        >>> from pyg_vig.train.sampling import mix
-        >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)
+        >>> from pyg_vig.train.sampling import derive_seed
+        >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(1, 0)
         (True, False)
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 2

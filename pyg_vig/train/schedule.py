@@ -40,10 +40,10 @@ def learning_rate_factor(
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "cosine":
-        share = min(1.0, (step - warmup) / max(1, total - warmup))
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
+        progress = min(1.0, (step - warmup) / max(1, total - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
     if schedule == "poly":
         return max(0.0, 1 - step / max(1, total)) ** _POWER
     if schedule != "steps":
         raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
-    return 0.1 ** sum(step >= round(share * total) for share in milestones)
+    return 0.1 ** sum(step >= round(fraction * total) for fraction in milestones)

@@ -47,16 +47,19 @@ class Teacher:
         Raises:
             ValueError: if the number of classes or channels differs from the student's, or the name is unknown.
         """
-        model, mean, std, channels, classes = _run(name) if Path(name).exists() else _timm(name)
+        model, mean, std, channels, classes = _load_run(name) if Path(name).exists() else _load_timm(name)
         if (classes, channels) != (num_classes, student.in_channels):
             raise ValueError(
-                f"the teacher {name} takes {channels} channels and knows {classes} classes, the network takes "
-                f"{student.in_channels} and learns {num_classes}"
+                f"the teacher {name} has {channels} input channels and {classes} classes, but the network has "
+                f"{student.in_channels} and {num_classes}"
             )
         if channels != 3:  # all networks normalise greyscale images alike
             return cls(model)
-        scale = [own / its for own, its in zip(student.std, std, strict=True)]
-        shift = [(own - its) / deviation for own, its, deviation in zip(student.mean, mean, std, strict=True)]
+        scale = [student_std / teacher_std for student_std, teacher_std in zip(student.std, std, strict=True)]
+        shift = [
+            (student_mean - teacher_mean) / teacher_std
+            for student_mean, teacher_mean, teacher_std in zip(student.mean, mean, std, strict=True)
+        ]
         return cls(model, scale, shift)
 
     @torch.no_grad()
@@ -71,19 +74,19 @@ class Teacher:
         return self
 
 
-_Known = tuple[nn.Module, Sequence[float], Sequence[float], int, int]
+_TeacherAndStatistics = tuple[nn.Module, Sequence[float], Sequence[float], int, int]
 
 
-def _run(path: str) -> _Known:
+def _load_run(path: str) -> _TeacherAndStatistics:
     model = load_model(weights_file(path))
     return model, model.config.mean, model.config.std, model.config.in_channels, model.num_classes
 
 
-def _timm(name: str) -> _Known:
+def _load_timm(name: str) -> _TeacherAndStatistics:
     import timm
 
     if not timm.is_model(name):
-        raise ValueError(f"no teacher {name}: there is no such folder or file, and timm has no network of that name")
+        raise ValueError(f"unknown teacher {name!r}: it is neither a folder or file nor the name of a timm network")
     model: Any = timm.create_model(name, pretrained=True)
-    known = model.pretrained_cfg
-    return model, known["mean"], known["std"], known["input_size"][0], model.num_classes
+    cfg = model.pretrained_cfg
+    return model, cfg["mean"], cfg["std"], cfg["input_size"][0], model.num_classes

@@ -17,29 +17,29 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pyg_vig.nn import InvertedResidual, ViGBlock
-from pyg_vig.train.callbacks import AtomicCheckpoints, MetricsFile, NonFiniteLoss, RunProgress, StepLog
+from pyg_vig.train.callbacks import AtomicCheckpointIO, MetricsFile, RunProgress, StepLog, StopOnNonFiniteLoss
 from pyg_vig.train.config import RunConfig
-from pyg_vig.train.folder import LOGS, METRICS, STATE
 from pyg_vig.train.options import RunOptions
+from pyg_vig.train.run_folder import LAST_CHECKPOINT, LOGS, METRICS
 
 
 def classification_trainer(config: RunConfig, folder: Path) -> L.Trainer:
     """Create a trainer that writes to the folder of a run, or nowhere with ``fast_dev_run``."""
-    dry = config.fast_dev_run
-    callbacks: list[Callback] = [] if dry else [StepLog(config.log_every)]
+    fast_dev_run = config.fast_dev_run
+    callbacks: list[Callback] = [] if fast_dev_run else [StepLog(config.log_every)]
     if config.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     return base_trainer(
         config,
-        None if dry else folder,
+        None if fast_dev_run else folder,
         callbacks,
         sync_norms=config.sync_norms,
         num_nodes=config.nodes,
         strategy=_strategy(config),
         accumulate_grad_batches=config.accumulate,
-        logger=False if dry else [_logger(name, config, folder) for name in config.loggers],
+        logger=False if fast_dev_run else [_logger(name, config, folder) for name in config.loggers],
         log_every_n_steps=config.log_every,
-        fast_dev_run=dry,
+        fast_dev_run=fast_dev_run,
     )
 
 
@@ -67,8 +67,8 @@ def base_trainer(
         sync_batchnorm=sync_norms and gpus,
         precision=config.precision,
         max_epochs=config.epochs,
-        callbacks=[NonFiniteLoss(), RunProgress(), *_checkpoint_callbacks(folder), *callbacks],
-        plugins=[AtomicCheckpoints()],
+        callbacks=[StopOnNonFiniteLoss(), RunProgress(), *_checkpoint_callbacks(folder), *callbacks],
+        plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         enable_checkpointing=folder is not None,
         enable_model_summary=False,
@@ -118,7 +118,7 @@ def _checkpoint_callbacks(folder: Path | None) -> list[Callback]:
     if folder is None:
         return []
     checkpoints = ModelCheckpoint(
-        folder, filename=Path(STATE).stem, save_on_train_epoch_end=True, enable_version_counter=False
+        folder, filename=Path(LAST_CHECKPOINT).stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     return [checkpoints, MetricsFile(folder / METRICS)]
 

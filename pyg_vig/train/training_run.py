@@ -8,9 +8,15 @@ from typing import Any, ClassVar, TypeVar
 import lightning as L
 
 from pyg_vig.models.file_format import CONFIG, WEIGHTS
-from pyg_vig.train.folder import check_free, is_first, new_folder, read_options, state_to_resume
 from pyg_vig.train.module import TrainingModule
 from pyg_vig.train.options import RunOptions
+from pyg_vig.train.run_folder import (
+    check_name_available,
+    checkpoint_to_resume,
+    create_run_folder,
+    is_rank_zero,
+    read_options,
+)
 
 AnyRun = TypeVar("AnyRun", bound="TrainingRun")
 
@@ -49,12 +55,12 @@ class TrainingRun:
             ValueError: if options are invalid, or the name is taken.
             FileNotFoundError: if data is missing.
         """
-        check_free(config)
-        config = config.settled()
+        check_name_available(config)
+        config = config.resolve_defaults()
         module, data = cls.build(config)
-        folder = new_folder(config)  # last, so that a failure leaves no folder behind
-        run = cls(config.changed(name=folder.name), folder, module, data)
-        if is_first():
+        folder = create_run_folder(config)  # last, so that a failure leaves no folder behind
+        run = cls(config.replace(name=folder.name), folder, module, data)
+        if is_rank_zero():
             run.config.save(folder / CONFIG)
         return run
 
@@ -66,9 +72,9 @@ class TrainingRun:
             ValueError: if the folder contains no run.
         """
         folder = Path(folder)
-        config = read_options(folder, cls.options).settled()
-        begun = state_to_resume(folder) is not None  # the initial weights may no longer exist
-        return cls(config, folder, *cls.build(config.changed(weights=None) if begun else config))
+        config = read_options(folder, cls.options).resolve_defaults()
+        has_checkpoint = checkpoint_to_resume(folder) is not None  # the initial weights may no longer exist
+        return cls(config, folder, *cls.build(config.replace(weights=None) if has_checkpoint else config))
 
     @property
     def weights(self) -> Path:

@@ -37,9 +37,9 @@ def training_transform(
     Raises:
         ValueError: if ``augment`` is unknown, or the number of channels is not 1 or 3.
     """
-    if augment not in _RANDOM:
-        raise ValueError(f"augment must be one of {', '.join(_RANDOM)}, got {augment!r}")
-    steps: list[Callable[[Any], Any]] = [Pixels(channels), *_RANDOM[augment](size)]
+    if augment not in _AUGMENTATIONS:
+        raise ValueError(f"augment must be one of {', '.join(_AUGMENTATIONS)}, got {augment!r}")
+    steps: list[Callable[[Any], Any]] = [Pixels(channels), *_AUGMENTATIONS[augment](size)]
     if rand_augment is not None:
         steps.append(RandAugment(rand_augment, size, mean))
     steps.append(normalise_for(channels, mean, std))
@@ -83,21 +83,23 @@ class RandAugment(nn.Module):
         super().__init__()
         from timm.data import rand_augment_transform
 
-        colour = tuple(min(255, round(255 * value)) for value in mean)
+        color = tuple(min(255, round(255 * value)) for value in mean)
         try:
-            self.change = rand_augment_transform(policy, {"translate_const": int(size * 0.45), "img_mean": colour})
+            self.augment = rand_augment_transform(policy, {"translate_const": int(size * 0.45), "img_mean": color})
         except (AssertionError, ValueError) as error:
-            raise ValueError(f"rand_augment must be as timm writes it, rand-m9-mstd0.5-inc1, got {policy!r}") from error
+            raise ValueError(
+                f"rand_augment must be a timm policy such as rand-m9-mstd0.5-inc1, got {policy!r}"
+            ) from error
 
     def forward(self, image: Tensor) -> Tensor:
         """Augment one image; greyscale images are converted to RGB and back."""
-        changed = F.pil_to_tensor(self.change(F.to_pil_image(F.grayscale_to_rgb(image))))
-        return F.rgb_to_grayscale(changed) if image.size(0) == 1 else changed
+        augmented = F.pil_to_tensor(self.augment(F.to_pil_image(F.grayscale_to_rgb(image))))
+        return F.rgb_to_grayscale(augmented) if image.size(0) == 1 else augmented
 
 
 def _affine(size: int) -> list[nn.Module]:
-    change = v2.RandomAffine(10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR)
-    return [Fit(size), change]
+    affine = v2.RandomAffine(10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR)
+    return [Fit(size), affine]
 
 
 def _crop(size: int) -> list[nn.Module]:
@@ -111,13 +113,13 @@ def _resized_crop(size: int) -> list[nn.Module]:
     ]
 
 
-def _none(size: int) -> list[nn.Module]:
+def _no_augmentation(size: int) -> list[nn.Module]:
     return [Fit(size)]
 
 
-_RANDOM: dict[str, Callable[[int], list[nn.Module]]] = {
+_AUGMENTATIONS: dict[str, Callable[[int], list[nn.Module]]] = {
     "affine": _affine,
     "crop": _crop,
     "resized_crop": _resized_crop,
-    "none": _none,
+    "none": _no_augmentation,
 }

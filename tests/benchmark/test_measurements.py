@@ -15,7 +15,7 @@ from pyg_vig.benchmark import (
     peak_beyond,
 )
 from pyg_vig.benchmark.memory import MIB
-from pyg_vig.benchmark.networks import build, comparison
+from pyg_vig.benchmark.networks import build, build_subjects
 
 NANO = Case("vig_nano", batch=2, size=32, threads=1)
 
@@ -45,21 +45,22 @@ def test_peak_is_what_the_run_holds_at_once() -> None:
 
 
 def test_subjects_of_a_network_run() -> None:
-    forward = comparison(NANO, "inference", ["eager", "fused"])
+    forward = build_subjects(NANO, "inference", ["eager", "fused"])
     for name in ("eager", "fused"):
         scores = forward[name]()
         assert scores.shape == (2, 10) and not scores.requires_grad
-    step = comparison(NANO, "training", ["eager"])
+    step = build_subjects(NANO, "training", ["eager"])
     step["eager"]()
     assert step["products"].flops > 2.9 * forward["products"].flops  # backward has two products per forward product
 
 
 def test_networks_with_two_classifiers_are_trained() -> None:
-    comparison(Case("mobilevig_ti", batch=2, size=64, threads=1), "training", ["eager"])["eager"]()
+    build_subjects(Case("mobilevig_ti", batch=2, size=64, threads=1), "training", ["eager"])["eager"]()
 
 
 @pytest.mark.parametrize(
-    ("subject", "training", "message"), [("folded", False, "not as 'folded'"), ("fused", True, "for inference only")]
+    ("subject", "training", "message"),
+    [("folded", False, "got 'folded'"), ("fused", True, "a fused network cannot be trained")],
 )
 def test_subjects_that_do_not_exist(subject: str, training: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -6,7 +6,7 @@ from torch import nn
 
 import pyg_vig
 from pyg_vig.benchmark import record_products
-from pyg_vig.benchmark.networks import graphers
+from pyg_vig.benchmark.networks import block_parts
 
 
 def test_records_products_and_nothing_else() -> None:
@@ -38,7 +38,7 @@ def test_graph_search_does_not_count() -> None:
     model = pyg_vig.create_model("vig_nano").fuse()
     images = torch.randn(1, 3, 32, 32)
     everything = record_products(lambda: model(images), model.parameters())
-    layers = record_products(lambda: model(images), model.parameters(), [builder for builder, _ in graphers(model)])
+    layers = record_products(lambda: model(images), model.parameters(), [builder for builder, _ in block_parts(model)])
     nodes, channels, depth = 64, model.config.channels, model.config.depth
     assert everything.flops - layers.flops == 2 * depth * nodes * nodes * channels
 

@@ -42,7 +42,7 @@ def test_what_fails_is_noted_and_the_rest_measured(tmp_path: Path) -> None:
     lock_file.touch()
     rows = gpu.measure(case, "inference", [gpu.EAGER, "unheard of"], 1, False, str(lock_file))
     assert [row["subject"] for row in rows] == ["unheard of", gpu.EAGER, gpu.PRODUCTS]
-    assert "not as 'unheard of'" in rows[0]["error"]
+    assert "got 'unheard of'" in rows[0]["error"]
     assert "unheard of" in gpu.gpu_table([{**dict.fromkeys(gpu._KEYS, ""), **row} for row in rows])
 
 

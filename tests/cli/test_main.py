@@ -68,10 +68,10 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
         ("train --model vig_mini", "pyg-vig train: unknown model 'vig_mini'"),
         ("train --options.kk 3", "pyg-vig train: vig_nano has no option 'kk': valid ones are "),
         ("train --data imagefolder:nowhere", "pyg-vig train: no folder nowhere/train"),
-        ("train --data cifar10 --root nowhere", "pyg-vig train: cifar10 is not under nowhere"),
+        ("train --data cifar10 --root nowhere", "pyg-vig train: cifar10 was not found in nowhere"),
         ("train --epochs 0", "pyg-vig train: epochs must be at least 1, got 0"),
         ("train --epochs many", "epochs"),
-        ("train --resume nowhere", "pyg-vig train: nowhere holds no run"),
+        ("train --resume nowhere", "pyg-vig train: nowhere is not the folder of a run"),
         ("eval nowhere", "pyg-vig eval: no checkpoint at nowhere"),
         ("info nowhere.safetensors", "pyg-vig info: no checkpoint at nowhere.safetensors"),
         ("info vig_mini", "pyg-vig info: unknown model 'vig_mini'"),
@@ -96,9 +96,12 @@ def test_mistakes_become_one_clear_line(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("info w.pth", "pyg-vig info: w.pth is no .safetensors file"),
-        ("eval w.pth --data digits", "pyg-vig eval: w.pth is no .safetensors file"),
-        ("graph example --model vig_nano --checkpoint w.pth", "pyg-vig graph: w.pth is read neither as .safetensors"),
+        ("info w.pth", "pyg-vig info: w.pth is not a valid .safetensors file"),
+        ("eval w.pth --data digits", "pyg-vig eval: w.pth is not a valid .safetensors file"),
+        (
+            "graph example --model vig_nano --checkpoint w.pth",
+            "pyg-vig graph: w.pth cannot be read: expected a .safetensors file",
+        ),
     ],
 )
 def test_files_that_cannot_be_read_become_one_clear_line(

@@ -94,7 +94,7 @@ def test_unlabelled_pixels_stay_bare() -> None:
     [
         ("predict nowhere.safetensors photo.jpg", "pyg-vig predict: no checkpoint at nowhere.safetensors"),
         ("predict model.safetensors nowhere.jpg", "pyg-vig predict: no image file at nowhere.jpg"),
-        ("predict photo.jpg photo.jpg", "pyg-vig predict: photo.jpg is no .safetensors file"),
+        ("predict photo.jpg photo.jpg", "pyg-vig predict: photo.jpg is not a valid .safetensors file"),
         ("predict model.safetensors text.jpg", "pyg-vig predict: text.jpg is not an image in a supported format"),
     ],
 )

@@ -52,7 +52,7 @@ def test_train_segmenter_from_a_recipe(ade20k_folder: Path, capsys: pytest.Captu
             "train-detector --recipe upernet_ade20k",
             "upernet_ade20k is a recipe of train-segmenter, not of train-detector: choose among mask_rcnn_1x",
         ),
-        ("train-segmenter --resume nowhere", "nowhere holds no run"),
+        ("train-segmenter --resume nowhere", "nowhere is not the folder of a run"),
         ("train-segmenter --resume nowhere --lr 1", "the options stored in nowhere: drop --lr 1"),
     ],
 )

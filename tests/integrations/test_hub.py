@@ -112,7 +112,7 @@ def test_a_conv_of_one_s_own_is_passed_again(tmp_path: Path) -> None:
 
     model = pyg_vig.create_model("vig_nano", depth=1, conv=OwnConv)
     save_pretrained(model, tmp_path)
-    with pytest.raises(ValueError, match="conv=OwnConv of its author: pass it"):
+    with pytest.raises(ValueError, match="custom conv, OwnConv, which the file cannot contain: pass it"):
         from_pretrained(tmp_path)
     loaded = from_pretrained(tmp_path, overrides={"conv": OwnConv})
     assert any(isinstance(module, OwnConv) for module in loaded.modules())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyg_vig.models.depth_schedule import dilations, neighbor_counts, spread
+from pyg_vig.models.depth_schedule import dilations, linspace, neighbor_counts
 
 
 def test_published_schedules():
@@ -10,7 +10,7 @@ def test_published_schedules():
     assert dilations(neighbor_counts(9, 16, 2), 196, True) == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
     assert dilations([9] * 24, 49, True) == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 8
     assert dilations([9] * 6, 196, False) == [1] * 6
-    assert spread(0, 0.1, 3) == pytest.approx([0, 0.05, 0.1])
+    assert linspace(0, 0.1, 3) == pytest.approx([0, 0.05, 0.1])
 
 
 def test_given_counts():

@@ -102,22 +102,22 @@ def test_pyramid_takes_convs_that_accept_pairs():
         ("vig_ti", {"norm": "instance"}, "unknown norm 'instance'"),
         ("vig_ti", {"heads": 5}, "heads .* must divide"),
         ("vig_ti", {"depth": 0}, "depth must be at least 1, got 0"),
-        ("vig_ti", {"k": (9, 9)}, "k names 2 blocks, but the network has 12"),
+        ("vig_ti", {"k": (9, 9)}, r"k must be an integer, or one per block \(12\), got 2 values"),
         ("vig_ti", {"patch_size": 12}, "power of two, got 12"),
         ("vig_ti", {"drop_path_rate": 1.5}, "drop_path_rate must be a probability"),
-        ("pvig_ti", {"depths": (1, 1)}, r"of one length, got \(4, 2, 4\)"),
+        ("pvig_ti", {"depths": (1, 1)}, r"of the same length, got \(4, 2, 4\)"),
         ("pvig_ti", {"conv": "GCNConv"}, "pair"),
-        ("pvig_ti", {"channels": 48}, "channels must be one whole number a stage, each at least 1, got 48"),
-        ("pvig_ti", {"depths": ((1, 0),) * 4}, "depths must be one whole number a stage"),
+        ("pvig_ti", {"channels": 48}, "channels must be one integer per stage, each at least 1, got 48"),
+        ("pvig_ti", {"depths": ((1, 0),) * 4}, "depths must be one integer per stage"),
         ("pvig_ti", {"reductions": (0, 2, 1, 1)}, r"reductions must be .* at least 1, got \(0, 2, 1, 1\)"),
         ("pvig_ti", {"patch_size": 0}, "patch_size must be at least 1, got 0"),
-        ("vig_ti", {"k": 3.5}, "k must be a whole number, or one for every block, got 3.5"),
-        ("vig_ti", {"depth": "12"}, "depth must be a whole number, got '12'"),
-        ("vig_ti", {"drop_rate": None}, "drop_rate must be a probability, got None"),
+        ("vig_ti", {"k": 3.5}, "k must be an integer, or one integer per block, got 3.5"),
+        ("vig_ti", {"depth": "12"}, "depth must be an integer, got '12'"),
+        ("vig_ti", {"drop_rate": None}, r"drop_rate must be a probability in \[0, 1\], got None"),
         ("vig_ti", {"conv_kwargs": 3}, "conv_kwargs must be a dictionary of arguments, got 3"),
         ("vig_ti", {"conv_kwargs": {"foo": 1}}, r"conv\(192, 384\): got an unexpected keyword argument 'foo'"),
-        ("vig_ti", {"graph": "svga", "k": 12, "epsilon": 0.2}, "only the graph 'knn' takes k and epsilon"),
-        ("vig_ti", {"graph": GridGraph(4), "k": 12}, "only the graph 'knn' takes k, and this network has GridGraph"),
+        ("vig_ti", {"graph": "svga", "k": 12, "epsilon": 0.2}, "only graph='knn' accepts k and epsilon"),
+        ("vig_ti", {"graph": GridGraph(4), "k": 12}, "only graph='knn' accepts k, got graph=GridGraph"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(name, overrides, message):
@@ -143,7 +143,7 @@ def test_features_only():
     assert [tuple(m.shape[1:]) for m in maps] == [(48, 48, 64), (240, 12, 16)]
     assert [(info["num_chs"], info["reduction"]) for info in model.feature_info] == [(48, 4), (240, 16)]
     assert not any(isinstance(m, nn.Linear) and m.out_features == 1000 for m in model.modules())
-    with pytest.raises(ValueError, match="out_indices must name stages in"):
+    with pytest.raises(ValueError, match="out_indices must contain at least one stage"):
         pyg_vig.create_model("pvig_ti", features_only=True, out_indices=(4,))
     with pytest.raises(ValueError, match="features_only=True"):
         pyg_vig.create_model("pvig_ti", out_indices=(0,))

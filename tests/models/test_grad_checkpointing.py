@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from pyg_vig.models.grad_checkpointing import recomputed
+from pyg_vig.models.grad_checkpointing import checkpoint_module
 
 
 def layers() -> nn.Module:
@@ -16,7 +16,7 @@ def test_statistics_move_once_however_often_the_module_runs_again() -> None:
     module, x = layers(), torch.rand(6, 4)
     twin = copy.deepcopy(module)
     twin(x)
-    out = recomputed(module, x).square().sum()
+    out = checkpoint_module(module, x).square().sum()
     for retain_graph in (True, False):
         out.backward(retain_graph=retain_graph)
     torch.testing.assert_close(dict(module.named_buffers()), dict(twin.named_buffers()), rtol=0, atol=0)
@@ -25,14 +25,14 @@ def test_statistics_move_once_however_often_the_module_runs_again() -> None:
 def test_frozen_norms_keep_working() -> None:
     module, x = layers(), torch.rand(6, 4)
     module[1].eval()
-    recomputed(module, x).sum().backward()
+    checkpoint_module(module, x).sum().backward()
     assert (int(module[1].num_batches_tracked), int(module[4].num_batches_tracked)) == (0, 1)
 
 
 def test_a_failure_while_it_runs_again_leaves_the_buffers_in_place() -> None:
     module, x = layers(), torch.rand(6, 4)
     buffers = dict(module.named_buffers())
-    out = recomputed(module, x).sum()
+    out = checkpoint_module(module, x).sum()
     module[3].register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
     try:
         out.backward()
@@ -45,5 +45,5 @@ def test_a_failure_while_it_runs_again_leaves_the_buffers_in_place() -> None:
 def test_compilers_move_statistics_once_as_well() -> None:
     torch._dynamo.reset()
     module, x = layers(), torch.rand(6, 4)
-    torch.compile(lambda x: recomputed(module, x), backend="aot_eager", fullgraph=True)(x).sum().backward()
+    torch.compile(lambda x: checkpoint_module(module, x), backend="aot_eager", fullgraph=True)(x).sum().backward()
     assert {int(norm.num_batches_tracked) for norm in (module[1], module[4])} == {1}

@@ -19,12 +19,12 @@ def hybrid(**overrides) -> nn.Module:
 
 
 def randomize_attention(model: nn.Module) -> nn.Module:
-    for conv in convs_of(model):
+    for conv in find_convs(model):
         randomize(conv.query), randomize(conv.key), nn.init.uniform_(conv.log_beta, -1, 1)
     return model.double().eval()
 
 
-def convs_of(model: nn.Module) -> list[CrossAttentionConv]:
+def find_convs(model: nn.Module) -> list[CrossAttentionConv]:
     return [module for module in model.modules() if isinstance(module, CrossAttentionConv)]
 
 
@@ -32,7 +32,7 @@ def conv_calls(model: nn.Module, image: Tensor) -> list[tuple]:
     """Return every conv of the network with the arguments of its call."""
     calls: list[tuple] = []
     handles = [
-        conv.register_forward_pre_hook(lambda conv, args: calls.append((conv, *args))) for conv in convs_of(model)
+        conv.register_forward_pre_hook(lambda conv, args: calls.append((conv, *args))) for conv in find_convs(model)
     ]
     with torch.no_grad():
         model(image.unsqueeze(0))
@@ -99,5 +99,5 @@ def test_errors():
         similarity_maps(pyg_vig.create_model("vig_nano", depth=2), image, POINTS)
     model = pyg_vig.create_model("vig_nano", depth=2, conv="cross_attention")
     for points in ([], [(1.0, 0.5)], [(0.5, -0.1)]):
-        with pytest.raises(ValueError, match=r"shares of height and width in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"fractions \(height, width\) in \[0, 1\)"):
             similarity_maps(model, image, points)

@@ -69,10 +69,12 @@ def test_files_of_another_kind_are_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load_model(path)
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"is no \.safetensors file"):
+    with pytest.raises(ValueError, match=r"is not a valid \.safetensors file"):
         load_model(path)
     save_model(build_detector("retinanet", **TINY), path)
-    with pytest.raises(ValueError, match=r"holds a DetectorConfig: open detectors and segmenters with pyg_vig\.tasks"):
+    with pytest.raises(
+        ValueError, match=r"contains a DetectorConfig: load detectors and segmenters with pyg_vig\.tasks"
+    ):
         pyg_vig.load_model(path)
 
 

@@ -129,7 +129,7 @@ def test_recipes_of_segmenters_bear_their_names(name: str) -> None:
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"lr": 0.0}, "lr must be positive"),
-        ({"name": "a/b"}, "name must be a plain folder name"),
+        ({"name": "a/b"}, "name must be a folder name, not a path"),
     ],
 )
 def test_options_are_checked(change: dict[str, Any], message: str) -> None:
@@ -140,9 +140,9 @@ def test_options_are_checked(change: dict[str, Any], message: str) -> None:
 def test_taken_names_and_folders_without_a_run_are_told(coco_folder: Path, tmp_path: Path) -> None:
     options = detector_options(coco_folder, tmp_path / "runs", name="mine")
     DetectionRun.start(options)
-    with pytest.raises(ValueError, match="exists: choose another --name"):
+    with pytest.raises(ValueError, match="already exists: choose another --name"):
         DetectionRun.start(options)
-    with pytest.raises(ValueError, match="holds no run"):
+    with pytest.raises(ValueError, match="is not the folder of a run"):
         DetectionRun.resume(tmp_path)
     (tmp_path / "config.yaml").write_text("data: coco\nsegmenter: fpn\n")
     with pytest.raises(ValueError, match="has no option 'segmenter'"):
@@ -175,7 +175,7 @@ def test_goes_on_without_the_weights_that_it_began_with(coco_folder: Path, tmp_p
         ({"size": 0}, "size must be at least 1"),
         ({"segmenter": "unet"}, "segmenter must be one of fpn, upernet, got 'unet'"),
         ({"milestones": [0, 8]}, r"milestones must be a list of epochs, each at least 1, got \[0, 8\]"),
-        ({"milestones": [0.5]}, "milestones must be a list, each item a whole number"),
+        ({"milestones": [0.5]}, "milestones must be a list, each item an integer"),
         ({"norm_epochs": -1}, "norm_epochs must be 0 or more"),
         ({"num_classes": 0}, "num_classes must be at least 1"),
     ],

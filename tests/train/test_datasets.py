@@ -11,7 +11,7 @@ from PIL import Image
 
 from pyg_vig.models import get_config
 from pyg_vig.train import ImageData, RunConfig, load_splits
-from pyg_vig.train.datasets import stratified
+from pyg_vig.train.datasets import stratified_split
 
 
 def test_digits_are_split_evenly_and_always_alike() -> None:
@@ -32,11 +32,11 @@ def test_digits_are_split_evenly_and_always_alike() -> None:
 
 def test_parts_keep_the_shares_of_classes() -> None:
     targets = [0] * 30 + [1] * 10
-    first, second, rest = stratified(targets, [0.5, 0.1])
+    first, second, rest = stratified_split(targets, [0.5, 0.1])
     assert [len(first), len(second), len(rest)] == [20, 4, 16]
     assert sum(targets[i] for i in first) == 5
     assert sorted(first + second + rest) == list(range(40))
-    assert stratified(targets, [0.5, 0.1], seed=1)[0] != first
+    assert stratified_split(targets, [0.5, 0.1], seed=1)[0] != first
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -83,7 +83,7 @@ def test_errors_name_what_is_missing(tmp_path: Path) -> None:
         load_splits("digit")
     with pytest.raises(ValueError, match="unknown data 'imagefolder'"):
         load_splits("imagefolder")
-    with pytest.raises(ValueError, match=r"cifar10 is not under .*--download"):
+    with pytest.raises(ValueError, match=r"cifar10 was not found in .*--download"):
         load_splits("cifar10", tmp_path)
     with pytest.raises(ValueError, match=r"no folder .*train"):
         load_splits(f"imagefolder:{tmp_path}")

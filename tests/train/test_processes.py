@@ -13,7 +13,7 @@ import torch
 
 import pyg_vig
 from pyg_vig.train import Run, RunConfig
-from pyg_vig.train.folder import new_folder
+from pyg_vig.train.run_folder import create_run_folder
 
 # Norms are frozen, because their batch statistics differ between processes. The graph is fixed and the precision is
 # float64, because k-NN and Adam (for gradients close to zero) amplify rounding errors.
@@ -77,13 +77,13 @@ def test_processes_share_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PYG_VIG_RUN", "")  # so that the variable is removed after the test
     monkeypatch.delenv("PYG_VIG_RUN")
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(ValueError, match="need a common --name"):
-        new_folder(config(tmp_path))
-    assert new_folder(config(tmp_path, name="mine")) == tmp_path / "mine"
+    with pytest.raises(ValueError, match="set --name if processes are started by torchrun"):
+        create_run_folder(config(tmp_path))
+    assert create_run_folder(config(tmp_path, name="mine")) == tmp_path / "mine"
     monkeypatch.setenv("RANK", "0")
-    first = new_folder(config(tmp_path))
+    first = create_run_folder(config(tmp_path))
     monkeypatch.setenv("RANK", "1")
-    assert new_folder(config(tmp_path)) == first
+    assert create_run_folder(config(tmp_path)) == first
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
 
 

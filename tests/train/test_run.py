@@ -127,7 +127,7 @@ def test_names_are_numbered_and_nothing_is_overwritten(tmp_path: Path) -> None:
     folders = [Run.start(config(tmp_path)).folder.name for _ in range(3)]
     assert folders == ["digits-vig_nano", "digits-vig_nano-2", "digits-vig_nano-3"]
     Run.start(config(tmp_path, name="mine"))
-    with pytest.raises(ValueError, match=r"mine exists: choose another --name, or go on with it by --resume"):
+    with pytest.raises(ValueError, match=r"mine already exists: choose another --name, or resume it with --resume"):
         Run.start(config(tmp_path, name="mine"))
 
 
@@ -136,13 +136,13 @@ def test_mistakes_are_told_before_a_folder_is_made(tmp_path: Path) -> None:
         ({"data": "letters"}, "unknown data 'letters'"),
         ({"model": "vig_mini"}, "unknown model 'vig_mini'"),
         ({"options": {"kk": 1}}, "no option 'kk'"),
-        ({"options": {"num_classes": 7}}, "digits has 10 classes: drop num_classes=7"),
+        ({"options": {"num_classes": 7}}, "digits has 10 classes: omit num_classes=7"),
         ({"options": {"in_channels": 4}}, "in_channels=4"),
     ]:
         with pytest.raises(ValueError, match=message):
             Run.start(config(tmp_path, **changes))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ValueError, match="holds no run"):
+    with pytest.raises(ValueError, match="is not the folder of a run"):
         Run.resume(tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_evaluation_needs_to_know_the_data(tmp_path: Path) -> None:
         evaluate(tmp_path)
     model = pyg_vig.create_model("vig_nano", depth=1, in_channels=1, num_classes=4)
     pyg_vig.save_checkpoint(model, tmp_path / "alone.safetensors")
-    with pytest.raises(ValueError, match="name the images to evaluate on with --data"):
+    with pytest.raises(ValueError, match="set the data set to evaluate on with --data"):
         evaluate(tmp_path / "alone.safetensors")
     with pytest.raises(ValueError, match="digits has 10 classes, but the network has 4"):
         evaluate(tmp_path / "alone.safetensors", data="digits")

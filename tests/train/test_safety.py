@@ -70,7 +70,7 @@ def test_images_of_which_none_can_be_read_are_an_error(photos: Path, tmp_path: P
         Run.start(RunConfig(**options)).fit()
     for file in (photos / "train").rglob("*.jpg"):
         file.write_text("no image")
-    with pytest.raises(ValueError, match=r"16 images in a row cannot be read, the last one .*\.jpg"):
+    with pytest.raises(ValueError, match=r"16 consecutive images cannot be read, the last one is .*\.jpg"):
         Run.start(RunConfig(**options)).fit()
 
 
@@ -112,7 +112,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
     [
         ({"options": {"depth": 1, "k": 500}}, "k=500"),
         ({"teacher": "nosuch"}, "nosuch"),
-        ({"rand_augment": "zzz"}, "rand_augment must be as timm writes it"),
+        ({"rand_augment": "zzz"}, "rand_augment must be a timm policy"),
     ],
 )
 def test_what_is_refused_leaves_no_folder(tmp_path, changes, message):
@@ -129,13 +129,13 @@ def test_what_is_refused_leaves_no_folder(tmp_path, changes, message):
         ({"batch_size": 10, "accumulate": 3}, r"batch_size must be a multiple of accumulate \(3\), got 10"),
         ({"strategy": "dp"}, "strategy must be one of auto, ddp, fsdp, got 'dp'"),
         ({"loggers": ["csv", "mlflow"]}, "loggers must be a list, each item one of csv, tensorboard, wandb, got"),
-        ({"devices": "all"}, "devices must be a whole number or one of auto, got 'all'"),
+        ({"devices": "all"}, "devices must be an integer or one of auto, got 'all'"),
         ({"devices": 0}, "devices must be at least 1, got 0"),
         ({"augment": "flip"}, "augment must be one of auto, affine, .*, got 'flip'"),
         ({"lr": "1e-3"}, "lr must be a number, got '1e-3'"),  # YAML reads 1e-3 as a string
-        ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"epochs": True}, "epochs must be an integer, got True"),
         ({"options": ["depth"]}, "options must be a mapping"),
-        ({"weights": 3}, "weights must be text or null, got 3"),
+        ({"weights": 3}, "weights must be a string or null, got 3"),
     ],
 )
 def test_options_that_make_no_sense(changes, message):
@@ -151,7 +151,7 @@ def test_paths_are_text_among_the_options(tmp_path):
 
 def test_a_logger_needs_its_package(monkeypatch):
     monkeypatch.setattr("pyg_vig.train.config.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="the logger wandb needs its package: pip install wandb"):
+    with pytest.raises(ValueError, match="the logger wandb requires the package wandb: pip install wandb"):
         RunConfig(loggers=["wandb"])
 
 
@@ -171,5 +171,5 @@ def test_classes_of_other_names_are_not_taken_for_those_of_training(tmp_path: Pa
     assert evaluate(run.folder).images == 4
     for part in ("train", "val"):
         (tmp_path / "photos" / part / "cat").rename(tmp_path / "photos" / part / "zebra")
-    with pytest.raises(ValueError, match="has class 'dog' where the network learnt 'cat'"):
+    with pytest.raises(ValueError, match="has class 'dog' where the network was trained with 'cat'"):
         evaluate(run.folder)

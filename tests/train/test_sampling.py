@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyg_vig.train.sampling import EpochSampler, SeededDataset, random_state
+from pyg_vig.train.sampling import EpochSampler, SeededDataset, seeded_rng
 
 
 def add_noise(image: torch.Tensor) -> torch.Tensor:
@@ -81,8 +81,8 @@ def test_the_global_random_numbers_go_on_undisturbed() -> None:
     torch.set_rng_state(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     random.setstate(states[2])
-    with random_state(5):
+    with seeded_rng(5):
         inside = draw()
     assert draw() == expected
-    with random_state(5):
+    with seeded_rng(5):
         assert draw() == inside

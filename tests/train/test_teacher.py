@@ -53,9 +53,9 @@ def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     teacher = Teacher.open(str(tmp_path), STUDENT, 10)
     with pytest.raises(ValueError, match=r"add --options\.distilled true"):
         Classification(pyg_vig.create_model("vig_nano", depth=1), RunConfig(), teacher)
-    with pytest.raises(ValueError, match="knows 10 classes, the network takes 3 and learns 7"):
+    with pytest.raises(ValueError, match="10 classes, but the network has 3 and 7"):
         Teacher.open(str(tmp_path), STUDENT, 7)
-    with pytest.raises(ValueError, match=r"takes 3 channels .* takes 1"):
+    with pytest.raises(ValueError, match=r"has 3 input channels .* has 1"):
         Teacher.open(str(tmp_path), get_config("vig_nano", in_channels=1), 10)
-    with pytest.raises(ValueError, match="timm has no network of that name"):
+    with pytest.raises(ValueError, match="nor the name of a timm network"):
         Teacher.open("regnetz_1", STUDENT, 10)

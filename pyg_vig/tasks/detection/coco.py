@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from pyg_vig.train.loaders import ImageDataModule
-from pyg_vig.train.sampling import mix, random_state
+from pyg_vig.train.sampling import derive_seed, seeded_rng
 
 Sample = tuple[Tensor, dict[str, Any]]
 
@@ -82,7 +82,7 @@ class CocoImages(Dataset[Sample]):
         with Image.open(self.folder / self.coco.imgs[image_id]["file_name"]) as file:
             image = v2.functional.to_image(file.convert("RGB"))
         target = self._target(image_id, image.shape[-2:])
-        with random_state(mix(self.seed, draw, index)):
+        with seeded_rng(derive_seed(self.seed, draw, index)):
             image, target = self.transform(image, target)
         return v2.functional.to_dtype(image, torch.float32, scale=True).as_subclass(torch.Tensor), target
 

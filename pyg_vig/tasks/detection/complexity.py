@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN, RetinaNet
 
 from pyg_vig.models import count_parameters
-from pyg_vig.models.record import graphers_of
+from pyg_vig.models.record import find_graphers
 
 _SIZE = (800, 1280)  # height and width for which papers report FLOPs
 _TOTAL = "Global"  # PyTorch's key for the total count
@@ -62,7 +62,7 @@ def count_parts(model: RetinaNet | MaskRCNN, size: tuple[int, int] = _SIZE) -> d
     image = torch.empty(1, 3, *size, device="meta")
     pyramid = model.backbone.pyramid
     maps, counts = _count_macs(lambda: pyramid(image))
-    graph_builders = [f"{type(pyramid).__name__}.{name}.graph" for name in graphers_of(pyramid)]
+    graph_builders = [f"{type(pyramid).__name__}.{name}.graph" for name in find_graphers(pyramid)]
     graph_macs = sum(counts.get(name, 0) for name in graph_builders)
     features, fpn_counts = _count_macs(lambda: list(model.backbone.forward_fpn(maps).values()))
     parts = {

@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from pyg_vig.train.loaders import ImageDataModule
-from pyg_vig.train.sampling import mix, random_state
+from pyg_vig.train.sampling import derive_seed, seeded_rng
 
 IGNORE_INDEX = 255  # target value of pixels without a label
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -61,7 +61,7 @@ class SegmentationImages(Dataset[Sample]):
             image = v2.functional.to_image(file.convert("RGB"))
         mask = tv_tensors.Mask(read_mask(self.annotations[index]))
         if self.transform is not None:
-            with random_state(mix(self.seed, draw, index)):
+            with seeded_rng(derive_seed(self.seed, draw, index)):
                 image, mask = self.transform(image, mask)
         image = v2.functional.to_dtype(image, torch.float32, scale=True)
         return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()

@@ -11,7 +11,7 @@ import pyg_vig
 from pyg_vig.analysis import attention_weights
 from pyg_vig.explore import capture_graphs
 from pyg_vig.models import count_macs, similarity_maps
-from pyg_vig.models.evaluating import evaluating
+from pyg_vig.models.eval_mode import eval_mode
 from pyg_vig.nn.norm import freeze_batch_norms
 from pyg_vig.plot import plot_blocks
 
@@ -44,6 +44,6 @@ def test_frozen_norms_stay_frozen_and_training_goes_on(helper: str, fails: bool)
 
 def test_everything_is_in_evaluation_inside() -> None:
     model = pyg_vig.create_model("vig_nano", depth=1).train()
-    with evaluating(model):
+    with eval_mode(model):
         assert not any(module.training for module in model.modules())
     assert all(module.training for module in model.modules())

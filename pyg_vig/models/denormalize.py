@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyg_vig.models.vision_gnn import VisionGNN
 
 
-def pixels_of(image: Tensor, model: nn.Module) -> Tensor:
+def denormalize(image: Tensor, model: nn.Module) -> Tensor:
     """Undo the normalisation of an image, giving pixels in [0, 1]; unknown mean and deviation are taken to be 0.5."""
     config = model.config if isinstance(model, VisionGNN) and image.size(0) == 3 else None
     mean, std = ((0.5,), (0.5,)) if config is None else (config.mean, config.std)

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put a network into evaluation mode inside the context, then restore the mode of each module (frozen norms too).
 
     Args:
@@ -17,9 +17,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Example:
         >>> from torch import nn
-        >>> from pyg_vig.models.evaluating import evaluating
+        >>> from pyg_vig.models.eval_mode import eval_mode
         >>> model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4).eval())  # trains with a frozen norm
-        >>> with evaluating(model):
+        >>> with eval_mode(model):
         ...     model.training
         False
         >>> [module.training for module in model]

@@ -18,7 +18,7 @@ from pyg_vig.transforms.photo import open_photo
 logger = logging.getLogger(__name__)
 
 
-class Unreadable(NamedTuple):
+class UnreadableImage(NamedTuple):
     """Placeholder in a data set for an image that cannot be read.
 
     Attributes:
@@ -31,7 +31,7 @@ class Unreadable(NamedTuple):
 
 
 class ReadableFolder(ImageFolder):
-    """Images in one folder per class, rotated upright; unreadable images are returned as :class:`Unreadable`.
+    """Images in one folder per class, rotated upright; unreadable images are returned as :class:`UnreadableImage`.
 
     Args:
         root: folder that contains the class folders.
@@ -44,10 +44,10 @@ class ReadableFolder(ImageFolder):
         try:
             return super().__getitem__(index)
         except Exception as error:  # decoders raise all kinds of errors for broken files
-            return Unreadable(self.samples[index][0], f"{type(error).__name__}: {error}")
+            return UnreadableImage(self.samples[index][0], f"{type(error).__name__}: {error}")
 
 
-class Collate:
+class CollateReadable:
     """Collates readable images and labels into batches, and logs the unreadable ones.
 
     Attributes:
@@ -65,12 +65,12 @@ class Collate:
 
     def __call__(self, items: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
         """Return images ``(B, C, H, W)`` and labels ``(B,)``, or ``None`` if no image is readable."""
-        bad = [item for item in items if isinstance(item, Unreadable)]
-        for path, reason in bad:
-            logger.warning("skipped %s, which cannot be read (%s)", path, reason)
+        unreadable = [item for item in items if isinstance(item, UnreadableImage)]
+        for path, reason in unreadable:
+            logger.warning("skipped unreadable image %s (%s)", path, reason)
         with self._count.get_lock():
-            self._count.value += len(bad)
-        if len(bad) == len(items):
+            self._count.value += len(unreadable)
+        if len(unreadable) == len(items):
             return None
-        images, labels = zip(*(item for item in items if not isinstance(item, Unreadable)), strict=True)
+        images, labels = zip(*(item for item in items if not isinstance(item, UnreadableImage)), strict=True)
         return torch.stack(images), torch.tensor(labels)
