@@ -2,8 +2,8 @@
 
 A graph is given by ``src``, the source row of every edge, ordered by destination, and ``ptr``, the first edge of every
 destination; without ``ptr``, every destination has ``E / num_dst`` edges. Each operator runs as a Triton kernel where
-:func:`pyg_vig.triton_kernels.serves` allows it, and in plain PyTorch elsewhere; on CPUs the maximum is a C kernel
-(:func:`pyg_vig.native.serves`). Sums, reversed sums and inner products are each other's derivatives, to any order.
+:func:`pyg_vig.triton_kernels.is_supported` allows it, and in plain PyTorch elsewhere; on CPUs the maximum is a C kernel
+(:func:`pyg_vig.native.is_supported`). Sums, reversed sums and inner products are each other's derivatives, to any order.
 
 :mod:`pyg_vig.graph.reduce` uses these operators on GPUs; on CPUs it has faster sums and products.
 """
@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyg_vig import native
+from pyg_vig import native, triton_kernels
 from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.kernels import operator
-from pyg_vig.triton_kernels import serves
 
 
 def largest(
@@ -33,12 +32,12 @@ def largest(
 
     The source rows of the maxima have the dtype ``index_dtype``.
     """
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import reduce as kernels
 
         return kernels.largest(x.contiguous(), src.contiguous(), ptr, num_dst, winners, index_dtype)
     wide = at_least_float32(x) if x.device.type == "cpu" else x
-    if native.serves(wide):
+    if native.is_supported(wide):
         best, winner = native.largest(wide, src, ptr, num_dst, winners, index_dtype)
         return best.to(x.dtype), winner
     dst = destinations(src, ptr, num_dst)
@@ -89,7 +88,7 @@ class NeighborMax(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int) -> Tensor:
         index_dtype = torch.int16 if x.size(0) <= torch.iinfo(torch.int16).max else torch.int32
         best, winner = largest(x, src, ptr, num_dst, index_dtype=index_dtype)
-        edges = (src, ptr) if serves(x) else (None, None)  # for the deterministic mode of `scatter_winners`
+        edges = (src, ptr) if triton_kernels.is_supported(x) else (None, None)  # for deterministic gradients
         ctx.save_for_backward(winner, *edges)
         ctx.num_src = x.size(0)
         return best
@@ -106,7 +105,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
     On GPUs this uses atomic additions, whose order, and so rounding, varies. With
     :func:`torch.use_deterministic_algorithms` it adds in a fixed order, at several times the cost.
     """
-    if serves(grad):
+    if triton_kernels.is_supported(grad):
         from pyg_vig.triton_kernels import reduce as kernels
 
         if src is None or not torch.are_deterministic_algorithms_enabled():
@@ -114,7 +113,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tenso
         dst, reversed_ptr, _ = by_source(src, ptr, grad.size(0), num_src)
         return kernels.gather_winners(grad.contiguous(), winner, dst, reversed_ptr)
     wide = at_least_float32(grad)
-    if native.serves(wide):
+    if native.is_supported(wide):
         return native.scatter_winners(wide, winner, num_src).to(grad.dtype)
     wide = wide.masked_fill(winner < 0, 0)
     out = wide.new_zeros(num_src, grad.size(1))
@@ -142,7 +141,7 @@ torch.library.register_autograd("pyg_vig::scatter_winners", _scatter_backward, s
 @operator
 def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels.reduce import weighted_sum
 
         return weighted_sum(
@@ -181,7 +180,7 @@ torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_co
 @operator
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     """Sum along the reversed edges, from destinations to sources: ``(N_dst, C) -> (N_src, C)``."""
-    if serves(y):
+    if triton_kernels.is_supported(y):
         from pyg_vig.triton_kernels.reduce import weighted_sum
 
         dst, reversed_ptr, order = by_source(src, ptr, y.size(0), num_src)
@@ -208,7 +207,7 @@ torch.library.register_autograd("pyg_vig::reversed_sum", _reversed_sum_backward,
 @operator
 def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
-    if serves(y):
+    if triton_kernels.is_supported(y):
         from pyg_vig.triton_kernels.reduce import products
 
         return products(y.contiguous(), x.contiguous(), src.contiguous(), ptr, heads)

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import segment
 
+from pyg_vig import triton_kernels
 from pyg_vig.graph import operators
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, to_csr
 from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_grad, clique_sum
 from pyg_vig.kernels import is_transformed
-from pyg_vig.triton_kernels import serves
 
 with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -55,7 +55,7 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         return clique_max_with_grad(x.contiguous(), adjacency)
     if isinstance(adjacency, CrissCross) and not tracks:
         return clique_max(x.contiguous(), adjacency)
-    if needs_plain_operations(x, operator_exists=True) and not serves(x):
+    if needs_plain_operations(x, operator_exists=True) and not triton_kernels.is_supported(x):
         if isinstance(adjacency, NeighborTable):
             return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
@@ -95,7 +95,7 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         raise ValueError(f"x must be a node matrix (N_src, C), or (N_src, H, C / H) by head, got {tuple(x.shape)}")
     if isinstance(adjacency, CrissCross) and weight is None:
         return clique_sum(x.contiguous(), adjacency)
-    if serves(x):
+    if triton_kernels.is_supported(x):
         return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     if isinstance(adjacency, NeighborTable) and needs_plain_operations(x):
         rows = _gather(x, adjacency)
@@ -126,7 +126,7 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     """
     if x_dst.dim() == 3:
         return _dot_by_head(x_dst, x_src, adjacency)
-    if serves(x_dst):
+    if triton_kernels.is_supported(x_dst):
         src, ptr, _ = _edges(adjacency)
         return operators.neighbor_dot(x_dst, x_src, src, ptr, 1).flatten()
     if isinstance(adjacency, NeighborTable) and needs_plain_operations(x_dst):
@@ -160,14 +160,14 @@ def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
 def _sum_by_head(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
     if weight is None:
         return neighbor_sum(x.flatten(1), adjacency).unflatten(1, x.shape[1:])
-    if serves(x):
+    if triton_kernels.is_supported(x):
         return operators.neighbor_sum(x.flatten(1), *_edges(adjacency), weight).unflatten(1, x.shape[1:])
     pairs = zip(x.unbind(1), weight.unbind(1), strict=True)
     return _stack([neighbor_sum(rows.contiguous(), adjacency, column) for rows, column in pairs])
 
 
 def _dot_by_head(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
-    if serves(x_dst):
+    if triton_kernels.is_supported(x_dst):
         src, ptr, _ = _edges(adjacency)
         return operators.neighbor_dot(x_dst.flatten(1), x_src.flatten(1), src, ptr, x_dst.size(1))
     pairs = zip(x_dst.unbind(1), x_src.unbind(1), strict=True)

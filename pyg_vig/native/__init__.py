@@ -41,13 +41,13 @@ def may_run() -> bool:
     return native_kernels.on and not watched and library() is not None
 
 
-def serves(x: Tensor) -> bool:
+def is_supported(x: Tensor) -> bool:
     """Whether the kernels can run on ``x``: if it is float32 or float64 on a CPU, and they :func:`may_run`.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.native import serves
-        >>> serves(torch.rand(3, device="meta"))
+        >>> from pyg_vig.native import is_supported
+        >>> is_supported(torch.rand(3, device="meta"))
         False
     """
     return x.is_cpu and x.dtype in (torch.float32, torch.float64) and may_run()

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig import native
+from pyg_vig import native, triton_kernels
 from pyg_vig.kernels import is_untransformed, operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
 from pyg_vig.nn.product import is_served
 from pyg_vig.nn.rematerialize import note_recipe
-from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
 
@@ -35,7 +34,12 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
     if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:
         return False
     if x.device.type == "cuda":
-        return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
+        return (
+            triton_kernels.is_supported(x)
+            and x.dtype != torch.float64
+            and norm.momentum is not None
+            and is_untransformed(x, weight)
+        )
     return is_served(x, weight)
 
 
@@ -80,11 +84,11 @@ def _running(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
 
 def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     """Recompute the output from the rows and the coefficients of the forward pass."""
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         return kernels.apply(x.contiguous(), coefficients, act)
-    if native.serves(x):
+    if native.is_supported(x):
         return native.normalize(x, coefficients, act)
     mean, _, scale, shift = coefficients
     return activate(torch.addcmul(shift, x - mean, scale), act)
@@ -137,11 +141,11 @@ torch.library.register_autograd("pyg_vig::batch_norm", _operator_gradients, setu
 def _forward(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: tuple[Any, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         return kernels.batch_norm(x.contiguous(), weight, bias, eps, act, running)
-    if native.serves(x):
+    if native.is_supported(x):
         return native.batch_norm(x, weight, bias, eps, act)
     var, mean = torch.var_mean(x, 0, correction=0)
     return _plainly(x, weight, bias, eps, act), torch.stack([mean, var, weight * torch.rsqrt(var + eps), bias])
@@ -151,14 +155,14 @@ def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, ...]:
     """Gradients of rows, weight and bias; from the Triton kernel also zeros for an offset."""
-    if serves(x) and not torch.is_grad_enabled():
+    if triton_kernels.is_supported(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         of_x, of_weight, of_bias, zeros = kernels.batch_norm_backward(
             x.contiguous(), grad.contiguous(), coefficients, eps, act
         )
         return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype), zeros
-    if native.serves(x) and not torch.is_grad_enabled():
+    if native.is_supported(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
     # These operators are differentiable, for gradients of gradients, and need no recorded graph, since nothing is
     # recorded inside a custom operator.

@@ -152,14 +152,14 @@ def _product(
     act: str,
     shortcut: Tensor | None,
 ) -> Tensor:
-    if x.numel() and native.serves(x):
+    if x.numel() and native.is_supported(x):
         return native.linear(x, y, weight, bias, scale, groups, act, shortcut)
     out = _activate(plain_product((x,) if y is None else (x, y), weight, bias, groups, scale), act)
     return out if shortcut is None else shortcut + out
 
 
 def _activate(x: Tensor, act: str) -> Tensor:
-    if native.serves(x) and _is_dense(x):
+    if native.is_supported(x) and _is_dense(x):
         return native.activate_(x.clone(), act)
     return x.clone() if act == "none" else activate(x, act)  # a custom operator must not return its input
 

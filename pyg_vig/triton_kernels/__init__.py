@@ -30,7 +30,7 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 triton_kernels = Switch("PYG_VIG_TRITON")
 
 
-def serves(x: Tensor) -> bool:
+def is_supported(x: Tensor) -> bool:
     """Whether the kernels can run on ``x``.
 
     They cannot while exporting, as exported models must run without this library, nor in tracing and function
@@ -38,8 +38,8 @@ def serves(x: Tensor) -> bool:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.triton_kernels import serves
-        >>> serves(torch.rand(3, device="meta"))
+        >>> from pyg_vig.triton_kernels import is_supported
+        >>> is_supported(torch.rand(3, device="meta"))
         False
     """
     if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transformed():

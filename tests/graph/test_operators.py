@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from pyg_vig.graph import operators
 from pyg_vig.graph.knn import flash
-from pyg_vig.triton_kernels import serves, triton_kernels
+from pyg_vig.triton_kernels import is_supported, triton_kernels
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 4
 EDGES = 18
@@ -109,6 +109,6 @@ def test_compilers_and_exporters_see_through() -> None:
 
 
 def test_kernels_serve_no_cpu_tensors_and_can_be_switched_off() -> None:
-    assert not serves(torch.rand(1))
+    assert not is_supported(torch.rand(1))
     with triton_kernels(False):
-        assert not serves(torch.rand(1, device="meta"))
+        assert not is_supported(torch.rand(1, device="meta"))

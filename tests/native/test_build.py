@@ -14,10 +14,10 @@ from pyg_vig.native import build
 SEARCH = """if True:
     import warnings
     import torch, pyg_vig
-    from pyg_vig.native import serves
+    from pyg_vig.native import is_supported
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        served = serves(torch.zeros(1))
+        served = is_supported(torch.zeros(1))
         index = pyg_vig.graph.knn_graph(torch.arange(6.0).view(6, 1), 2, backend="dense")
     print(served, index[0].tolist(), [str(entry.message) for entry in told if "pyg_vig" in str(entry.message)])
 """

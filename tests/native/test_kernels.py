@@ -12,7 +12,7 @@ from pyg_vig.native import native_kernels
 PTR = torch.tensor([0, 2, 2, 5, 6])  # the second destination has no neighbours
 SRC = torch.tensor([3, 0, 1, 2, 3, 1])
 
-pytestmark = pytest.mark.skipif(not native.serves(torch.zeros(1)), reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(not native.is_supported(torch.zeros(1)), reason="needs a C compiler")
 
 
 @pytest.fixture(params=["table", "edges"])

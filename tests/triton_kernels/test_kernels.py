@@ -28,7 +28,7 @@ from pyg_vig.graph import (
 from pyg_vig.graph.knn.flash import nearest_ragged
 from pyg_vig.graph.knn.nearest import directions
 from pyg_vig.nn import batch_norm
-from pyg_vig.triton_kernels import serves, triton_kernels
+from pyg_vig.triton_kernels import is_supported, triton_kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -76,10 +76,10 @@ def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
 
 
 def test_the_kernels_serve_here() -> None:
-    assert serves(integers(1))
+    assert is_supported(integers(1))
     with triton_kernels(False):
-        assert not serves(integers(1))
-    assert serves(integers(1))
+        assert not is_supported(integers(1))
+    assert is_supported(integers(1))
 
 
 def test_the_trial_writes_a_one() -> None:

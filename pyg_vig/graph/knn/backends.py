@@ -35,7 +35,7 @@ def is_installed(library: str) -> bool:
 
 def dense(query: Query) -> Tensor:
     """Find the nearest sources of every destination by matrix products: rows ``(N_dst, count)``, nearest first."""
-    if flash.serves_search(query.src, query.count):
+    if flash.supports_search(query.src, query.count):
         return flash.search(query)
     src, dst = _at_least_float32(query)
     layout_src, layout_dst = query.layout_src, query.layout_dst

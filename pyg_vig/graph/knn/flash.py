@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_vig import triton_kernels
 from pyg_vig.graph.knn.nearest import directions
 from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.kernels import operator
-from pyg_vig.triton_kernels import serves
 
 MAX_COUNT = 256  # most neighbours that the kernel can keep in registers
 
@@ -49,7 +49,7 @@ def nearest_ragged(
         loop: ``True``: a node is its own first neighbour; ``False``: never its own neighbour; ``None``: no exception.
         cosine: normalise the rows to unit length, see :func:`pyg_vig.graph.knn.nearest.directions`.
     """
-    if serves_search(src, count):
+    if supports_search(src, count):
         from pyg_vig.triton_kernels import knn
 
         rows = [entry if entry is None else entry.contiguous() for entry in (src, dst, base, bias)]
@@ -74,9 +74,9 @@ def _(
     return dst.new_empty(dst.size(0), count, dtype=torch.int64)
 
 
-def serves_search(src: Tensor, count: int) -> bool:
+def supports_search(src: Tensor, count: int) -> bool:
     """Whether the kernel can find ``count`` neighbours among rows like ``src``. (It does not support float64.)"""
-    return serves(src) and src.dtype != torch.float64 and count <= MAX_COUNT
+    return triton_kernels.is_supported(src) and src.dtype != torch.float64 and count <= MAX_COUNT
 
 
 def search(query: Query) -> Tensor:

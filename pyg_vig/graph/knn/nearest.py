@@ -78,7 +78,7 @@ def _choose(
     step: int,
 ) -> Tensor:
     serves = sources.dtype == targets.dtype == torch.float32 and k <= _MOST and sources.numel() > 0
-    if serves and native.serves(sources):
+    if serves and native.is_supported(sources):
         return native.nearest(sources, targets, k, base, bias, cosine, loop, step)
     return _plainly(sources, targets, k, base, bias, cosine, loop, step)
 

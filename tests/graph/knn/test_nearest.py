@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from pyg_vig.graph.knn.nearest import directions, nearest
-from pyg_vig.native import native_kernels, serves
+from pyg_vig.native import native_kernels, is_supported
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-needs_kernel = pytest.mark.skipif(not serves(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order")
+needs_kernel = pytest.mark.skipif(not is_supported(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order")
 distances = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=12), elements=finite)
 
 
