@@ -71,7 +71,7 @@ def are_plain(*tensors: Tensor) -> bool:
     return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
 
 
-def operator(function: Callable[..., Any], name: str | None = None) -> Any:
+def register_operator(function: Callable[..., Any], name: str | None = None) -> Any:
     """Register a function that does not modify its arguments, and return the operator ``pyg_vig::NAME``.
 
     Like :func:`torch.library.custom_op`, but without its overhead of tens of microseconds per call. Register the fake
@@ -84,10 +84,10 @@ def operator(function: Callable[..., Any], name: str | None = None) -> Any:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.kernels import operator
+        >>> from pyg_vig.kernels import register_operator
         >>> def double_of(x: torch.Tensor) -> torch.Tensor:
         ...     return 2 * x
-        >>> operator(double_of)(torch.ones(2))
+        >>> register_operator(double_of)(torch.ones(2))
         tensor([2., 2.])
     """
     name = name or function.__name__

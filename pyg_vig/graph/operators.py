@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyg_vig import native, triton_kernels
 from pyg_vig.graph.precision import at_least_float32
-from pyg_vig.kernels import operator
+from pyg_vig.kernels import register_operator
 
 
 def largest(
@@ -50,7 +50,7 @@ def largest(
     return best, torch.cat([src, src.new_full((1,), -1)])[first][: num_dst if winners else 0].to(index_dtype)
 
 
-@operator
+@register_operator
 def neighbor_max(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool = True
 ) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ class NeighborMax(torch.autograd.Function):
         return scatter_winners(grad, *ctx.saved_tensors, ctx.num_src), None, None, None
 
 
-@operator
+@register_operator
 def scatter_winners(grad: Tensor, winner: Tensor, src: Tensor | None, ptr: Tensor | None, num_src: int) -> Tensor:
     """Backward pass of the maximum: add every gradient entry to its winning row, ``(N_dst, C) -> (N_src, C)``.
 
@@ -138,7 +138,7 @@ def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None,
 torch.library.register_autograd("pyg_vig::scatter_winners", _scatter_backward, setup_context=_setup_scatter)
 
 
-@operator
+@register_operator
 def neighbor_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
     if triton_kernels.is_supported(x):
@@ -177,7 +177,7 @@ def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 torch.library.register_autograd("pyg_vig::neighbor_sum", _sum_backward, setup_context=_setup_sum)
 
 
-@operator
+@register_operator
 def reversed_sum(y: Tensor, src: Tensor, ptr: Tensor | None, num_src: int, weight: Tensor | None) -> Tensor:
     """Sum along the reversed edges, from destinations to sources: ``(N_dst, C) -> (N_src, C)``."""
     if triton_kernels.is_supported(y):
@@ -204,7 +204,7 @@ def _reversed_sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 torch.library.register_autograd("pyg_vig::reversed_sum", _reversed_sum_backward, setup_context=_setup_sum)
 
 
-@operator
+@register_operator
 def neighbor_dot(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row of ``y`` with its neighbours' rows of ``x``, by head: ``(E, H)``."""
     if triton_kernels.is_supported(y):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native, triton_kernels
-from pyg_vig.kernels import is_untransformed, operator
+from pyg_vig.kernels import is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.hooks import is_watched
 from pyg_vig.nn.norm import BatchNorm, move_running_statistics, tracks_statistics
@@ -100,13 +100,13 @@ def _move(norm: BatchNorm, coefficients: Tensor, offset: Tensor | None, count: i
     move_running_statistics(norm, mean if offset is None else mean + offset, var, count)
 
 
-@partial(operator, name="batch_norm")
+@partial(register_operator, name="batch_norm")
 def _operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Output and coefficients as a custom operator for compilers, whose own batch norm is slower on CPUs."""
     return _forward(x, weight, bias, eps, act)
 
 
-@partial(operator, name="batch_norm_backward")
+@partial(register_operator, name="batch_norm_backward")
 def _backward_operator(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:

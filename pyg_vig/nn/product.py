@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import are_plain, is_untransformed, operator
+from pyg_vig.kernels import are_plain, is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.plain_product import plain_product
 from pyg_vig.nn.rematerialize import save_recipe
@@ -164,7 +164,8 @@ def _activate(x: Tensor, act: str) -> Tensor:
     return x.clone() if act == "none" else activate(x, act)  # a custom operator must not return its input
 
 
-_product_operator, _activate_operator = operator(_product, "product"), operator(_activate, "activate")  # for compilers
+_product_operator = register_operator(_product, "product")  # for compilers
+_activate_operator = register_operator(_activate, "activate")
 
 
 @torch.library.register_fake("pyg_vig::product")

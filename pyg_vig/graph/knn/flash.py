@@ -18,7 +18,7 @@ from pyg_vig.graph.knn.nearest import directions
 from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
-from pyg_vig.kernels import operator
+from pyg_vig.kernels import register_operator
 
 MAX_COUNT = 256  # most neighbours that the kernel can keep in registers
 
@@ -64,7 +64,7 @@ def nearest_ragged(
     return torch.cat(found)
 
 
-ragged_operator = operator(nearest_ragged)  # for torch.compile
+ragged_operator = register_operator(nearest_ragged)  # for torch.compile
 
 
 @torch.library.register_fake("pyg_vig::nearest_ragged")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_vig import native
-from pyg_vig.kernels import operator
+from pyg_vig.kernels import register_operator
 
 CHUNK = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel is not used
 _MOST = 1024  # neighbours; the kernel's ranking takes quadratic time and would be slow for more
@@ -83,7 +83,7 @@ def _choose(
     return _plainly(sources, targets, k, base, bias, cosine, loop, step)
 
 
-_chosen = operator(_choose, "nearest_in_graphs")  # for torch.compile
+_chosen = register_operator(_choose, "nearest_in_graphs")  # for torch.compile
 
 
 @torch.library.register_fake("pyg_vig::nearest_in_graphs")
