@@ -34,14 +34,14 @@ class Switch:
     @contextmanager
     def __call__(self, enabled: bool) -> Iterator[None]:
         """Switch the kernels on or off until the block ends."""
-        before, self.on = self.on, enabled
+        previous, self.on = self.on, enabled
         try:
             yield
         finally:
-            self.on = before
+            self.on = previous
 
 
-def is_transformed() -> bool:
+def is_transform_active() -> bool:
     """Whether PyTorch's operators are being traced or transformed, which cannot see inside a kernel.
 
     This is the case in tracing, forward-mode differentiation and function transforms, but not while compiling:
@@ -49,8 +49,8 @@ def is_transformed() -> bool:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.kernels import is_transformed
-        >>> torch.func.grad(lambda x: x * is_transformed())(torch.ones(()))
+        >>> from pyg_vig.kernels import is_transform_active
+        >>> torch.func.grad(lambda x: x * is_transform_active())(torch.ones(()))
         tensor(1.)
     """
     if torch.compiler.is_compiling():
@@ -62,10 +62,10 @@ def is_untransformed(*tensors: Tensor) -> bool:
     """Whether these are plain tensors, and no exporting, tracing or function transform is active."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return are_plain(*tensors) and not is_transformed()
+    return are_plain_tensors(*tensors) and not is_transform_active()
 
 
-def are_plain(*tensors: Tensor) -> bool:
+def are_plain_tensors(*tensors: Tensor) -> bool:
     """Whether all but the last are non-empty and no subclass of Tensor; the last may be a parameter, or empty."""
     *rows, weight = tensors
     return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_vig.kernels import is_transformed
+from pyg_vig.kernels import is_transform_active
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,4 +264,4 @@ def channels_last(feature_map: Tensor) -> Tensor:
         >>> channels_last(torch.rand(2, 3, 4, 4)).stride()
         (48, 1, 12, 3)
     """
-    return feature_map if is_transformed() else feature_map.contiguous(memory_format=torch.channels_last)
+    return feature_map if is_transform_active() else feature_map.contiguous(memory_format=torch.channels_last)

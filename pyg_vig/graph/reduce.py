@@ -21,7 +21,7 @@ from pyg_vig import triton_kernels
 from pyg_vig.graph import operators
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, to_csr
 from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_grad, clique_sum
-from pyg_vig.kernels import is_transformed
+from pyg_vig.kernels import is_transform_active
 
 with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -100,7 +100,7 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
     if isinstance(adjacency, NeighborTable) and needs_plain_operations(x):
         rows = _gather(x, adjacency)
         return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
-    if is_transformed():
+    if is_transform_active():
         return operators.plain_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
     weight = None if weight is None else weight.flatten()
     return (_Sum.apply if _has_sparse_products(x) else _bag_sum)(x, weight, adjacency)
@@ -144,7 +144,7 @@ def needs_plain_operations(x: Tensor, *, operator_exists: bool = False) -> bool:
         x: the tensor to reduce.
         operator_exists: whether the faster path is a registered operator, which can be compiled, but not exported.
     """
-    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transformed():
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transform_active():
         return True
     return torch.compiler.is_compiling() and not operator_exists
 
@@ -184,7 +184,7 @@ def _gather(x: Tensor, table: NeighborTable) -> Tensor:
 
 
 def _has_sparse_products(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transformed()
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transform_active()
 
 
 def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:

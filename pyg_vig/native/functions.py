@@ -11,7 +11,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
-from pyg_vig.native.build import library
+from pyg_vig.native.build import load_library
 
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # numbers in the kernels
 DIFFERENTIABLE = ("none", "relu", "gelu")  # activations that batch norm can fuse, with their gradients
@@ -269,7 +269,7 @@ def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
 
 @cache
 def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int]:
-    function = getattr(library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
+    function = getattr(load_library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
     function.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
     return cast("Callable[..., int]", function)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import are_plain, is_untransformed, register_operator
+from pyg_vig.kernels import are_plain_tensors, is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.plain_product import plain_product
 from pyg_vig.nn.rematerialize import save_recipe
@@ -139,7 +139,11 @@ def is_served(*tensors: Tensor) -> bool:
     """
     if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors) or torch.is_autocast_enabled("cpu"):
         return False
-    return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.may_run()
+    return (
+        is_untransformed(*tensors)
+        if torch.compiler.is_compiling()
+        else are_plain_tensors(*tensors) and native.is_available()
+    )
 
 
 def _product(

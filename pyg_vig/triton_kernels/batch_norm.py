@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pyg_vig.native import ACTIVATIONS
-from pyg_vig.triton_kernels import on_its_device, widest
+from pyg_vig.triton_kernels import on_input_device, tile_width
 
 # Running mean and variance, number of batches (all updated in place), momentum, and an optional offset of the mean
 Running: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
@@ -25,7 +25,7 @@ _BLOCK, _MOST_BLOCKS = 128, 512  # rows per block, increased so that there are a
 _BLOCKS, _CHANNELS = 128, 16  # blocks and channels that a program of the second kernel reads at a time
 
 
-@on_its_device
+@on_input_device
 def batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: Running | None
 ) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def batch_norm(
     return apply(x, coefficients, act), coefficients
 
 
-@on_its_device
+@on_input_device
 def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
     """Normalise rows with the coefficients of :func:`batch_norm`, and apply the activation."""
     out, (grid, tile) = torch.empty_like(x), _tiles(x)
@@ -66,7 +66,7 @@ def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
     return out
 
 
-@on_its_device
+@on_input_device
 def batch_norm_backward(
     x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,7 +87,7 @@ def batch_norm_backward(
 
 def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels per tile."""
-    width = widest(x.size(1))
+    width = tile_width(x.size(1))
     height = _TILE // width
     return (triton.cdiv(x.size(0), height), triton.cdiv(x.size(1), width)), (height, width)
 

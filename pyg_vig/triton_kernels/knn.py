@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_vig.triton_kernels import on_its_device
+from pyg_vig.triton_kernels import on_input_device
 
 _FAR = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
 _UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, even infinity: a free slot of the list
@@ -27,7 +27,7 @@ _ONE_TILE = 256  # sources whose distances to a block of destinations fit into r
 _NORM_ROWS = 16
 
 
-@on_its_device
+@on_input_device
 def nearest(
     src: Tensor,
     dst: Tensor,

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_vig.triton_kernels import on_its_device, widest
+from pyg_vig.triton_kernels import on_input_device, tile_width
 
 _TILE = 1024  # entries of a program's tile: eight per thread, for high occupancy
 _WARPS = 4
@@ -21,7 +21,7 @@ _MOST_ROWS = 16  # of a tile; with 32, Triton 3.6 fails to compile some kernels
 _UNROLLED = 32  # most edges per destination for which the loop over edges is unrolled
 
 
-@on_its_device
+@on_input_device
 def largest(
     x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
 ) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,7 @@ def largest(
     return out, winner
 
 
-@on_its_device
+@on_input_device
 def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weight: Tensor | None) -> Tensor:
     """Sum over the neighbours ``(N_dst, C)``; each of the ``H`` columns of ``weight`` scales ``C / H`` channels."""
     out = x.new_empty(num_dst, x.size(1))
@@ -51,7 +51,7 @@ def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
     return out
 
 
-@on_its_device
+@on_input_device
 def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row with its neighbours' rows, per head: ``(E, H)``."""
     out = y.new_empty(src.numel(), heads)
@@ -65,7 +65,7 @@ def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) 
     return out
 
 
-@on_its_device
+@on_input_device
 def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     """Add every gradient entry to its winning row, by atomic additions in any order."""
     out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_of(grad))
@@ -75,7 +75,7 @@ def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
     return out.to(grad.dtype)
 
 
-@on_its_device
+@on_input_device
 def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Tensor:
     """:func:`scatter_winners` in a fixed order, from edges sorted by source, and by ``dst`` for each source."""
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
@@ -89,7 +89,7 @@ def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Te
 
 def _tiles(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels per tile."""
-    width = widest(channels)
+    width = tile_width(channels)
     height = min(_TILE // width, _MOST_ROWS, triton.next_power_of_2(max(rows, 1)))
     return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
 
