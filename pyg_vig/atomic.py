@@ -60,11 +60,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     target = Path(os.path.realpath(path))  # replace the target of a symbolic link, not the link
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} in")
+        raise FileNotFoundError(f"cannot write {path.name}: the folder {path.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"no permission to write {path.name} in {path.parent}")
+        raise PermissionError(f"cannot write {path.name}: no permission to write in {path.parent}")
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"{path} is there and is no file: name another one to write")
+        raise FileExistsError(f"{path} exists and is not a regular file: choose another path")
     unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield unfinished

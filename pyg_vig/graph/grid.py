@@ -62,7 +62,7 @@ def grid_of_all(x: Any, layout: Layout) -> tuple[int, int]:
         ValueError: if ``x`` is a pair of node sets, as with pooled neighbours, or the nodes do not form a grid.
     """
     if isinstance(x, tuple):
-        raise ValueError("this graph links the nodes of one grid, not those of two: use it with reduction 1")
+        raise ValueError("expected the nodes of one grid, got source and destination nodes: use this graph with reduction=1")
     return layout.require_grid("this graph links the nodes of one grid, such as the patches of an image")
 
 

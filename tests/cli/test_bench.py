@@ -45,7 +45,7 @@ def test_profile_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsy
         ("vig_nano --batch 1 --train", "--train needs --batch 2 or more"),
         ("vig_nano --modes fused --train", "a fused network is for inference only"),
         ("vig_nano --modes compiled --profile", "cannot see into a compiled network"),
-        ("vig_nano --image-size 4", "neighbours asked of a graph with 1"),
+        ("vig_nano --image-size 4", "neighbours requested from a graph with 1"),
     ],
 )
 def test_mistakes_become_one_clear_line(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,5 +69,5 @@ class TestModule:
         assert GivenGraph()(torch.rand(4, 2), layout) is EDGES
 
     def test_needs_edges(self):
-        with pytest.raises(ValueError, match="edge_index beside the nodes"):
+        with pytest.raises(ValueError, match="edge_index as well as nodes"):
             GivenGraph()(torch.rand(4, 2), Layout.from_equal(1, 4))

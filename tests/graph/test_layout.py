@@ -32,7 +32,7 @@ class TestConstruction:
             (torch.tensor([0.0]), None, "integer"),
             (torch.tensor([False, True]), None, "integer vector .* got torch.bool"),
             (torch.tensor([[0]]), None, "integer vector"),
-            (torch.tensor([0, 3]), 3, "names graph 3, but there are only 3"),
+            (torch.tensor([0, 3]), 3, "refers to graph 3, but num_graphs is 3"),
         ],
     )
     def test_bad_batch(self, batch, num_graphs, message):

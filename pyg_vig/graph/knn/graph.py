@@ -248,7 +248,7 @@ def _check(
     backend: str,
 ) -> None:
     if src.dim() != 2 or dst.dim() != 2 or src.size(1) != dst.size(1):
-        raise ValueError(f"expected node matrices (N, C) of one width, got {tuple(src.shape)} and {tuple(dst.shape)}")
+        raise ValueError(f"expected node matrices (N, C) with equal C, got {tuple(src.shape)} and {tuple(dst.shape)}")
     if not (src.is_floating_point() and dst.is_floating_point()):
         raise ValueError(f"node features must be floating point, got {src.dtype} and {dst.dtype}")
     if k < 1 or dilation < 1:
@@ -256,10 +256,10 @@ def _check(
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if src.device != dst.device:
-        raise ValueError(f"source nodes are on {src.device}, destination nodes on {dst.device}: move them together")
+        raise ValueError(f"source nodes are on {src.device}, destination nodes on {dst.device}: move them to one device")
     for rows, layout in ((src, layout_src), (dst, layout_dst)):
         if layout.batch is not None and layout.batch.device != rows.device:
-            raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them together")
+            raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them to one device")
         if rows.size(0) != layout.num_nodes:
             raise ValueError(f"{rows.size(0)} rows of features, but the layout (batch) has {layout.num_nodes} nodes")
     if layout_src.num_graphs != layout_dst.num_graphs:
@@ -286,7 +286,7 @@ def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, s
         other = " other" if self_loops is False else ""
         product = f"k={k}" if dilation == 1 else f"k * dilation = {k} * {dilation} = {k * dilation}"
         raise ValueError(
-            f"{product} neighbours asked of a graph with {available}{other} nodes: "
+            f"{product} neighbours requested from a graph with {available}{other} nodes: "
             f"lower k (or the dilation), or use larger graphs (for images, a larger size)"
         )
 

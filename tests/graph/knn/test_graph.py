@@ -297,13 +297,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "options", "message"),
         [
-            ((torch.rand(5, 3), 6), {}, r"k=6 neighbours asked of a graph with 5 nodes"),
-            ((torch.rand(5, 3), 5), {"loop": False}, r"k=5 neighbours asked of a graph with 4 other nodes"),
-            ((torch.rand(5, 3), 2), {"dilation": 3}, r"k \* dilation = 2 \* 3 = 6 neighbours asked .* 5 nodes"),
+            ((torch.rand(5, 3), 6), {}, r"k=6 neighbours requested from a graph with 5 nodes"),
+            ((torch.rand(5, 3), 5), {"loop": False}, r"k=5 neighbours requested from a graph with 4 other nodes"),
+            ((torch.rand(5, 3), 2), {"dilation": 3}, r"k \* dilation = 2 \* 3 = 6 neighbours requested .* 5 nodes"),
             ((torch.rand(5, 3), 3, torch.tensor([0, 0, 0, 1, 1])), {}, "k=3 .* with 2 nodes"),
             ((torch.rand(5, 3), 2, torch.tensor([0, 1, 0, 1, 1])), {}, "sorted"),
             ((torch.rand(5, 3), 2, torch.zeros(4, dtype=torch.int64)), {}, "5 rows of features.* 4 nodes"),
-            ((torch.rand(5), 2), {}, r"\(N, C\) of one width, got \(5,\)"),
+            ((torch.rand(5), 2), {}, r"\(N, C\) with equal C, got \(5,\)"),
             (((torch.rand(5, 3), torch.rand(5, 4)), 2), {}, r"\(5, 3\) and \(5, 4\)"),
             ((torch.arange(10).view(5, 2), 2), {}, "floating point, got torch.int64"),
             ((torch.rand(5, 3), 0), {}, "got k=0"),
