@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_vig.atomic import replacing, write_atomically
+from pyg_vig.atomic import atomic_replace, write_atomically
 
 
 def mode(path: Path) -> int:
@@ -24,9 +24,9 @@ def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_stops_halfway_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "network.pt2") as unfinished:
-        unfinished.write_bytes(b"half")
-        assert unfinished.suffix == ".pt2"
+    with pytest.raises(KeyboardInterrupt), atomic_replace(tmp_path / "network.pt2") as temporary:
+        temporary.write_bytes(b"half")
+        assert temporary.suffix == ".pt2"
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -75,6 +75,6 @@ def test_a_folder_that_cannot_be_written_is_told_first(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "access", lambda *_: False)  # even if the tests run as root
     with (
         pytest.raises(PermissionError, match=r"cannot write network.pt2: no permission to write in"),
-        replacing(tmp_path / "network.pt2"),
+        atomic_replace(tmp_path / "network.pt2"),
     ):
         pytest.fail("work that would be lost")

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch.export import Dim, ExportedProgram
 
-from pyg_vig.atomic import replacing
+from pyg_vig.atomic import atomic_replace
 from pyg_vig.models import VisionGNN
 
 Size = int | tuple[int, int]
@@ -171,5 +171,5 @@ def _whole(path: str | Path, format: str) -> Iterator[Path]:
     suffix, _ = FORMATS[format]
     if Path(path).suffix != suffix:
         raise ValueError(f"a file of format {format} ends in {suffix}, got {path}")
-    with replacing(path) as unfinished:
+    with atomic_replace(path) as unfinished:
         yield unfinished

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from pyg_vig.preprocessing import HALF, Fit, Pixels, normalise_for
+from pyg_vig.preprocessing import HALF, ResizeCrop, ToChannels, normalize_for
 
 
 def training_transform(
@@ -39,10 +39,10 @@ def training_transform(
     """
     if augment not in _RANDOM:
         raise ValueError(f"augment must be one of {', '.join(_RANDOM)}, got {augment!r}")
-    steps: list[Callable[[Any], Any]] = [Pixels(channels), *_RANDOM[augment](size)]
+    steps: list[Callable[[Any], Any]] = [ToChannels(channels), *_RANDOM[augment](size)]
     if rand_augment is not None:
         steps.append(RandAugment(rand_augment, size, mean))
-    steps.append(normalise_for(channels, mean, std))
+    steps.append(normalize_for(channels, mean, std))
     if erase:
         steps.append(v2.RandomErasing(erase, scale=(0.02, 1 / 3), ratio=(0.3, 1 / 0.3), value="random"))
     return v2.Compose(steps)
@@ -97,11 +97,11 @@ class RandAugment(nn.Module):
 
 def _affine(size: int) -> list[nn.Module]:
     change = v2.RandomAffine(10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR)
-    return [Fit(size), change]
+    return [ResizeCrop(size), change]
 
 
 def _crop(size: int) -> list[nn.Module]:
-    return [Fit(size), PaddedCrop(size)]
+    return [ResizeCrop(size), PaddedCrop(size)]
 
 
 def _resized_crop(size: int) -> list[nn.Module]:
@@ -112,7 +112,7 @@ def _resized_crop(size: int) -> list[nn.Module]:
 
 
 def _none(size: int) -> list[nn.Module]:
-    return [Fit(size)]
+    return [ResizeCrop(size)]
 
 
 _RANDOM: dict[str, Callable[[int], list[nn.Module]]] = {
