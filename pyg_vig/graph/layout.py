@@ -74,10 +74,10 @@ class Layout:
             return cls(num_graphs, batch.numel(), batch=batch)
         if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):
             raise ValueError("'batch' must be sorted and non-negative: order the nodes graph by graph")
-        largest = int(batch[-1]) + 1 if batch.numel() else 0
-        if num_graphs is not None and num_graphs < largest:
-            raise ValueError(f"'batch' refers to graph {largest - 1}, but num_graphs is {num_graphs}")
-        num_graphs = largest if num_graphs is None else num_graphs
+        min_graphs = int(batch[-1]) + 1 if batch.numel() else 0
+        if num_graphs is not None and num_graphs < min_graphs:
+            raise ValueError(f"'batch' refers to graph {min_graphs - 1}, but num_graphs is {num_graphs}")
+        num_graphs = min_graphs if num_graphs is None else num_graphs
         return cls(num_graphs, batch.numel(), batch=batch)
 
     @classmethod
@@ -209,7 +209,7 @@ def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, in
         >>> patch_at((0.5, 0.9), (7, 7))
         (3, 6)
     """
-    if not all(0 <= share < 1 for share in point):
+    if not all(0 <= fraction < 1 for fraction in point):
         raise ValueError(f"a point must be fractions of height and width in [0, 1), got {tuple(point)}")
     return int(point[0] * grid[0]), int(point[1] * grid[1])
 

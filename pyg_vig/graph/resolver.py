@@ -38,7 +38,9 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     graph_kwargs = graph_kwargs or {}
     if isinstance(query, nn.Module):
         if graph_kwargs:
-            raise ValueError(f"{query!r} is a module, which takes no graph_kwargs: set {', '.join(graph_kwargs)} where you create it")
+            raise ValueError(
+                f"{query!r} is a module, which takes no graph_kwargs: set {', '.join(graph_kwargs)} where you create it"
+            )
         return query
     if isinstance(query, str):
         if query not in _BUILDERS:

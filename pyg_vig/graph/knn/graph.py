@@ -256,7 +256,9 @@ def _check(
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if src.device != dst.device:
-        raise ValueError(f"source nodes are on {src.device}, destination nodes on {dst.device}: move them to one device")
+        raise ValueError(
+            f"source nodes are on {src.device}, destination nodes on {dst.device}: move them to one device"
+        )
     for rows, layout in ((src, layout_src), (dst, layout_dst)):
         if layout.batch is not None and layout.batch.device != rows.device:
             raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them to one device")
