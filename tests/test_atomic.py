@@ -56,7 +56,9 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_told_by_the_users_path(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cannot write model\.safetensors: the folder .*nowhere does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot write model\.safetensors: the folder .*nowhere does not exist"
+    ):
         write_atomically(tmp_path / "nowhere" / "model.safetensors", b"")
 
 

@@ -2,7 +2,7 @@
 
 Every format contains the fused network in evaluation mode, for images of one size in batches of any size. During
 tracing, the library's own operators (selection of neighbours, sparse reductions, products) are replaced by plain ones,
-see :func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_plain_operations`, so the file runs
+see :func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_fallback`, so the file runs
 without pyg_vig.
 """
 

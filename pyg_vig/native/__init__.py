@@ -17,15 +17,15 @@ from pyg_vig.kernels import Switch, is_transform_active
 from pyg_vig.native.build import load_library
 from pyg_vig.native.functions import (
     ACTIVATIONS as ACTIVATIONS,
-    DIFFERENTIABLE as DIFFERENTIABLE,
+    BATCH_NORM_ACTIVATIONS as BATCH_NORM_ACTIVATIONS,
     activate_ as activate_,
     batch_norm as batch_norm,
     batch_norm_backward as batch_norm_backward,
-    largest as largest,
+    gather_max as gather_max,
     linear as linear,
     nearest as nearest,
     normalize as normalize,
-    scatter_winners as scatter_winners,
+    scatter_to_argmax as scatter_to_argmax,
 )
 
 native_kernels = Switch("PYG_VIG_NATIVE")

@@ -31,7 +31,7 @@ def fuses(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard[BatchNorm]:
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or is_watched(norm):
         return False
     weight: Any = norm.weight
-    if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:
+    if weight is None or kernel_name(act) not in native.BATCH_NORM_ACTIVATIONS:
         return False
     if x.device.type == "cuda":
         return (

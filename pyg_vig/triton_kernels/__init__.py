@@ -58,8 +58,8 @@ def _is_working(device: torch.device) -> bool:
         launch(torch.empty(1, dtype=torch.int32, device=device))
     except Exception as error:  # Triton raises many types
         warnings.warn(
-            f"Triton does not work on {device}, so slower PyTorch code runs instead (set PYG_VIG_TRITON=0 to disable the "
-            f"kernels without this warning): {error}",
+            f"Triton does not work on {device}, so slower PyTorch code runs instead (set PYG_VIG_TRITON=0 to disable "
+            f"the kernels without this warning): {error}",
             stacklevel=3,
         )
         return False

@@ -3,7 +3,7 @@
 A graph is given by ``src``, the source row of every edge, ordered by destination, and ``ptr``, the first edge of every
 destination; without ``ptr``, every destination has the same number of edges. Each program reduces a tile of
 destinations and channels, edge by edge, in a fixed order, so results do not vary from run to run (except those of
-:func:`scatter_winners`).
+:func:`scatter_to_argmax`).
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ _UNROLLED = 32  # most edges per destination for which the loop over edges is un
 
 
 @on_input_device
-def largest(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
+def gather_max(
+    x: Tensor,
+    src: Tensor,
+    ptr: Tensor | None,
+    num_dst: int,
+    return_argmax: bool,
+    index_dtype: torch.dtype = torch.int32,
 ) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, and the source row of each maximum, or -1 without neighbours."""
     out = x.new_empty(num_dst, x.size(1))
-    winner = x.new_empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
+    argmax = x.new_empty(num_dst if return_argmax else 0, x.size(1), dtype=index_dtype)
     grid, tile = _tiles(num_dst, x.size(1))
     if out.numel():
-        flags = (*_shape(ptr, src, num_dst), winners, _accumulator(x))
+        flags = (*_shape(ptr, src, num_dst), return_argmax, _accumulator(x))
         _largest_kernel[grid](
-            x, src, _pointer(ptr, src), out, winner, *_sizes(out, src), *flags, *tile, num_warps=_WARPS
+            x, src, _pointer(ptr, src), out, argmax, *_sizes(out, src), *flags, *tile, num_warps=_WARPS
         )
-    return out, winner
+    return out, argmax
 
 
 @on_input_device
@@ -52,7 +57,7 @@ def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
 
 
 @on_input_device
-def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
+def inner_products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) -> Tensor:
     """Inner products of every destination's row with its neighbours' rows, per head: ``(E, H)``."""
     out = y.new_empty(src.numel(), heads)
     width = y.size(1) // heads
@@ -66,23 +71,23 @@ def products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads: int) 
 
 
 @on_input_device
-def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
+def scatter_to_argmax(grad: Tensor, argmax: Tensor, num_src: int) -> Tensor:
     """Add every gradient entry to its winning row, by atomic additions in any order."""
     out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_of(grad))
     grid, tile = _tiles(*grad.shape)
     if grad.numel():
-        _scatter_kernel[grid](grad, winner, out, *grad.shape, *tile, num_warps=_WARPS)
+        _scatter_kernel[grid](grad, argmax, out, *grad.shape, *tile, num_warps=_WARPS)
     return out.to(grad.dtype)
 
 
 @on_input_device
-def gather_winners(grad: Tensor, winner: Tensor, dst: Tensor, ptr: Tensor) -> Tensor:
-    """:func:`scatter_winners` in a fixed order, from edges sorted by source, and by ``dst`` for each source."""
+def scatter_to_argmax_deterministic(grad: Tensor, argmax: Tensor, dst: Tensor, ptr: Tensor) -> Tensor:
+    """:func:`scatter_to_argmax` in a fixed order, from edges sorted by source, and by ``dst`` for each source."""
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
     grid, tile = _tiles(*out.shape)
     if out.numel():
         _gather_winners_kernel[grid](
-            grad, winner, dst, ptr, out, *out.shape, _accumulator(grad), *tile, num_warps=_WARPS
+            grad, argmax, dst, ptr, out, *out.shape, _accumulator(grad), *tile, num_warps=_WARPS
         )
     return out
 
@@ -149,7 +154,7 @@ def _largest_kernel(
     src,
     ptr,
     out,
-    winner,
+    argmax,
     num_dst,
     channels,
     degree,
@@ -174,7 +179,7 @@ def _largest_kernel(
     place = row[:, None] * channels + column[None, :]
     tl.store(out + place, tl.where(source_of_best < 0, 0.0, best), mask=inside)
     if WINNERS:
-        tl.store(winner + place, source_of_best, mask=inside)
+        tl.store(argmax + place, source_of_best, mask=inside)
 
 
 @triton.jit
@@ -303,11 +308,11 @@ def _multiply(
 
 
 @triton.jit
-def _scatter_kernel(grad, winner, out, num_dst, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+def _scatter_kernel(grad, argmax, out, num_dst, channels, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
     row, column = _tile(ROWS, CHANNELS)
     inside = (row < num_dst)[:, None] & (column[None, :] < channels)
     place = row[:, None] * channels + column[None, :]
-    source = tl.load(winner + place, mask=inside, other=-1).to(tl.int64)
+    source = tl.load(argmax + place, mask=inside, other=-1).to(tl.int64)
     value = tl.load(grad + place, mask=inside, other=0.0).to(out.dtype.element_ty)
     tl.atomic_add(out + source * channels + column[None, :], value, mask=source >= 0, sem="relaxed")
 
@@ -315,7 +320,7 @@ def _scatter_kernel(grad, winner, out, num_dst, channels, ROWS: tl.constexpr, CH
 @triton.jit
 def _gather_winners_kernel(
     grad,
-    winner,
+    argmax,
     dst,
     ptr,
     out,
@@ -334,7 +339,7 @@ def _gather_winners_kernel(
         target = tl.load(dst + first + edge, mask=edge < size, other=0)
         mask = ((edge < size) & (target != before))[:, None] & wide  # two edges between the same nodes count once
         place = target[:, None] * channels + column[None, :]
-        won = mask & (tl.load(winner + place, mask=mask, other=-1) == row[:, None])
+        won = mask & (tl.load(argmax + place, mask=mask, other=-1) == row[:, None])
         total += tl.load(grad + place, mask=won, other=0.0).to(ACCUMULATOR)
         before = target
     inside = (row < num_src)[:, None] & wide
