@@ -7,7 +7,7 @@
 
 typedef T NAME(Values) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 typedef INDEX NAME(Indices) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-typedef ARGMAX NAME(ArgmaxVector)
+typedef ARGMAX NAME(Argmaxes)
     __attribute__((vector_size(VECTOR_BYTES / sizeof(T) * sizeof(ARGMAX)), aligned(sizeof(ARGMAX)), may_alias));
 enum { NAME(LANES) = VECTOR_BYTES / sizeof(T), NAME(CHUNK) = 4 }; /* entries per vector, vectors per chunk */
 
@@ -41,7 +41,7 @@ ALWAYS_INLINE void NAME(max_chunk)(const T *x, int64_t channels, const int64_t *
     for (int v = 0; v < vectors; v++) {
         *(NAME(Values) *)(out + v * NAME(LANES)) = best[v];
         if (argmax)
-            *(NAME(ArgmaxVector) *)(argmax + v * NAME(LANES)) = __builtin_convertvector(best_src[v], NAME(ArgmaxVector));
+            *(NAME(Argmaxes) *)(argmax + v * NAME(LANES)) = __builtin_convertvector(best_src[v], NAME(Argmaxes));
     }
 }
 
