@@ -87,7 +87,7 @@ def _recomputed_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
-        return kernels.apply(x.contiguous(), coefficients, act)
+        return kernels.normalize(x.contiguous(), coefficients, act)
     if native.is_supported(x):
         return native.normalize(x, coefficients, act)
     mean, _, scale, shift = coefficients
