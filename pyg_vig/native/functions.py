@@ -157,15 +157,15 @@ def linear(
         ("shortcut", shortcut, (n, out_channels)),
     ):
         _check_shape(name, part, shape)
-    (x, stride_x), (y, stride_y) = _with_contiguous_rows(x), _with_contiguous_rows(y)
+    (rows_x, stride_x), (rows_y, stride_y) = _with_contiguous_rows(x), _with_contiguous_rows(y)
     weight, out = weight.contiguous(), x.new_empty(n, out_channels)
     scale, bias, shortcut = (_contiguous(part, torch.float32) for part in (scale, bias, shortcut))
     failed = _call(
         "linear",
         (),
-        _data_ptr(x),
+        _data_ptr(rows_x),
         stride_x,
-        _data_ptr(y),
+        _data_ptr(rows_y),
         stride_y,
         n,
         _data_ptr(weight),

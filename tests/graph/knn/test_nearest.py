@@ -42,7 +42,7 @@ class TestChoice:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
     @pytest.mark.parametrize(
         "columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000]
-    )  # around GROUP and MAX_CHUNK
+    )  # around GROUP, MAX_CHUNK
     def test_random(self, columns, dtype):
         distance = torch.randn(60, columns).to(dtype)
         for k in {1, min(9, columns), min(300, columns)}:
