@@ -167,7 +167,7 @@ class TestGraphs:
         torch.testing.assert_close(replaced, x + grapher.fc2(grapher.conv(hidden, edges)))
 
     def test_grid_graph_cannot_serve_pooled_neighbours(self):
-        with pytest.raises(ValueError, match="reduction 1"):
+        with pytest.raises(ValueError, match="reduction=1"):
             Grapher(8, graph=GridGraph(), reduction=2)(torch.randn(16, 8), Layout.from_grid(1, 4, 4))
 
 
