@@ -55,7 +55,7 @@ def gather_max(
 
 @register_operator
 def neighbor_max(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, return_argmax: bool = True
+    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, return_argmax: bool
 ) -> tuple[Tensor, Tensor]:
     """Maximum over the neighbours ``(N_dst, C)``, and the source row of each maximum, ``(N_dst, C)`` int32.
 
@@ -66,7 +66,7 @@ def neighbor_max(
 
 
 @torch.library.register_fake("pyg_vig::neighbor_max")
-def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, return_argmax: bool = True) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, return_argmax: bool) -> tuple[Tensor, Tensor]:
     return x.new_empty(num_dst, x.size(1)), x.new_empty(num_dst if return_argmax else 0, x.size(1), dtype=torch.int32)
 
 

@@ -24,9 +24,9 @@ def calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[object, ...
     src, ptr = graph(ragged)
     x, y = (torch.randn(rows, CHANNELS, dtype=torch.float64, requires_grad=True) for rows in (NUM_SRC, NUM_DST))
     weight = torch.randn(EDGES, heads, dtype=torch.float64, requires_grad=True) if heads else None
-    argmax = operators.neighbor_max(x, src, ptr, NUM_DST)[1]
+    argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)[1]
     return {
-        "neighbor_max": (operators.neighbor_max, (x, src, ptr, NUM_DST)),
+        "neighbor_max": (operators.neighbor_max, (x, src, ptr, NUM_DST, True)),
         "scatter_to_argmax": (operators.scatter_to_argmax, (y, argmax, src, ptr, NUM_SRC)),
         "neighbor_sum": (operators.neighbor_sum, (x, src, ptr, NUM_DST, weight)),
         "reversed_sum": (operators.reversed_sum, (y, src, ptr, NUM_SRC, weight)),
@@ -73,7 +73,7 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
     src, ptr = graph(ragged=True)
     assert ptr is not None
     x, weight = torch.randn(NUM_SRC, CHANNELS), torch.randn(EDGES, 2)
-    largest, argmax = operators.neighbor_max(x, src, ptr, NUM_DST)
+    largest, argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)
     total = operators.neighbor_sum(x, src, ptr, NUM_DST, weight)
     for node in range(NUM_DST):
         mine = slice(int(ptr[node]), int(ptr[node + 1]))

@@ -97,14 +97,14 @@ class TestReductions:
         src, ptr = graph(ragged)
         x = integers(NUM_SRC, CHANNELS).to(dtype)
         x[:, 0], x[3, 1], x[:, 2] = -torch.inf, torch.nan, torch.inf
-        found, expected = both(lambda: operators.neighbor_max(x, src, ptr, NUM_DST))
+        found, expected = both(lambda: operators.neighbor_max(x, src, ptr, NUM_DST, True))
         assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_gradient_of_the_largest(self, dtype: torch.dtype, ragged: bool, deterministic: bool) -> None:
         src, ptr = graph(ragged)
         x, grad = integers(NUM_SRC, CHANNELS).to(dtype), integers(NUM_DST, CHANNELS).to(dtype)
-        argmax = operators.neighbor_max(x, src, ptr, NUM_DST)[1]
+        argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)[1]
         torch.use_deterministic_algorithms(deterministic)
         try:
             found, expected = both(lambda: operators.scatter_to_argmax(grad, argmax, src, ptr, NUM_SRC))
@@ -132,7 +132,7 @@ def test_widths_that_fill_no_tile(channels: int) -> None:
     src, ptr = graph(ragged=False)
     x, y, weight = integers(NUM_SRC, channels), integers(NUM_DST, channels), integers(src.numel(), 1)
     for run in (
-        lambda: operators.neighbor_max(x, src, ptr, NUM_DST),
+        lambda: operators.neighbor_max(x, src, ptr, NUM_DST, True),
         lambda: operators.neighbor_sum(x, src, ptr, NUM_DST, weight),
         lambda: operators.neighbor_dot(y, x, src, ptr, 1),
     ):
@@ -145,7 +145,7 @@ def test_graphs_in_32_bits() -> None:
     assert ptr is not None
     x = integers(NUM_SRC, CHANNELS)
     for run in (
-        lambda: operators.neighbor_max(x, src.int(), ptr.int(), NUM_DST)[0],
+        lambda: operators.neighbor_max(x, src.int(), ptr.int(), NUM_DST, True)[0],
         lambda: operators.neighbor_sum(x, src.int(), ptr.int(), NUM_DST, None),
     ):
         found, expected = both(run)
@@ -155,7 +155,7 @@ def test_graphs_in_32_bits() -> None:
 def test_nothing_to_reduce() -> None:
     none, ptr = torch.empty(0, dtype=torch.int64, device=DEVICE), torch.zeros(4, dtype=torch.int64, device=DEVICE)
     x, weight = integers(NUM_SRC, CHANNELS), integers(0, 2)
-    largest, argmax = operators.neighbor_max(x, none, ptr, 3)
+    largest, argmax = operators.neighbor_max(x, none, ptr, 3, True)
     assert not largest.any() and (argmax == -1).all()
     assert not operators.neighbor_sum(x, none, ptr, 3, weight).any()
     assert operators.neighbor_dot(integers(3, CHANNELS), x, none, ptr, 2).shape == (0, 2)
