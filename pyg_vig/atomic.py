@@ -21,7 +21,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         content: the new content.
 
     Raises:
-        OSError: as :func:`replacing` does.
+        OSError: as :func:`atomic_replace` does.
 
     Example:
         >>> import tempfile
@@ -32,12 +32,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         ...     Path(folder, "notes.txt").read_text()
         'k = 9'
     """
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(content)
+    with atomic_replace(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_replace(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path with the suffix of ``path``; the file written there replaces ``path`` on success.
 
     Args:
@@ -50,28 +50,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Example:
         >>> import tempfile, torch
-        >>> from pyg_vig.atomic import replacing
+        >>> from pyg_vig.atomic import atomic_replace
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(f"{folder}/ones.pt") as unfinished:
-        ...         torch.save(torch.ones(2), unfinished)
+        ...     with atomic_replace(f"{folder}/ones.pt") as temporary:
+        ...         torch.save(torch.ones(2), temporary)
         ...     torch.load(f"{folder}/ones.pt")
         tensor([1., 1.])
     """
     path = Path(path)
     target = Path(os.path.realpath(path))  # replace the target of a symbolic link, not the link
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} in")
+        raise FileNotFoundError(f"cannot write {path.name}: the folder {path.parent} does not exist")
     if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"no permission to write {path.name} in {path.parent}")
+        raise PermissionError(f"cannot write {path.name}: no permission to write in {path.parent}")
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"{path} is there and is no file: name another one to write")
-    unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+        raise FileExistsError(f"{path} exists and is not a regular file: choose another path")
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield unfinished
-        with unfinished.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         if target.exists():
-            unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
-        os.replace(unfinished, target)
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(temporary, target)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -34,14 +34,14 @@ class Switch:
     @contextmanager
     def __call__(self, enabled: bool) -> Iterator[None]:
         """Switch the kernels on or off until the block ends."""
-        before, self.on = self.on, enabled
+        previous, self.on = self.on, enabled
         try:
             yield
         finally:
-            self.on = before
+            self.on = previous
 
 
-def is_transformed() -> bool:
+def is_transform_active() -> bool:
     """Whether PyTorch's operators are being traced or transformed, which cannot see inside a kernel.
 
     This is the case in tracing, forward-mode differentiation and function transforms, but not while compiling:
@@ -49,8 +49,8 @@ def is_transformed() -> bool:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.kernels import is_transformed
-        >>> torch.func.grad(lambda x: x * is_transformed())(torch.ones(()))
+        >>> from pyg_vig.kernels import is_transform_active
+        >>> torch.func.grad(lambda x: x * is_transform_active())(torch.ones(()))
         tensor(1.)
     """
     if torch.compiler.is_compiling():
@@ -62,16 +62,16 @@ def is_untransformed(*tensors: Tensor) -> bool:
     """Whether these are plain tensors, and no exporting, tracing or function transform is active."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return are_plain(*tensors) and not is_transformed()
+    return are_plain_tensors(*tensors) and not is_transform_active()
 
 
-def are_plain(*tensors: Tensor) -> bool:
+def are_plain_tensors(*tensors: Tensor) -> bool:
     """Whether all but the last are non-empty and no subclass of Tensor; the last may be a parameter, or empty."""
     *rows, weight = tensors
     return all(type(x) is Tensor and x.numel() > 0 for x in rows) and type(weight) in (Tensor, nn.Parameter)
 
 
-def operator(function: Callable[..., Any], name: str | None = None) -> Any:
+def register_operator(function: Callable[..., Any], name: str | None = None) -> Any:
     """Register a function that does not modify its arguments, and return the operator ``pyg_vig::NAME``.
 
     Like :func:`torch.library.custom_op`, but without its overhead of tens of microseconds per call. Register the fake
@@ -84,10 +84,10 @@ def operator(function: Callable[..., Any], name: str | None = None) -> Any:
 
     Example:
         >>> import torch
-        >>> from pyg_vig.kernels import operator
+        >>> from pyg_vig.kernels import register_operator
         >>> def double_of(x: torch.Tensor) -> torch.Tensor:
         ...     return 2 * x
-        >>> operator(double_of)(torch.ones(2))
+        >>> register_operator(double_of)(torch.ones(2))
         tensor([2., 2.])
     """
     name = name or function.__name__

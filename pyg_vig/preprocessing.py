@@ -31,7 +31,7 @@ def evaluation_transform(
     Returns:
         A function that takes a PIL image or a uint8 tensor ``(C, H, W)``.
     """
-    return v2.Compose([Pixels(channels), Fit(size, round(size / crop)), normalise_for(channels, mean, std)])
+    return v2.Compose([ToChannels(channels), ResizeCrop(size, round(size / crop)), normalize_for(channels, mean, std)])
 
 
 def transform_for(
@@ -61,7 +61,7 @@ def transform_for(
     )
 
 
-class Pixels(nn.Module):
+class ToChannels(nn.Module):
     """Convert any image to a tensor ``(channels, H, W)``, grey or in colour, and turn it upright by its EXIF data.
 
     Args:
@@ -88,7 +88,7 @@ class Pixels(nn.Module):
         return F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)
 
 
-class Fit(nn.Module):
+class ResizeCrop(nn.Module):
     """Resize the shorter side and crop the centre; images that have the right size already are not changed.
 
     Args:
@@ -99,17 +99,17 @@ class Fit(nn.Module):
     def __init__(self, size: int, side: int | None = None) -> None:
         super().__init__()
         self.size = size
-        self.steps = v2.Compose(
+        self.resize_crop = v2.Compose(
             [v2.Resize(side or size, interpolation=InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(size)]
         )
-        self.exact = side in (None, size)
+        self.keeps_size = side in (None, size)
 
     def forward(self, image: Tensor) -> Tensor:
         """Resize and crop one image."""
-        return image if self.exact and image.shape[1:] == (self.size, self.size) else self.steps(image)
+        return image if self.keeps_size and image.shape[1:] == (self.size, self.size) else self.resize_crop(image)
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Normalise pixels as ``(x - mean) / std``; uint8 pixels are first divided by 255.
 
     Args:
@@ -128,6 +128,6 @@ class Normalise(nn.Module):
         return image.sub(self.mean).div_(self.std)
 
 
-def normalise_for(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalise:
-    """Return a :class:`Normalise` with these statistics for colour images, and with 0.5 for grey ones."""
-    return Normalise(mean, std) if channels == 3 else Normalise(HALF[:1], HALF[:1])
+def normalize_for(channels: int, mean: Sequence[float], std: Sequence[float]) -> Normalize:
+    """Return a :class:`Normalize` with these statistics for colour images, and with 0.5 for grey ones."""
+    return Normalize(mean, std) if channels == 3 else Normalize(HALF[:1], HALF[:1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_vig.atomic import replacing, write_atomically
+from pyg_vig.atomic import atomic_replace, write_atomically
 
 
 def mode(path: Path) -> int:
@@ -24,9 +24,9 @@ def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_stops_halfway_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "network.pt2") as unfinished:
-        unfinished.write_bytes(b"half")
-        assert unfinished.suffix == ".pt2"
+    with pytest.raises(KeyboardInterrupt), atomic_replace(tmp_path / "network.pt2") as temporary:
+        temporary.write_bytes(b"half")
+        assert temporary.suffix == ".pt2"
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -56,7 +56,9 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_told_by_the_users_path(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to write model\.safetensors in"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot write model\.safetensors: the folder .*nowhere does not exist"
+    ):
         write_atomically(tmp_path / "nowhere" / "model.safetensors", b"")
 
 
@@ -65,7 +67,7 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     folder.mkdir()
     for path in (pipe, folder):
-        with pytest.raises(FileExistsError, match=rf"{path.name} is there and is no file"):
+        with pytest.raises(FileExistsError, match=rf"{path.name} exists and is not a regular file"):
             write_atomically(path, b"")
     assert pipe.is_fifo()
     assert folder.is_dir()
@@ -74,7 +76,7 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # even if the tests run as root
     with (
-        pytest.raises(PermissionError, match=r"no permission to write network.pt2 in"),
-        replacing(tmp_path / "network.pt2"),
+        pytest.raises(PermissionError, match=r"cannot write network.pt2: no permission to write in"),
+        atomic_replace(tmp_path / "network.pt2"),
     ):
         pytest.fail("work that would be lost")

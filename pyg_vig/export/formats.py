@@ -2,7 +2,7 @@
 
 Every format contains the fused network in evaluation mode, for images of one size in batches of any size. During
 tracing, the library's own operators (selection of neighbours, sparse reductions, products) are replaced by plain ones,
-see :func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_plain_operations`, so the file runs
+see :func:`pyg_vig.graph.knn.nearest.nearest` and :func:`pyg_vig.graph.reduce.needs_fallback`, so the file runs
 without pyg_vig.
 """
 
@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch.export import Dim, ExportedProgram
 
-from pyg_vig.atomic import replacing
+from pyg_vig.atomic import atomic_replace
 from pyg_vig.models import VisionGNN
 
 Size = int | tuple[int, int]
@@ -172,5 +172,5 @@ def _atomic_file(path: str | Path, format: str) -> Iterator[Path]:
     suffix, _ = FORMATS[format]
     if Path(path).suffix != suffix:
         raise ValueError(f"a file in format {format} must end in {suffix}, got {path}")
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         yield temporary

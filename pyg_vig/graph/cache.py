@@ -28,18 +28,18 @@ def cached_per_device(maxsize: int) -> Callable[[Callable[..., Graph]], Callable
         True
     """
 
-    def decorate(make: Callable[..., Graph]) -> Callable[..., Graph]:
-        kept = lru_cache(maxsize)(make)
+    def decorator(build: Callable[..., Graph]) -> Callable[..., Graph]:
+        cached = lru_cache(maxsize)(build)
 
-        @wraps(make)
-        def remembering(*sizes: Any) -> Graph:
+        @wraps(build)
+        def wrapper(*arguments: Any) -> Graph:
             if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
-                return make(*sizes)
-            *others, device = sizes
-            place = torch.empty(0, device=device).device  # None is the default device, which may change
+                return build(*arguments)
+            *sizes, device = arguments
+            resolved = torch.empty(0, device=device).device  # None is the default device, which may change
             with torch.inference_mode(False):
-                return kept(*others, place)
+                return cached(*sizes, resolved)
 
-        return remembering
+        return wrapper
 
-    return decorate
+    return decorator

@@ -120,47 +120,47 @@ def criss_cross_table(
 def clique_max(x: Tensor, graph: CrissCross) -> Tensor:
     """Maximum over the neighbours, ``(N, C) -> (N, C)``, without autograd; every node must have a neighbour."""
     if graph.loop:
-        return _largest_of_cliques(x, graph)
+        return _max_of_cliques(x, graph)
     out = torch.full_like(x, -torch.inf)
-    for members, slots in zip(_by_clique(x, graph), _by_clique(out, graph), strict=True):
+    for members, outputs in zip(_clique_views(x, graph), _clique_views(out, graph), strict=True):
         for order in (slice(None), slice(None, None, -1)):  # members before each one, then members after it
-            _accumulate_max(members.unbind(1)[order], slots.unbind(1)[order])
+            _accumulate_max(members.unbind(1)[order], outputs.unbind(1)[order])
     return out
 
 
-def _by_clique(x: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
+def _clique_views(x: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
     """Views of ``x`` in which dim 1 runs over the members of a clique, along columns and along rows."""
     columns, rows = (x.view(outer, clique, inner * x.size(1)) for outer, clique, inner in graph.axes)
     return columns, rows
 
 
-def _accumulate_max(members: tuple[Tensor, ...], slots: tuple[Tensor, ...]) -> None:
-    """Update every slot in place with the maximum of the members before it."""
-    largest = members[0].clone()
-    for member, slot in zip(members[1:], slots[1:], strict=True):
-        torch.maximum(slot, largest, out=slot)
-        torch.maximum(largest, member, out=largest)
+def _accumulate_max(members: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> None:
+    """Update every output in place with the maximum of the members before it."""
+    running_max = members[0].clone()
+    for member, output in zip(members[1:], outputs[1:], strict=True):
+        torch.maximum(output, running_max, out=output)
+        torch.maximum(running_max, member, out=running_max)
 
 
 def clique_max_with_grad(x: Tensor, graph: CrissCross) -> Tensor:
     """:func:`clique_max` for autograd and compilers; equal maxima share the gradient."""
     if graph.loop:
-        return _largest_of_cliques(x, graph)
-    columns, rows = (_largest_of_others(members).view_as(x) for members in _by_clique(x, graph))
+        return _max_of_cliques(x, graph)
+    columns, rows = (_max_of_others(members).view_as(x) for members in _clique_views(x, graph))
     return torch.maximum(columns, rows)
 
 
-def _largest_of_others(members: Tensor) -> Tensor:
-    """For every member, the maximum of the other members of its clique, along dim 1: for the largest, the runner-up."""
-    best, winner = members.max(1, keepdim=True)
-    wins = torch.arange(members.size(1), device=members.device).view(-1, 1) == winner
-    runner_up = members.masked_fill(wins, -torch.inf).amax(1, keepdim=True)
-    return torch.where(wins, runner_up, best)
+def _max_of_others(members: Tensor) -> Tensor:
+    """For every member, the maximum of the other members of its clique, along dim 1: for the largest, the second."""
+    maximum, argmax = members.max(1, keepdim=True)
+    is_max = torch.arange(members.size(1), device=members.device).view(-1, 1) == argmax
+    second = members.masked_fill(is_max, -torch.inf).amax(1, keepdim=True)
+    return torch.where(is_max, second, maximum)
 
 
-def _largest_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
-    columns, rows = (members.amax(1) for members in _by_clique(x, graph))
-    return torch.maximum(*_on_the_grid(columns, rows, graph)).view_as(x)
+def _max_of_cliques(x: Tensor, graph: CrissCross) -> Tensor:
+    columns, rows = (members.amax(1) for members in _clique_views(x, graph))
+    return torch.maximum(*_view_on_grid(columns, rows, graph)).view_as(x)
 
 
 def clique_sum(x: Tensor, graph: CrissCross) -> Tensor:
@@ -168,14 +168,14 @@ def clique_sum(x: Tensor, graph: CrissCross) -> Tensor:
 
     A node whose own row is infinite or NaN gets NaN, whatever its neighbours.
     """
-    wide = as_float64(x)  # otherwise the subtraction loses the digits of neighbours much smaller than the node
-    columns, rows = (members.sum(1) for members in _by_clique(wide, graph))
-    columns, rows = _on_the_grid(columns, rows, graph)
-    return (columns + rows).view_as(x).sub_(wide, alpha=1 if graph.loop else 2).to(x.dtype)
+    upcast = as_float64(x)  # otherwise the subtraction loses the digits of neighbours much smaller than the node
+    columns, rows = (members.sum(1) for members in _clique_views(upcast, graph))
+    columns, rows = _view_on_grid(columns, rows, graph)
+    return (columns + rows).view_as(x).sub_(upcast, alpha=1 if graph.loop else 2).to(x.dtype)
 
 
-def _on_the_grid(columns: Tensor, rows: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
+def _view_on_grid(columns: Tensor, rows: Tensor, graph: CrissCross) -> tuple[Tensor, Tensor]:
     """Reshape one value per clique and channel so that both broadcast to ``(B, H / K, K, W / K, K * C)``."""
-    (batch, tall, _), (_, wide, _) = graph.axes
-    down, width = graph.height // tall, rows.size(1)
-    return columns.view(batch, 1, down, wide, width), rows.view(batch, tall, down, 1, width)
+    (batch, column_size, _), (_, row_size, _) = graph.axes
+    down, width = graph.height // column_size, rows.size(1)
+    return columns.view(batch, 1, down, row_size, width), rows.view(batch, column_size, down, 1, width)

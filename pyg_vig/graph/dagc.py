@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.criss_cross import criss_cross_table
-from pyg_vig.graph.grid import grid_of_all
+from pyg_vig.graph.grid import require_single_grid
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
 
@@ -54,52 +54,52 @@ class DAGCGraph(torch.nn.Module):
     @torch.no_grad()
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
         """Select the close candidates of every patch."""
-        height, width = grid_of_all(x, layout)
+        height, width = require_single_grid(x, layout)
         candidates = criss_cross_table(height, width, self.step, True, layout.num_graphs, x.device)
         if candidates.size(1) == 1:  # no candidates; the deviation over a single patch is undefined
             return NeighborTable(candidates, x.size(0))
         maps = x.view(layout.num_graphs, height, width, x.size(1))
-        distances = torch.cat([self._along(maps, 1), self._along(maps, 2)], dim=-1).flatten(0, 2)
-        near = distances < layout.expand(_threshold(maps))
-        others = torch.where(near, candidates[:, 1:], candidates[:, :1])
-        return NeighborTable(torch.cat([candidates[:, :1], others], dim=1), x.size(0))
+        distances = torch.cat([self._axis_distances(maps, 1), self._axis_distances(maps, 2)], dim=-1).flatten(0, 2)
+        is_near = distances < layout.expand(_threshold(maps))
+        neighbors = torch.where(is_near, candidates[:, 1:], candidates[:, :1])
+        return NeighborTable(torch.cat([candidates[:, :1], neighbors], dim=1), x.size(0))
 
-    def _along(self, maps: Tensor, dim: int) -> Tensor:
+    def _axis_distances(self, maps: Tensor, dim: int) -> Tensor:
         """Distances to the candidates along one axis, ``(B, H, W, k)``, in the order of the candidates."""
         size = maps.size(dim)
         if self.step >= size:
             return maps.new_empty((*maps.shape[:3], 0))
         if size % self.step:
             shifts = range(self.step, size, self.step)
-            return torch.stack([_distance(maps, maps.roll(shift, dim)) for shift in shifts], dim=-1)
-        lines = maps.unflatten(dim, (-1, self.step)).movedim(dim, 3)  # (B, ., ., clique, C)
-        pairs = _all_distances(lines)  # (B, ., ., clique, clique)
-        members = size // self.step
-        pairs = pairs.gather(-1, _previous(members, maps.device).expand(*pairs.shape[:-1], -1))
+            return torch.stack([_l1_distance(maps, maps.roll(shift, dim)) for shift in shifts], dim=-1)
+        cliques = maps.unflatten(dim, (-1, self.step)).movedim(dim, 3)  # (B, ., ., clique, C)
+        pairs = _pairwise_distances(cliques)  # (B, ., ., clique, clique)
+        clique_size = size // self.step
+        pairs = pairs.gather(-1, _roll_order(clique_size, maps.device).expand(*pairs.shape[:-1], -1))
         return pairs.movedim(3, dim).flatten(dim, dim + 1)
 
 
-def _distance(x: Tensor, y: Tensor) -> Tensor:
+def _l1_distance(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().sum(-1)
 
 
-def _all_distances(x: Tensor) -> Tensor:
+def _pairwise_distances(x: Tensor) -> Tensor:
     """Distances between all pairs of rows, ``(..., n, C) -> (..., n, n)``."""
     if torch.compiler.is_exporting():  # ONNX has no cdist
-        return _distance(x.unsqueeze(-2), x.unsqueeze(-3))
-    wide = at_least_float32(x)  # cdist does not support half precision
-    return torch.cdist(wide, wide, p=1)
+        return _l1_distance(x.unsqueeze(-2), x.unsqueeze(-3))
+    upcast = at_least_float32(x)  # cdist does not support half precision
+    return torch.cdist(upcast, upcast, p=1)
 
 
 def _threshold(maps: Tensor) -> Tensor:
     """Mean minus standard deviation of the distance to the patch half an image away, ``(B, 1)``."""
     _, height, width, _ = maps.shape
     opposite = maps.roll((-(-height // 2), -(-width // 2)), (1, 2))
-    distance = _distance(maps, opposite).flatten(1)
+    distance = _l1_distance(maps, opposite).flatten(1)
     return (distance.mean(1) - distance.std(1)).unsqueeze(1)
 
 
-def _previous(members: int, device: torch.device) -> Tensor:
-    """The other members of a clique in the order in which rolling moves them to each: ``(members, members - 1)``."""
-    place = torch.arange(members, device=device)
-    return (place.unsqueeze(1) - torch.arange(1, members, device=device)) % members
+def _roll_order(size: int, device: torch.device) -> Tensor:
+    """The other members of a clique in the order in which rolling moves them to each: ``(size, size - 1)``."""
+    member = torch.arange(size, device=device)
+    return (member.unsqueeze(1) - torch.arange(1, size, device=device)) % size

@@ -28,7 +28,7 @@ class GivenGraph(torch.nn.Module):
         """Return the given edges."""
         if isinstance(x, tuple) or layout.edge_index is None:
             raise ValueError(
-                "graph='given' needs an edge_index beside the nodes: pass a PyG Data or Batch that has one"
+                "graph='given' needs an edge_index as well as nodes: pass a PyG Data or Batch with an edge_index"
             )
         return layout.edge_index
 
@@ -73,7 +73,7 @@ def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: in
         )
     if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes):
         low, high = int(edge_index.min()), int(edge_index.max())
-        raise ValueError(f"edge_index names nodes {low} to {high}, but there are nodes 0 to {num_nodes - 1} only")
+        raise ValueError(f"edge_index refers to nodes {low} to {high}, but there are only nodes 0 to {num_nodes - 1}")
     if isinstance(edge_index, EdgeIndex) and edge_index.is_sorted_by_col and edge_index.sparse_size() == size:
         return edge_index, edge_attr
     edge_index = plain_edge_index(edge_index)

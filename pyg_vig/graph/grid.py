@@ -51,18 +51,20 @@ def grid_graph(
     check_grid(height, width, batch_size)
     if neighbors not in _OFFSETS:
         raise ValueError(f"neighbors must be 4 or 8, got {neighbors}")
-    edges = _plain_edges(height, width, neighbors, loop, batch_size, device)
+    edges = _batched_grid_edges(height, width, neighbors, loop, batch_size, device)
     return EdgeIndex(edges, sort_order="col", sparse_size=(height * width * batch_size,) * 2)
 
 
-def grid_of_all(x: Any, layout: Layout) -> tuple[int, int]:
+def require_single_grid(x: Any, layout: Layout) -> tuple[int, int]:
     """Return the grid that all nodes lie on, for builders that link the nodes of one grid.
 
     Raises:
         ValueError: if ``x`` is a pair of node sets, as with pooled neighbours, or the nodes do not form a grid.
     """
     if isinstance(x, tuple):
-        raise ValueError("this graph links the nodes of one grid, not those of two: use it with reduction 1")
+        raise ValueError(
+            "expected the nodes of one grid, got source and destination nodes: use this graph with reduction=1"
+        )
     return layout.require_grid("this graph links the nodes of one grid, such as the patches of an image")
 
 
@@ -72,17 +74,17 @@ def check_grid(height: int, width: int, batch_size: int) -> None:
         raise ValueError(f"height, width and batch_size must be positive, got {height}, {width}, {batch_size}")
 
 
-def _plain_edges(
+def _batched_grid_edges(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device | str | None
 ) -> Tensor:
     """Edges of ``batch_size`` disjoint copies of a grid, ``(2, E)``, sorted by destination."""
-    edges = _edges_of_one(height, width, neighbors, loop).to(device)
+    edges = _single_grid_edges(height, width, neighbors, loop).to(device)
     offset = torch.arange(batch_size, device=edges.device).mul(height * width).view(1, -1, 1)
     return (edges.unsqueeze(1) + offset).flatten(1)
 
 
 @torch.compiler.assume_constant_result
-def _edges_of_one(height: int, width: int, neighbors: int, loop: bool) -> Tensor:
+def _single_grid_edges(height: int, width: int, neighbors: int, loop: bool) -> Tensor:
     """Edges of a single grid; in numpy, since their number depends on the data, which compilers cannot trace."""
     offsets = np.array(sorted(_OFFSETS[neighbors] + (((0, 0),) if loop else ())))
     dst = np.stack(np.divmod(np.arange(height * width), width), axis=1)[:, None]  # (H * W, 1, 2)
@@ -119,13 +121,13 @@ class GridGraph(torch.nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Return the edges of the grid that the nodes lie on."""
-        grid = grid_of_all(x, layout)
-        build = _plain_edges if torch.compiler.is_compiling() else _edges_of_grids
+        grid = require_single_grid(x, layout)
+        build = _batched_grid_edges if torch.compiler.is_compiling() else _cached_grid_graph
         return build(*grid, self.neighbors, self.loop, layout.num_graphs, x.device)
 
 
 @cached_per_device(maxsize=16)
-def _edges_of_grids(
+def _cached_grid_graph(
     height: int, width: int, neighbors: int, loop: bool, batch_size: int, device: torch.device
 ) -> EdgeIndex:
     return grid_graph(height, width, neighbors, loop=loop, batch_size=batch_size, device=device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_vig.kernels import is_transformed
+from pyg_vig.kernels import is_transform_active
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +74,10 @@ class Layout:
             return cls(num_graphs, batch.numel(), batch=batch)
         if batch.numel() and (int(batch[0]) < 0 or bool((batch[1:] < batch[:-1]).any())):
             raise ValueError("'batch' must be sorted and non-negative: order the nodes graph by graph")
-        largest = int(batch[-1]) + 1 if batch.numel() else 0
-        if num_graphs is not None and num_graphs < largest:
-            raise ValueError(f"'batch' names graph {largest - 1}, but there are only {num_graphs} graphs")
-        num_graphs = largest if num_graphs is None else num_graphs
+        min_graphs = int(batch[-1]) + 1 if batch.numel() else 0
+        if num_graphs is not None and num_graphs < min_graphs:
+            raise ValueError(f"'batch' refers to graph {min_graphs - 1}, but num_graphs is {num_graphs}")
+        num_graphs = min_graphs if num_graphs is None else num_graphs
         return cls(num_graphs, batch.numel(), batch=batch)
 
     @classmethod
@@ -99,7 +99,7 @@ class Layout:
             raise ValueError(f"expected a graph made by ImageToGraph, with a grid, got {data}")
         grids = data.grid.view(-1, 2).tolist()
         if any(grid != grids[0] for grid in grids):
-            raise ValueError(f"images of different sizes have no grid in common, got {grids}: take them one by one")
+            raise ValueError(f"expected images of one size, got grids {grids}: process them one by one")
         return cls.from_grid(len(grids), *grids[0])
 
     @property
@@ -111,7 +111,7 @@ class Layout:
     def nodes_per_graph(self) -> int:
         """Number of nodes of each graph (only if all sizes are equal)."""
         if self.batch is not None:
-            raise ValueError("a ragged layout has no common number of nodes: read 'sizes()' instead")
+            raise ValueError("graphs of a ragged layout differ in their number of nodes: use sizes() instead")
         if self.grid is not None:
             return self.grid[0] * self.grid[1]
         return self.num_nodes // max(self.num_graphs, 1)
@@ -131,7 +131,7 @@ class Layout:
             (7, 5)
         """
         if self.grid is None:
-            raise ValueError(f"these nodes lie on no grid: {purpose}")
+            raise ValueError(f"these nodes do not form a grid: {purpose}")
         return self.grid
 
     def sizes(self) -> Tensor:
@@ -209,8 +209,8 @@ def patch_at(point: tuple[float, float], grid: tuple[int, int]) -> tuple[int, in
         >>> patch_at((0.5, 0.9), (7, 7))
         (3, 6)
     """
-    if not all(0 <= share < 1 for share in point):
-        raise ValueError(f"a point must be shares of height and width in [0, 1), got {tuple(point)}")
+    if not all(0 <= fraction < 1 for fraction in point):
+        raise ValueError(f"a point must be fractions of height and width in [0, 1), got {tuple(point)}")
     return int(point[0] * grid[0]), int(point[1] * grid[1])
 
 
@@ -229,7 +229,7 @@ def to_nodes(feature_map: Tensor) -> tuple[Tensor, Layout]:
     """
     if feature_map.dim() != 4:
         shape = tuple(feature_map.shape)
-        raise ValueError(f"a feature map has shape (B, C, H, W), got {shape}: use unsqueeze(0) for a single one")
+        raise ValueError(f"expected a feature map (B, C, H, W), got shape {shape}: use unsqueeze(0) for a single one")
     batch, channels, height, width = feature_map.shape
     return feature_map.permute(0, 2, 3, 1).reshape(-1, channels), Layout.from_grid(batch, height, width)
 
@@ -264,4 +264,4 @@ def channels_last(feature_map: Tensor) -> Tensor:
         >>> channels_last(torch.rand(2, 3, 4, 4)).stride()
         (48, 1, 12, 3)
     """
-    return feature_map if is_transformed() else feature_map.contiguous(memory_format=torch.channels_last)
+    return feature_map if is_transform_active() else feature_map.contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> from pyg_vig.graph.precision import at_least_float32
-        >>> [at_least_float32(torch.ones(1, dtype=kind)).dtype for kind in (torch.float16, torch.float64)]
+        >>> [at_least_float32(torch.ones(1, dtype=dtype)).dtype for dtype in (torch.float16, torch.float64)]
         [torch.float32, torch.float64]
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -43,5 +43,5 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         ...     (x @ x).dtype
         torch.float32
     """
-    kind = device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    device_type = device.type
+    return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()

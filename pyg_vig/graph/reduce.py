@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import segment
 
+from pyg_vig import triton_kernels
 from pyg_vig.graph import operators
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, to_csr
 from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_grad, clique_sum
-from pyg_vig.kernels import is_transformed
-from pyg_vig.triton_kernels import serves
+from pyg_vig.kernels import is_transform_active
 
 with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -50,21 +50,21 @@ def neighbor_max(x: Tensor, adjacency: Adjacency) -> Tensor:
         raise ValueError(f"x must be a node matrix (N_src, C), got {tuple(x.shape)}")
     if isinstance(adjacency, NeighborTable) and adjacency.k == 0:
         return x.new_zeros(adjacency.num_dst, x.size(1))
-    tracks = x.requires_grad and torch.is_grad_enabled()
-    if isinstance(adjacency, CrissCross) and needs_plain_operations(x):
+    needs_grad = x.requires_grad and torch.is_grad_enabled()
+    if isinstance(adjacency, CrissCross) and needs_fallback(x):
         return clique_max_with_grad(x.contiguous(), adjacency)
-    if isinstance(adjacency, CrissCross) and not tracks:
+    if isinstance(adjacency, CrissCross) and not needs_grad:
         return clique_max(x.contiguous(), adjacency)
-    if needs_plain_operations(x, operator_exists=True) and not serves(x):
+    if needs_fallback(x, operator_exists=True) and not triton_kernels.is_supported(x):
         if isinstance(adjacency, NeighborTable):
             return _gather(x, adjacency).amax(1)
         ptr, src = to_csr(adjacency)
         return segment(x.index_select(0, src), ptr, "max")
     if torch.compiler.is_compiling():
-        return operators.neighbor_max(x, *_edges(adjacency), winners=tracks)[0]
-    if tracks:
-        return operators.NeighborMax.apply(x, *_edges(adjacency))
-    return operators.largest(x, *_edges(adjacency), winners=False)[0]
+        return operators.neighbor_max(x, *_edge_arguments(adjacency), return_argmax=needs_grad)[0]
+    if needs_grad:
+        return operators.NeighborMax.apply(x, *_edge_arguments(adjacency))
+    return operators.gather_max(x, *_edge_arguments(adjacency), return_argmax=False)[0]
 
 
 def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) -> Tensor:
@@ -95,15 +95,15 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         raise ValueError(f"x must be a node matrix (N_src, C), or (N_src, H, C / H) by head, got {tuple(x.shape)}")
     if isinstance(adjacency, CrissCross) and weight is None:
         return clique_sum(x.contiguous(), adjacency)
-    if serves(x):
-        return operators.neighbor_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
-    if isinstance(adjacency, NeighborTable) and needs_plain_operations(x):
+    if triton_kernels.is_supported(x):
+        return operators.neighbor_sum(x, *_edge_arguments(adjacency), None if weight is None else weight.reshape(-1, 1))
+    if isinstance(adjacency, NeighborTable) and needs_fallback(x):
         rows = _gather(x, adjacency)
         return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
-    if is_transformed():
-        return operators.plain_sum(x, *_edges(adjacency), None if weight is None else weight.reshape(-1, 1))
+    if is_transform_active():
+        return operators.sum_fallback(x, *_edge_arguments(adjacency), None if weight is None else weight.reshape(-1, 1))
     weight = None if weight is None else weight.flatten()
-    return (_Sum.apply if _has_sparse_products(x) else _bag_sum)(x, weight, adjacency)
+    return (_NeighborSum.apply if _has_sparse_products(x) else _embedding_bag_sum)(x, weight, adjacency)
 
 
 def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
@@ -126,10 +126,10 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     """
     if x_dst.dim() == 3:
         return _dot_by_head(x_dst, x_src, adjacency)
-    if serves(x_dst):
-        src, ptr, _ = _edges(adjacency)
+    if triton_kernels.is_supported(x_dst):
+        src, ptr, _ = _edge_arguments(adjacency)
         return operators.neighbor_dot(x_dst, x_src, src, ptr, 1).flatten()
-    if isinstance(adjacency, NeighborTable) and needs_plain_operations(x_dst):
+    if isinstance(adjacency, NeighborTable) and needs_fallback(x_dst):
         return (x_dst.unsqueeze(1) * _gather(x_src, adjacency)).sum(-1).flatten()
     if not _has_sparse_products(x_dst):
         ptr, src = to_csr(adjacency)
@@ -137,19 +137,19 @@ def neighbor_dot(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
     return _NeighborDot.apply(x_dst, x_src, adjacency)
 
 
-def needs_plain_operations(x: Tensor, *, operator_exists: bool = False) -> bool:
+def needs_fallback(x: Tensor, *, operator_exists: bool = False) -> bool:
     """Whether reductions of ``x`` must be plain tensor operations: on accelerators, while compiling and in transforms.
 
     Args:
         x: the tensor to reduce.
         operator_exists: whether the faster path is a registered operator, which can be compiled, but not exported.
     """
-    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transformed():
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transform_active():
         return True
     return torch.compiler.is_compiling() and not operator_exists
 
 
-def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
+def _edge_arguments(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
     """The graph as arguments of :mod:`pyg_vig.graph.operators`: ``src``, ``ptr`` (``None`` for tables), ``num_dst``."""
     if isinstance(adjacency, NeighborTable):
         return adjacency.index.reshape(-1), None, adjacency.num_dst
@@ -160,15 +160,15 @@ def _edges(adjacency: Adjacency) -> tuple[Tensor, Tensor | None, int]:
 def _sum_by_head(x: Tensor, adjacency: Adjacency, weight: Tensor | None) -> Tensor:
     if weight is None:
         return neighbor_sum(x.flatten(1), adjacency).unflatten(1, x.shape[1:])
-    if serves(x):
-        return operators.neighbor_sum(x.flatten(1), *_edges(adjacency), weight).unflatten(1, x.shape[1:])
+    if triton_kernels.is_supported(x):
+        return operators.neighbor_sum(x.flatten(1), *_edge_arguments(adjacency), weight).unflatten(1, x.shape[1:])
     pairs = zip(x.unbind(1), weight.unbind(1), strict=True)
     return _stack([neighbor_sum(rows.contiguous(), adjacency, column) for rows, column in pairs])
 
 
 def _dot_by_head(x_dst: Tensor, x_src: Tensor, adjacency: Adjacency) -> Tensor:
-    if serves(x_dst):
-        src, ptr, _ = _edges(adjacency)
+    if triton_kernels.is_supported(x_dst):
+        src, ptr, _ = _edge_arguments(adjacency)
         return operators.neighbor_dot(x_dst.flatten(1), x_src.flatten(1), src, ptr, x_dst.size(1))
     pairs = zip(x_dst.unbind(1), x_src.unbind(1), strict=True)
     return _stack([neighbor_dot(left.contiguous(), right.contiguous(), adjacency) for left, right in pairs])
@@ -184,10 +184,10 @@ def _gather(x: Tensor, table: NeighborTable) -> Tensor:
 
 
 def _has_sparse_products(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transformed()
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not is_transform_active()
 
 
-def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
+def _embedding_bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
     if isinstance(adjacency, NeighborTable):
         weight = None if weight is None else weight.view_as(adjacency.index)
         return F.embedding_bag(adjacency.index, x, mode="sum", per_sample_weights=weight)
@@ -198,11 +198,13 @@ def _bag_sum(x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
 def _check_sources(src: Tensor, num_src: int) -> None:
     """Raise an IndexError for sources that the sparse product would read out of bounds; other reductions check."""
     if src.numel() and not 0 <= src.min() <= src.max() < num_src:
-        lost = int(((src < 0) | (src >= num_src)).sum())
-        raise IndexError(f"{lost} of {src.numel()} edges name none of the {num_src} source nodes")
+        num_invalid = int(((src < 0) | (src >= num_src)).sum())
+        raise IndexError(
+            f"edges must start at source nodes 0 to {num_src - 1}, but {num_invalid} of {src.numel()} do not"
+        )
 
 
-def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_src: int) -> Tensor:
+def _reversed_sum(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_src: int) -> Tensor:
     """Weighted sum along the reversed edges, ``(N_dst, C) -> (N_src, C)``."""
     ptr, src = to_csr(adjacency)
     dst = operators.destinations(src, ptr, x_dst.size(0))
@@ -213,21 +215,21 @@ def _sum_back(x_dst: Tensor, adjacency: Adjacency, weight: Tensor | None, num_sr
     )
 
 
-class _Sum(torch.autograd.Function):
+class _NeighborSum(torch.autograd.Function):
     """Sum over neighbours whose backward pass is faster than the embedding bag's, and differentiable."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, adjacency: Adjacency) -> Tensor:
         ctx.save_for_backward(x if weight is not None else None, weight)
         ctx.adjacency, ctx.num_src = adjacency, x.size(0)
-        return _bag_sum(x, weight, adjacency)
+        return _embedding_bag_sum(x, weight, adjacency)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (x, weight), (wants_x, wants_weight, _) = ctx.saved_tensors, ctx.needs_input_grad
+        (x, weight), (needs_grad_x, needs_grad_weight, _) = ctx.saved_tensors, ctx.needs_input_grad
         grad = grad.contiguous()
-        grad_x = _sum_back(grad, ctx.adjacency, weight, ctx.num_src) if wants_x else None
-        return grad_x, neighbor_dot(grad, x, ctx.adjacency) if wants_weight else None, None
+        grad_x = _reversed_sum(grad, ctx.adjacency, weight, ctx.num_src) if needs_grad_x else None
+        return grad_x, neighbor_dot(grad, x, ctx.adjacency) if needs_grad_weight else None, None
 
 
 class _NeighborDot(torch.autograd.Function):
@@ -245,7 +247,7 @@ class _NeighborDot(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (x_dst, x_src), (wants_dst, wants_src, _) = ctx.saved_tensors, ctx.needs_input_grad
-        grad_dst = neighbor_sum(x_src, ctx.adjacency, grad) if wants_dst else None
-        grad_src = _sum_back(x_dst, ctx.adjacency, grad, x_src.size(0)) if wants_src else None
+        (x_dst, x_src), (needs_grad_dst, needs_grad_src, _) = ctx.saved_tensors, ctx.needs_input_grad
+        grad_dst = neighbor_sum(x_src, ctx.adjacency, grad) if needs_grad_dst else None
+        grad_src = _reversed_sum(x_dst, ctx.adjacency, grad, x_src.size(0)) if needs_grad_src else None
         return grad_dst, grad_src, None

@@ -38,22 +38,24 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     graph_kwargs = graph_kwargs or {}
     if isinstance(query, nn.Module):
         if graph_kwargs:
-            raise ValueError(f"{query!r} is built already: set {', '.join(graph_kwargs)} where you build it")
+            raise ValueError(
+                f"{query!r} is a module, which takes no graph_kwargs: set {', '.join(graph_kwargs)} where you create it"
+            )
         return query
     if isinstance(query, str):
         if query not in _BUILDERS:
             raise ValueError(f"unknown graph {query!r}: choose {', '.join(map(repr, _BUILDERS))}, or a module")
         query = _BUILDERS[query]
     if not callable(query):
-        raise ValueError(f"a graph is given by name, module or factory, got {query!r}")
+        raise ValueError(f"expected a graph builder as name, module or factory, got {query!r}")
     is_knn = isinstance(query, type) and issubclass(query, KNNGraph)
     name, options = getattr(query, "__name__", repr(query)), (knn_options if is_knn else {}) | graph_kwargs
     try:
         graph = query(**options)
     except TypeError as error:
-        raise ValueError(f"graph_kwargs do not fit {name}: {error}") from error
+        raise ValueError(f"{name} does not accept these graph_kwargs: {error}") from error
     if not isinstance(graph, nn.Module):
-        raise ValueError(f"{name} made a {type(graph).__name__}, not a torch.nn.Module")
+        raise ValueError(f"{name} must return a torch.nn.Module, got {type(graph).__name__}")
     return graph
 
 

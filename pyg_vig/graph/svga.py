@@ -10,7 +10,7 @@ from torch_geometric import EdgeIndex
 from pyg_vig.graph.adjacency import NeighborTable
 from pyg_vig.graph.cache import cached_per_device
 from pyg_vig.graph.criss_cross import CrissCross, criss_cross_table, splits_into_cliques
-from pyg_vig.graph.grid import check_grid, grid_of_all
+from pyg_vig.graph.grid import check_grid, require_single_grid
 from pyg_vig.graph.layout import Layout
 
 
@@ -51,11 +51,11 @@ def svga_graph(
     """
     check_grid(height, width, batch_size)
     _check_step(step)
-    return _edges(height, width, step, loop, batch_size, device)
+    return _svga_edges(height, width, step, loop, batch_size, device)
 
 
 @cached_per_device(maxsize=16)
-def _edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
+def _svga_edges(height: int, width: int, step: int, loop: bool, batch_size: int, device: torch.device) -> EdgeIndex:
     table = criss_cross_table(height, width, step, loop, batch_size, device)
     return NeighborTable(table, table.size(0)).edge_index
 
@@ -100,7 +100,7 @@ class SVGAGraph(torch.nn.Module):
 
     def forward(self, x: Any, layout: Layout) -> NeighborTable:
         """Return the links of the grid that the nodes lie on."""
-        height, width = grid_of_all(x, layout)
+        height, width = require_single_grid(x, layout)
         if splits_into_cliques(height, width, self.step):
             return CrissCross(layout.num_graphs, height, width, self.step, loop=self.loop, device=x.device)
         index = criss_cross_table(height, width, self.step, self.loop, layout.num_graphs, x.device)

@@ -13,41 +13,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_vig.kernels import Switch, is_transformed
-from pyg_vig.native.build import library
+from pyg_vig.kernels import Switch, is_transform_active
+from pyg_vig.native.build import load_library
 from pyg_vig.native.functions import (
     ACTIVATIONS as ACTIVATIONS,
-    DIFFERENTIABLE as DIFFERENTIABLE,
+    BATCH_NORM_ACTIVATIONS as BATCH_NORM_ACTIVATIONS,
     activate_ as activate_,
     batch_norm as batch_norm,
     batch_norm_backward as batch_norm_backward,
-    largest as largest,
+    gather_max as gather_max,
     linear as linear,
     nearest as nearest,
     normalize as normalize,
-    scatter_winners as scatter_winners,
+    scatter_to_argmax as scatter_to_argmax,
 )
 
 native_kernels = Switch("PYG_VIG_NATIVE")
 
 
-def may_run() -> bool:
+def is_available() -> bool:
     """Whether the kernels may run, building them if necessary. (Do not call this while compiling.)
 
     They may not run where something intercepts PyTorch's operators, such as a FLOP counter or a function transform,
     which would miss them.
     """
-    watched = torch._C._len_torch_dispatch_stack() or is_transformed()
-    return native_kernels.on and not watched and library() is not None
+    intercepted = torch._C._len_torch_dispatch_stack() or is_transform_active()
+    return native_kernels.on and not intercepted and load_library() is not None
 
 
-def serves(x: Tensor) -> bool:
-    """Whether the kernels can run on ``x``: if it is float32 or float64 on a CPU, and they :func:`may_run`.
+def is_supported(x: Tensor) -> bool:
+    """Whether the kernels can run on ``x``: if it is float32 or float64 on a CPU, and they are available.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.native import serves
-        >>> serves(torch.rand(3, device="meta"))
+        >>> from pyg_vig.native import is_supported
+        >>> is_supported(torch.rand(3, device="meta"))
         False
     """
-    return x.is_cpu and x.dtype in (torch.float32, torch.float64) and may_run()
+    return x.is_cpu and x.dtype in (torch.float32, torch.float64) and is_available()

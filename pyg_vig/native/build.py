@@ -15,23 +15,23 @@ from pathlib import Path
 
 import torch  # noqa: F401 - loads the OpenMP library whose threads the kernels share
 
-_SOURCES = Path(__file__).parent
+_SOURCE_DIR = Path(__file__).parent
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """Load the kernels, compiling them if necessary; ``None`` without a compiler, or, with a warning, on failure."""
     compiler = find_compiler()
     if compiler is None:
         return None
     try:
-        return ctypes.CDLL(str(_built(compiler)))
+        return ctypes.CDLL(str(_build(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
+        details = getattr(error, "stderr", None) or str(error)
         warnings.warn(
-            f"pyg_vig's kernels for CPUs could not be built with {compiler}, so the slower paths in PyTorch serve "
-            f"(PYG_VIG_NATIVE=0 says so from the start): {told.strip()[-500:]}",
+            f"pyg_vig's kernels for CPUs could not be built with {compiler}, so slower PyTorch code runs instead (set "
+            f"PYG_VIG_NATIVE=0 to disable the kernels without this warning): {details.strip()[-500:]}",
             stacklevel=2,
         )
         return None
@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL | None:
 def find_compiler() -> str | None:
     """Return the path of the machine's C compiler, if it has one."""
     names = (os.environ.get("CC"), "cc", "gcc", "clang")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def cache_directory() -> Path:
@@ -48,7 +48,7 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyg_vig"
 
 
-def _built(compiler: str) -> Path:
+def _build(compiler: str) -> Path:
     name = f"kernels-{_fingerprint(compiler)}.so"
     try:
         directory = cache_directory()
@@ -61,27 +61,27 @@ def _built(compiler: str) -> Path:
 def _compile(compiler: str, target: Path) -> Path:
     """Compile to a temporary file and move it into place, so that concurrent builds do not interfere."""
     if not target.is_file():
-        handle, scratch = tempfile.mkstemp(dir=target.parent, suffix=".so")
-        os.close(handle)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".so")
+        os.close(descriptor)
         try:
-            command = [compiler, *_FLAGS, str(_SOURCES / "kernels.c"), "-o", scratch, "-lm"]
+            command = [compiler, *_FLAGS, str(_SOURCE_DIR / "kernels.c"), "-o", temporary, "-lm"]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-            os.replace(scratch, target)
+            os.replace(temporary, target)
         finally:
-            Path(scratch).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
     return target
 
 
 def _fingerprint(compiler: str) -> str:
     """Hash of all that the binary depends on: sources, compiler, flags and processor (machines may share a home)."""
-    program = Path(compiler).resolve()
-    version = f"{program} {program.stat().st_size} {program.stat().st_mtime_ns}"
-    parts = [version, *_FLAGS, platform.machine(), _processor()]
-    parts += [source.read_text() for source in sorted(_SOURCES.glob("*.[ch]"))]
+    path = Path(compiler).resolve()
+    version = f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    parts = [version, *_FLAGS, platform.machine(), _cpu_flags()]
+    parts += [source.read_text() for source in sorted(_SOURCE_DIR.glob("*.[ch]"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _processor() -> str:
+def _cpu_flags() -> str:
     """Feature flags of the processor, as Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -11,47 +11,47 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
-from pyg_vig.native.build import library
+from pyg_vig.native.build import load_library
 
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "silu": 3, "hardswish": 4}  # numbers in the kernels
-DIFFERENTIABLE = ("none", "relu", "gelu")  # activations that batch norm can fuse, with their gradients
+BATCH_NORM_ACTIVATIONS = ("none", "relu", "gelu")  # activations that batch norm can fuse, with their gradients
 _SUFFIX = {torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32"}
 _TYPES = {"p": ctypes.c_void_p, "s": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
 _SIGNATURES = {  # of the C functions, in letters of _TYPES
     "nearest": "ppppisssssifspi",
-    "largest": "pssppssppi",
-    "scatter_winners": "ppsspi",
+    "gather_max": "pssppssppi",
+    "scatter_to_argmax": "ppsspi",
     "linear": "pspsspppsssippi",
     "activate_all": "psii",
     "normalize": "psspipi",
     "batch_norm": "pssppfippi",
     "batch_norm_backward": "ppsspfipppi",
 }
-_SLACK = 64  # entries
-_SMALL = 1 << 14  # entries; below this, waking a second thread costs more than it saves
-_SMALL_PRODUCT = 1 << 18  # multiply-adds, likewise
+_PADDING = 64  # entries
+_MIN_PARALLEL_NUMEL = 1 << 14  # entries; below this, waking a second thread costs more than it saves
+_MIN_PARALLEL_MACS = 1 << 18  # multiply-adds, likewise
 
 
 def nearest(
     sources: Tensor,
     targets: Tensor,
     k: int,
-    base: Tensor | None,
-    bias: Tensor | None,
+    src_bias: Tensor | None,
+    pair_bias: Tensor | None,
     cosine: bool,
     loop: bool | None,
-    step: int,
+    index_offset: int,
 ) -> Tensor:
     """:func:`pyg_vig.graph.knn.nearest.nearest` for float32."""
     (graphs, m, channels), n = sources.shape, targets.size(1)
     sources, targets = sources.contiguous(), targets.contiguous()
-    base = _contiguous(None if base is None else base.expand(graphs, m), torch.float32)
-    bias = _contiguous(None if bias is None else bias.expand(n, m), torch.float32)
+    src_bias = _contiguous(None if src_bias is None else src_bias.expand(graphs, m), torch.float32)
+    pair_bias = _contiguous(None if pair_bias is None else pair_bias.expand(n, m), torch.float32)
     index = torch.empty(graphs, n, k, dtype=torch.int64)
-    failed = _run(
+    failed = _call(
         "nearest",
         (),
-        *map(_address, (sources, targets, base, bias)),
+        *map(_data_ptr, (sources, targets, src_bias, pair_bias)),
         cosine,
         graphs,
         n,
@@ -60,51 +60,67 @@ def nearest(
         k,
         loop is not None,
         -math.inf if loop else math.inf,
-        step,
-        _address(index),
-        _threads(targets.numel() * m, _SMALL_PRODUCT),
+        index_offset,
+        _data_ptr(index),
+        _num_threads(targets.numel() * m, _MIN_PARALLEL_MACS),
     )
     if failed:
-        raise MemoryError(f"no memory to choose {k} of {m} neighbours for {graphs * n} nodes")
+        raise MemoryError(f"out of memory when selecting {k} of {m} neighbours for {graphs * n} nodes")
     return index
 
 
-def largest(
-    x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, winners: bool, index_dtype: torch.dtype = torch.int32
+def gather_max(
+    x: Tensor,
+    src: Tensor,
+    ptr: Tensor | None,
+    num_dst: int,
+    return_argmax: bool,
+    index_dtype: torch.dtype = torch.int32,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`pyg_vig.graph.operators.largest`; without ``winners`` the second result is empty.
+    """:func:`pyg_vig.graph.operators.gather_max`; without ``return_argmax`` the second result is empty.
 
     Raises:
         IndexError: if an edge refers to a source row that does not exist.
     """
     x, src, ptr = x.contiguous(), _contiguous(src, torch.int64), _contiguous(ptr, torch.int64)
-    if src.numel() != (int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst):
-        raise ValueError(f"{src.numel()} edges are not those of {num_dst} destinations")
-    best = x.new_empty(num_dst, x.size(1))
-    winner = torch.empty(num_dst if winners else 0, x.size(1), dtype=index_dtype)
-    lost = _run(
-        "largest",
+    num_edges = int(ptr[-1]) if ptr is not None else src.numel() // max(num_dst, 1) * num_dst
+    if src.numel() != num_edges:
+        raise ValueError(f"expected {num_edges} edges for {num_dst} destinations, got {src.numel()}")
+    maximum = x.new_empty(num_dst, x.size(1))
+    argmax = torch.empty(num_dst if return_argmax else 0, x.size(1), dtype=index_dtype)
+    num_invalid = _call(
+        "gather_max",
         (x.dtype, index_dtype),
-        _address(x),
+        _data_ptr(x),
         *x.shape,
-        _address(src),
-        _address(ptr),
+        _data_ptr(src),
+        _data_ptr(ptr),
         src.numel() // max(num_dst, 1),
         num_dst,
-        _address(best),
-        _address(winner if winners else None),
-        _threads(src.numel() * x.size(1)),
+        _data_ptr(maximum),
+        _data_ptr(argmax if return_argmax else None),
+        _num_threads(src.numel() * x.size(1)),
     )
-    if lost:
-        raise IndexError(f"{lost} of {src.numel()} edges name none of the {x.size(0)} source nodes")
-    return best, winner
+    if num_invalid:
+        raise IndexError(
+            f"edges must start at source nodes 0 to {x.size(0) - 1}, but {num_invalid} of {src.numel()} do not"
+        )
+    return maximum, argmax
 
 
-def scatter_winners(grad: Tensor, winner: Tensor, num_src: int) -> Tensor:
-    """:func:`pyg_vig.graph.operators.scatter_winners`."""
-    grad, winner = grad.contiguous(), winner.contiguous()
-    out, types = grad.new_zeros(num_src, grad.size(1)), (grad.dtype, winner.dtype)
-    _run("scatter_winners", types, _address(grad), _address(winner), *grad.shape, _address(out), _threads(grad.numel()))
+def scatter_to_argmax(grad: Tensor, argmax: Tensor, num_src: int) -> Tensor:
+    """:func:`pyg_vig.graph.operators.scatter_to_argmax`."""
+    grad, argmax = grad.contiguous(), argmax.contiguous()
+    out, types = grad.new_zeros(num_src, grad.size(1)), (grad.dtype, argmax.dtype)
+    _call(
+        "scatter_to_argmax",
+        types,
+        _data_ptr(grad),
+        _data_ptr(argmax),
+        *grad.shape,
+        _data_ptr(out),
+        _num_threads(grad.numel()),
+    )
     return out
 
 
@@ -133,42 +149,42 @@ def linear(
     Raises:
         ValueError: if the sizes do not match, as the kernel would read out of bounds.
     """
-    (n, channels), (size, depth) = x.shape, weight.shape
+    (n, channels), (out_channels, depth) = x.shape, weight.shape
     for name, part, shape in (
-        ("second rows", y, (n, channels)),
-        ("bias", bias, (size,)),
-        ("scale", scale, (size,)),
-        ("shortcut", shortcut, (n, size)),
+        ("second input", y, (n, channels)),
+        ("bias", bias, (out_channels,)),
+        ("scale", scale, (out_channels,)),
+        ("shortcut", shortcut, (n, out_channels)),
     ):
-        _check(name, part, shape)
-    (first, step), (second, second_step) = _rows(x), _rows(y)
-    weight, out = weight.contiguous(), x.new_empty(n, size)
+        _check_shape(name, part, shape)
+    (rows_x, stride_x), (rows_y, stride_y) = _with_contiguous_rows(x), _with_contiguous_rows(y)
+    weight, out = weight.contiguous(), x.new_empty(n, out_channels)
     scale, bias, shortcut = (_contiguous(part, torch.float32) for part in (scale, bias, shortcut))
-    failed = _run(
+    failed = _call(
         "linear",
         (),
-        _address(first),
-        step,
-        _address(second),
-        second_step,
+        _data_ptr(rows_x),
+        stride_x,
+        _data_ptr(rows_y),
+        stride_y,
         n,
-        _address(weight),
-        _address(scale),
-        _address(bias),
+        _data_ptr(weight),
+        _data_ptr(scale),
+        _data_ptr(bias),
         groups,
         channels // groups,
-        size // groups,
+        out_channels // groups,
         ACTIVATIONS[act],
-        _address(shortcut),
-        _address(out),
-        _threads(n * size * depth, _SMALL_PRODUCT),
+        _data_ptr(shortcut),
+        _data_ptr(out),
+        _num_threads(n * out_channels * depth, _MIN_PARALLEL_MACS),
     )
     if failed:
-        raise MemoryError(f"no memory to lay out {size * depth} weights")
+        raise MemoryError(f"out of memory when packing {out_channels * depth} weights")
     return out
 
 
-def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
+def _with_contiguous_rows(x: Tensor | None) -> tuple[Tensor | None, int]:
     """``x`` with each row contiguous, and the stride between rows."""
     if x is None:
         return None, 0
@@ -178,23 +194,23 @@ def _rows(x: Tensor | None) -> tuple[Tensor | None, int]:
 
 def activate_(x: Tensor, act: str) -> Tensor:
     """Apply one of :data:`ACTIVATIONS` to all entries of a dense float32 tensor, in place."""
-    _run("activate_all", (), _address(x), x.numel(), ACTIVATIONS[act], _threads(x.numel()))
+    _call("activate_all", (), _data_ptr(x), x.numel(), ACTIVATIONS[act], _num_threads(x.numel()))
     return x
 
 
 def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
     """Recompute the output of :func:`batch_norm` from its coefficients, in one pass over the rows."""
-    x, out, coefficients = x.contiguous(), _empty_with_slack(x), _contiguous(coefficients, torch.float32)
-    _check("coefficients", coefficients, (4, x.size(1)))
-    _run(
+    x, out, coefficients = x.contiguous(), _empty_padded(x), _contiguous(coefficients, torch.float32)
+    _check_shape("coefficients", coefficients, (4, x.size(1)))
+    _call(
         "normalize",
         (),
-        _address(x),
+        _data_ptr(x),
         *x.shape,
-        _address(coefficients),
+        _data_ptr(coefficients),
         ACTIVATIONS[act],
-        _address(out),
-        _threads(x.numel()),
+        _data_ptr(out),
+        _num_threads(x.numel()),
     )
     return out
 
@@ -209,24 +225,24 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) ->
         weight: scale of the normalised channels, ``(C,)``.
         bias: shift of the normalised channels, ``(C,)``.
         eps: added to the variance.
-        act: one of :data:`DIFFERENTIABLE`.
+        act: one of :data:`BATCH_NORM_ACTIVATIONS`.
     """
-    x, out, coefficients = x.contiguous(), _empty_with_slack(x), x.new_empty(4, x.size(1))
+    x, out, coefficients = x.contiguous(), _empty_padded(x), x.new_empty(4, x.size(1))
     affine = [_contiguous(part, torch.float32) for part in (weight, bias)]
-    failed = _run(
+    failed = _call(
         "batch_norm",
         (),
-        _address(x),
+        _data_ptr(x),
         *x.shape,
-        *map(_address, affine),
+        *map(_data_ptr, affine),
         eps,
         ACTIVATIONS[act],
-        _address(coefficients),
-        _address(out),
-        _threads(x.numel()),
+        _data_ptr(coefficients),
+        _data_ptr(out),
+        _num_threads(x.numel()),
     )
     if failed:
-        raise MemoryError(f"no memory to normalise {x.size(0)} rows of {x.size(1)} channels")
+        raise MemoryError(f"out of memory when normalising {x.size(0)} rows of {x.size(1)} channels")
     return out, coefficients
 
 
@@ -235,30 +251,30 @@ def batch_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of :func:`batch_norm` with respect to ``x``, weight and bias."""
     x, grad = x.contiguous(), _contiguous(grad, torch.float32)
-    gradients = _empty_with_slack(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
-    failed = _run(
+    gradients = _empty_padded(x), x.new_empty(x.size(1)), x.new_empty(x.size(1))
+    failed = _call(
         "batch_norm_backward",
         (),
-        _address(x),
-        _address(grad),
+        _data_ptr(x),
+        _data_ptr(grad),
         *x.shape,
-        _address(coefficients),
+        _data_ptr(coefficients),
         eps,
         ACTIVATIONS[act],
-        *map(_address, gradients),
-        _threads(x.numel()),
+        *map(_data_ptr, gradients),
+        _num_threads(x.numel()),
     )
     if failed:
-        raise MemoryError(f"no memory for the gradients of {x.size(0)} rows of {x.size(1)} channels")
+        raise MemoryError(f"out of memory when computing gradients of {x.size(0)} rows of {x.size(1)} channels")
     return gradients
 
 
-def _check(name: str, part: Tensor | None, shape: tuple[int, ...]) -> None:
+def _check_shape(name: str, part: Tensor | None, shape: tuple[int, ...]) -> None:
     if part is not None and (part.shape != shape or not part.is_cpu):
         raise ValueError(f"{name}: expected {tuple(shape)} on the CPU, got {tuple(part.shape)} on {part.device}")
 
 
-def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
+def _call(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
     """Call a C function, in its variant for these dtypes, if any; a profiler shows it as an operator."""
     kernel = _kernel(name, types)
     if not torch.autograd._profiler_enabled():
@@ -269,7 +285,7 @@ def _run(name: str, types: tuple[torch.dtype, ...], *arguments: Any) -> int:
 
 @cache
 def _kernel(name: str, types: tuple[torch.dtype, ...] = ()) -> Callable[..., int]:
-    function = getattr(library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
+    function = getattr(load_library(), "_".join([name, *(_SUFFIX[dtype] for dtype in types)]))
     function.argtypes = [_TYPES[letter] for letter in _SIGNATURES[name]]
     return cast("Callable[..., int]", function)
 
@@ -285,20 +301,20 @@ def _contiguous(x: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return x.to(dtype).contiguous()
 
 
-def _empty_with_slack(x: Tensor) -> Tensor:
+def _empty_padded(x: Tensor) -> Tensor:
     """Uninitialised tensor like ``x``, with some extra bytes of memory.
 
     For an aligned allocation, glibc searches for about a hundred bytes more than its size, so a matrix does not fit
     into the free block of another of the same size. With the extra bytes, the next layer can reuse the block of a
     temporary result; without them, half of the heap is gaps in training.
     """
-    storage = x.new_empty(x.numel() + _SLACK).untyped_storage()
+    storage = x.new_empty(x.numel() + _PADDING).untyped_storage()
     return x.new_empty(0).set_(storage, 0, x.shape, (x.size(1), 1))
 
 
-def _address(x: Tensor | None) -> int | None:
+def _data_ptr(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
-def _threads(work: int, small: int = _SMALL) -> int:
-    return torch.get_num_threads() if work > small else 1
+def _num_threads(work: int, min_parallel: int = _MIN_PARALLEL_NUMEL) -> int:
+    return torch.get_num_threads() if work > min_parallel else 1

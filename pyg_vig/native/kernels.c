@@ -18,25 +18,25 @@
 #include "nearest.h"
 
 #define T float
-#define WINNER int16_t
+#define ARGMAX int16_t
 #define INDEX int32_t
 #define NAME(function) function##_float32_int16
 #include "maximum.h"
 
 #define T float
-#define WINNER int32_t
+#define ARGMAX int32_t
 #define INDEX int32_t
 #define NAME(function) function##_float32_int32
 #include "maximum.h"
 
 #define T double
-#define WINNER int16_t
+#define ARGMAX int16_t
 #define INDEX int64_t
 #define NAME(function) function##_float64_int16
 #include "maximum.h"
 
 #define T double
-#define WINNER int32_t
+#define ARGMAX int32_t
 #define INDEX int64_t
 #define NAME(function) function##_float64_int32
 #include "maximum.h"

@@ -6,29 +6,29 @@
  * saving it.
  */
 
-enum { ROWS = 64 }; /* rows of a block: few enough for sums in float, and for the cache */
+enum { BLOCK_ROWS = 64 }; /* rows of a block: few enough for sums in float, and for the cache */
 
-/* Adds up the sums of all blocks in order: parts (blocks, 2, channels) to total (2, channels). */
-static void add_up(const float *parts, int64_t blocks, int64_t channels, double *total) {
+/* Adds up the sums of all blocks in order: block_sums (blocks, 2, channels) to total (2, channels). */
+static void sum_blocks(const float *block_sums, int64_t blocks, int64_t channels, double *total) {
     for (int64_t c = 0; c < 2 * channels; c++) total[c] = 0;
     for (int64_t b = 0; b < blocks; b++)
-        for (int64_t c = 0; c < 2 * channels; c++) total[c] += parts[b * 2 * channels + c];
+        for (int64_t c = 0; c < 2 * channels; c++) total[c] += block_sums[b * 2 * channels + c];
 }
 
 /* Mean and biased variance of every channel. Sums are of differences to the first row, so that large means do not cause
  * cancellation. */
 static int moments(const float *x, int64_t n, int64_t channels, float *mean, float *var, int threads) {
-    const int64_t blocks = (n + ROWS - 1) / ROWS;
-    float *parts = malloc(blocks * 2 * channels * sizeof *parts);
+    const int64_t blocks = (n + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    float *block_sums = malloc(blocks * 2 * channels * sizeof *block_sums);
     double *total = malloc(2 * channels * sizeof *total);
-    const int failed = !parts || !total;
+    const int failed = !block_sums || !total;
     if (!failed) {
         #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (int64_t b = 0; b < blocks; b++) {
-            const int64_t last = (b + 1) * ROWS < n ? (b + 1) * ROWS : n;
-            float *restrict sum = parts + b * 2 * channels, *restrict square = sum + channels;
+            const int64_t end = (b + 1) * BLOCK_ROWS < n ? (b + 1) * BLOCK_ROWS : n;
+            float *restrict sum = block_sums + b * 2 * channels, *restrict square = sum + channels;
             for (int64_t c = 0; c < 2 * channels; c++) sum[c] = 0;
-            for (int64_t i = b * ROWS; i < last; i++) {
+            for (int64_t i = b * BLOCK_ROWS; i < end; i++) {
                 const float *restrict row = x + i * channels;
                 for (int64_t c = 0; c < channels; c++) {
                     const float d = row[c] - x[c];
@@ -37,14 +37,14 @@ static int moments(const float *x, int64_t n, int64_t channels, float *mean, flo
                 }
             }
         }
-        add_up(parts, blocks, channels, total);
+        sum_blocks(block_sums, blocks, channels, total);
         for (int64_t c = 0; c < channels; c++) {
-            const double offset = total[c] / n, spread = total[channels + c] / n - offset * offset;
+            const double offset = total[c] / n, variance = total[channels + c] / n - offset * offset;
             mean[c] = (float)(x[c] + offset);
-            var[c] = spread > 0 ? (float)spread : spread < 0 ? 0.0f : (float)spread;
+            var[c] = variance > 0 ? (float)variance : variance < 0 ? 0.0f : (float)variance;
         }
     }
-    free(parts);
+    free(block_sums);
     free(total);
     return failed;
 }
@@ -57,15 +57,16 @@ ALWAYS_INLINE void activate_row(const float *restrict x, int64_t channels, const
 }
 
 /* out = act(scale (x - mean) + shift); coefficients are (4, channels): mean and variance of x, scale and shift. */
-int normalize(const float *x, int64_t n, int64_t channels, const float *coefficients, int act, float *out, int threads) {
+int normalize(const float *x, int64_t n, int64_t channels, const float *coefficients, int act, float *out,
+              int threads) {
     const float *mean = coefficients, *scale = mean + 2 * channels, *shift = scale + channels;
-    #pragma omp parallel for num_threads(threads) schedule(dynamic, ROWS)
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, BLOCK_ROWS)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * channels;
-        float *to = out + i * channels;
-        if (act == GELU) activate_row(row, channels, mean, scale, shift, GELU, to);
-        else if (act == RELU) activate_row(row, channels, mean, scale, shift, RELU, to);
-        else activate_row(row, channels, mean, scale, shift, NONE, to);
+        float *row_out = out + i * channels;
+        if (act == GELU) activate_row(row, channels, mean, scale, shift, GELU, row_out);
+        else if (act == RELU) activate_row(row, channels, mean, scale, shift, RELU, row_out);
+        else activate_row(row, channels, mean, scale, shift, NONE, row_out);
     }
     return 0;
 }
@@ -83,48 +84,52 @@ int batch_norm(const float *x, int64_t n, int64_t channels, const float *weight,
 }
 
 /* Gradient of one row with respect to the activation's input; adds it and its product with x - mean to the sums. */
-ALWAYS_INLINE void slope_row(const float *restrict x, const float *restrict grad, int64_t channels,
-                             const float *restrict mean, const float *restrict scale, const float *restrict shift,
-                             Activation act, float *restrict out, float *restrict sum, float *restrict product) {
+ALWAYS_INLINE void activation_grad_row(const float *restrict x, const float *restrict grad, int64_t channels,
+                                       const float *restrict mean, const float *restrict scale,
+                                       const float *restrict shift, Activation act, float *restrict out,
+                                       float *restrict sum, float *restrict product) {
     #pragma omp simd
     for (int64_t c = 0; c < channels; c++) {
         const float centred = x[c] - mean[c];
-        const float d = grad[c] * slope(centred * scale[c] + shift[c], act);
+        const float d = grad[c] * derivative(centred * scale[c] + shift[c], act);
         if (act != NONE) out[c] = d;
         sum[c] += d;
         product[c] += d * centred;
     }
 }
 
-/* slope_row for all rows, with the sums of every block. */
-static void slopes(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients, int act,
-                   float *out, float *parts, int threads) {
+/* activation_grad_row for all rows, with the sums of every block. */
+static void activation_grads(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients,
+                             int act, float *out, float *block_sums, int threads) {
     const float *mean = coefficients, *scale = mean + 2 * channels, *shift = scale + channels;
     #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int64_t b = 0; b < (n + ROWS - 1) / ROWS; b++) {
-        float *sum = parts + b * 2 * channels, *product = sum + channels;
+    for (int64_t b = 0; b < (n + BLOCK_ROWS - 1) / BLOCK_ROWS; b++) {
+        float *sum = block_sums + b * 2 * channels, *product = sum + channels;
         for (int64_t c = 0; c < 2 * channels; c++) sum[c] = 0;
-        for (int64_t i = b * ROWS; i < n && i < (b + 1) * ROWS; i++) {
-            const float *row = x + i * channels, *from = grad + i * channels;
-            float *to = out + i * channels;
-            if (act == GELU) slope_row(row, from, channels, mean, scale, shift, GELU, to, sum, product);
-            else if (act == RELU) slope_row(row, from, channels, mean, scale, shift, RELU, to, sum, product);
-            else slope_row(row, from, channels, mean, scale, shift, NONE, to, sum, product);
+        for (int64_t i = b * BLOCK_ROWS; i < n && i < (b + 1) * BLOCK_ROWS; i++) {
+            const float *row = x + i * channels, *row_grad = grad + i * channels;
+            float *row_out = out + i * channels;
+            if (act == GELU)
+                activation_grad_row(row, row_grad, channels, mean, scale, shift, GELU, row_out, sum, product);
+            else if (act == RELU)
+                activation_grad_row(row, row_grad, channels, mean, scale, shift, RELU, row_out, sum, product);
+            else
+                activation_grad_row(row, row_grad, channels, mean, scale, shift, NONE, row_out, sum, product);
         }
     }
 }
 
 /* Gradients with respect to x, weight and bias. Returns 1 if out of memory. */
-int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients, float eps,
-                        int act, float *grad_x, float *grad_weight, float *grad_bias, int threads) {
+int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t channels, const float *coefficients,
+                        float eps, int act, float *grad_x, float *grad_weight, float *grad_bias, int threads) {
     const float *mean = coefficients, *var = mean + channels, *scale = var + channels;
-    float *parts = malloc((n + ROWS - 1) / ROWS * 2 * channels * sizeof *parts);
+    float *block_sums = malloc((n + BLOCK_ROWS - 1) / BLOCK_ROWS * 2 * channels * sizeof *block_sums);
     double *total = malloc(2 * channels * sizeof *total);
     float *linear = malloc(2 * channels * sizeof *linear), *constant = linear + channels;
-    const int failed = !parts || !total || !linear;
+    const int failed = !block_sums || !total || !linear;
     if (!failed) {
-        slopes(x, grad, n, channels, coefficients, act, grad_x, parts, threads);
-        add_up(parts, (n + ROWS - 1) / ROWS, channels, total);
+        activation_grads(x, grad, n, channels, coefficients, act, grad_x, block_sums, threads);
+        sum_blocks(block_sums, (n + BLOCK_ROWS - 1) / BLOCK_ROWS, channels, total);
         for (int64_t c = 0; c < channels; c++) {
             const double precision = 1 / ((double)var[c] + eps);
             grad_bias[c] = (float)total[c];
@@ -133,16 +138,16 @@ int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t ch
             constant[c] = (float)(-scale[c] * total[c] / n);
         }
         const float *d = act == NONE ? grad : grad_x;
-        #pragma omp parallel for num_threads(threads) schedule(dynamic, ROWS)
+        #pragma omp parallel for num_threads(threads) schedule(dynamic, BLOCK_ROWS)
         for (int64_t i = 0; i < n; i++) {
-            const float *row = x + i * channels, *from = d + i * channels;
-            float *to = grad_x + i * channels;
+            const float *row = x + i * channels, *row_grad = d + i * channels;
+            float *row_out = grad_x + i * channels;
             #pragma omp simd
             for (int64_t c = 0; c < channels; c++)
-                to[c] = scale[c] * from[c] + (linear[c] * (row[c] - mean[c]) + constant[c]);
+                row_out[c] = scale[c] * row_grad[c] + (linear[c] * (row[c] - mean[c]) + constant[c]);
         }
     }
-    free(parts);
+    free(block_sums);
     free(total);
     free(linear);
     return failed;

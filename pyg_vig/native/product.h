@@ -11,7 +11,7 @@ enum { TILE_ROWS = 12 }; /* 24 vectors of sums, in 32 registers */
 #else
 enum { TILE_ROWS = 6 }; /* 12 vectors of sums, in 16 or more registers */
 #endif
-enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, KEPT = 4 << 20 /* floats */ };
+enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, MAX_KEPT = 4 << 20 /* floats */ };
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
@@ -19,83 +19,84 @@ typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 #if defined(__clang__)
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
-typedef int32_t Picks __attribute__((vector_size(16)));
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (Picks){i, j, k, l})
+typedef int32_t QuadIndex __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (QuadIndex){i, j, k, l})
 #endif
 
-static _Thread_local float *kept[2];
-static _Thread_local int64_t kept_size[2];
+static _Thread_local float *scratch_buffer[2];
+static _Thread_local int64_t scratch_size[2];
 
 /* One of two thread-local temporary buffers, kept for the thread's next call: the page faults of new memory would cost
  * more than the computation. */
-static float *scratch(int place, int64_t floats) {
-    if (kept_size[place] < floats) {
-        free(kept[place]);
-        kept[place] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
-        kept_size[place] = kept[place] ? floats : 0;
+static float *scratch(int slot, int64_t floats) {
+    if (scratch_size[slot] < floats) {
+        free(scratch_buffer[slot]);
+        scratch_buffer[slot] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
+        scratch_size[slot] = scratch_buffer[slot] ? floats : 0;
     }
-    return kept[place];
+    return scratch_buffer[slot];
 }
 
 /* Frees a temporary buffer if it is too large to be kept. */
-static void give_back(int place) {
-    if (kept_size[place] > KEPT) {
-        free(kept[place]);
-        kept[place] = NULL;
-        kept_size[place] = 0;
+static void release_scratch(int slot) {
+    if (scratch_size[slot] > MAX_KEPT) {
+        free(scratch_buffer[slot]);
+        scratch_buffer[slot] = NULL;
+        scratch_size[slot] = 0;
     }
 }
 
-ALWAYS_INLINE Quad four_columns(const float *weight, int64_t column, int64_t step, int64_t source) {
-    if (step == 1) return *(const Quad *)(weight + column);
+ALWAYS_INLINE Quad load_columns(const float *weight, int64_t column, int64_t num_sources, int64_t source) {
+    if (num_sources == 1) return *(const Quad *)(weight + column);
     const Quad low = *(const Quad *)(weight + 2 * column), high = *(const Quad *)(weight + 2 * column + 4);
     return source ? SHUFFLE(low, high, 1, 3, 5, 7) : SHUFFLE(low, high, 0, 2, 4, 6);
 }
 
 /* Packs channels `begin` to `end` of four outputs, from number `output` on; zeros for outputs beyond the last. */
-ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t output, int64_t outputs, int64_t step,
-                             int64_t depth, int64_t begin, int64_t end, float *panel) {
+ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t output, int64_t outputs,
+                             int64_t num_sources, int64_t depth, int64_t begin, int64_t end, float *panel) {
     const float *row[4];
     float factor[4];
     for (int r = 0; r < 4; r++) {
-        const int64_t mine = output + r < outputs ? output + r : outputs - 1;
-        row[r] = weight + mine * step * depth;
-        factor[r] = output + r >= outputs ? 0.0f : scale ? scale[mine] : 1.0f;
+        const int64_t output_index = output + r < outputs ? output + r : outputs - 1;
+        row[r] = weight + output_index * num_sources * depth;
+        factor[r] = output + r >= outputs ? 0.0f : scale ? scale[output_index] : 1.0f;
     }
-    for (int64_t source = 0; source < step; source++) {
-        float *to = panel + source * depth * PANEL;
+    for (int64_t source = 0; source < num_sources; source++) {
+        float *out = panel + source * depth * PANEL;
         int64_t c = begin;
         for (; c + 4 <= end; c += 4) {
-            const Quad p = four_columns(row[0], c, step, source) * factor[0];
-            const Quad q = four_columns(row[1], c, step, source) * factor[1];
-            const Quad r = four_columns(row[2], c, step, source) * factor[2];
-            const Quad s = four_columns(row[3], c, step, source) * factor[3];
+            const Quad p = load_columns(row[0], c, num_sources, source) * factor[0];
+            const Quad q = load_columns(row[1], c, num_sources, source) * factor[1];
+            const Quad r = load_columns(row[2], c, num_sources, source) * factor[2];
+            const Quad s = load_columns(row[3], c, num_sources, source) * factor[3];
             const Quad pq_low = SHUFFLE(p, q, 0, 4, 1, 5), pq_high = SHUFFLE(p, q, 2, 6, 3, 7);
             const Quad rs_low = SHUFFLE(r, s, 0, 4, 1, 5), rs_high = SHUFFLE(r, s, 2, 6, 3, 7);
-            *(Quad *)(to + (c + 0) * PANEL) = SHUFFLE(pq_low, rs_low, 0, 1, 4, 5);
-            *(Quad *)(to + (c + 1) * PANEL) = SHUFFLE(pq_low, rs_low, 2, 3, 6, 7);
-            *(Quad *)(to + (c + 2) * PANEL) = SHUFFLE(pq_high, rs_high, 0, 1, 4, 5);
-            *(Quad *)(to + (c + 3) * PANEL) = SHUFFLE(pq_high, rs_high, 2, 3, 6, 7);
+            *(Quad *)(out + (c + 0) * PANEL) = SHUFFLE(pq_low, rs_low, 0, 1, 4, 5);
+            *(Quad *)(out + (c + 1) * PANEL) = SHUFFLE(pq_low, rs_low, 2, 3, 6, 7);
+            *(Quad *)(out + (c + 2) * PANEL) = SHUFFLE(pq_high, rs_high, 0, 1, 4, 5);
+            *(Quad *)(out + (c + 3) * PANEL) = SHUFFLE(pq_high, rs_high, 2, 3, 6, 7);
         }
         for (; c < end; c++)
-            for (int r = 0; r < 4; r++) to[c * PANEL + r] = row[r][c * step + source] * factor[r];
+            for (int r = 0; r < 4; r++) out[c * PANEL + r] = row[r][c * num_sources + source] * factor[r];
     }
 }
 
-/* Packs a panel of up to PANEL outputs: their biases, then their weights, (outputs, step * depth), times their scales.
- * The columns of `step` sources alternate in `weight`; in the panel one source follows the other. */
-ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const float *bias, int64_t outputs, int64_t step,
-                              int64_t depth, float *panel) {
+/* Packs a panel of up to PANEL outputs: their biases, then their weights, (outputs, num_sources * depth), times their
+ * scales. The columns of `num_sources` sources alternate in `weight`; in the panel one source follows the other. */
+ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const float *bias, int64_t outputs,
+                              int64_t num_sources, int64_t depth, float *panel) {
     for (int64_t j = 0; j < PANEL; j++) panel[j] = bias && j < outputs ? bias[j] : 0.0f;
     panel += PANEL;
     for (int64_t begin = 0; begin < depth; begin += 64) { /* blocks of the panel that stay in the L1 cache */
         const int64_t end = begin + 64 < depth ? begin + 64 : depth;
-        for (int64_t j = 0; j < PANEL; j += 4) pack_four(weight, scale, j, outputs, step, depth, begin, end, panel + j);
+        for (int64_t j = 0; j < PANEL; j += 4)
+            pack_four(weight, scale, j, outputs, num_sources, depth, begin, end, panel + j);
     }
 }
 
 /* Initialises the sums of a tile with the biases, the first row of a panel. */
-ALWAYS_INLINE void start(const float *panel, Vector sum[TILE_ROWS][2]) {
+ALWAYS_INLINE void init_tile(const float *panel, Vector sum[TILE_ROWS][2]) {
     #pragma GCC unroll 16
     for (int r = 0; r < TILE_ROWS; r++) {
         sum[r][0] = *(const Vector *)panel;
@@ -121,7 +122,7 @@ ALWAYS_INLINE void accumulate(const float *x, int64_t stride, int64_t rows, cons
 }
 
 /* Writes the sums of a tile to rows with the given stride. */
-ALWAYS_INLINE void put_tile(Vector sum[TILE_ROWS][2], float *out, int64_t stride) {
+ALWAYS_INLINE void store_tile(Vector sum[TILE_ROWS][2], float *out, int64_t stride) {
     #pragma GCC unroll 16
     for (int r = 0; r < TILE_ROWS; r++) {
         *(Vector *)(out + r * stride) = sum[r][0];
@@ -139,29 +140,29 @@ typedef struct {
     int64_t stride_out;
 } Product;
 
-ALWAYS_INLINE void put_row(const float *sum, const float *shortcut, int64_t width, float *out) {
+ALWAYS_INLINE void store_row(const float *sum, const float *shortcut, int64_t width, float *out) {
     #pragma omp simd
     for (int64_t j = 0; j < width; j++) out[j] = shortcut ? sum[j] + shortcut[j] : sum[j];
 }
 
 /* Computes rows `first` to first + `rows` of outputs `output` (counted over all groups) to output + `width`. */
-static void tile(const Product *p, const float *panel, int64_t group, int64_t first, int64_t rows, int64_t output,
-                 int64_t width) {
+static void compute_tile(const Product *p, const float *panel, int64_t group, int64_t first, int64_t rows,
+                         int64_t output, int64_t width) {
     Vector sum[TILE_ROWS][2];
-    start(panel, sum);
+    init_tile(panel, sum);
     panel += PANEL;
     accumulate(p->x + first * p->stride_x + group * p->depth, p->stride_x, rows, panel, p->depth, sum);
     if (p->y)
         accumulate(p->y + first * p->stride_y + group * p->depth, p->stride_y, rows, panel + p->depth * PANEL, p->depth,
                    sum);
     float sums[TILE_ROWS * PANEL] __attribute__((aligned(64)));
-    put_tile(sum, sums, PANEL);
+    store_tile(sum, sums, PANEL);
     activate_entries(sums, TILE_ROWS * PANEL, p->act);
     for (int64_t r = 0; r < rows; r++) {
-        const int64_t at = (first + r) * p->stride_out + output;
-        if (width == PANEL && p->shortcut) put_row(sums + r * PANEL, p->shortcut + at, PANEL, p->out + at);
-        else if (width == PANEL) put_row(sums + r * PANEL, NULL, PANEL, p->out + at);
-        else put_row(sums + r * PANEL, p->shortcut ? p->shortcut + at : NULL, width, p->out + at);
+        const int64_t offset = (first + r) * p->stride_out + output;
+        if (width == PANEL && p->shortcut) store_row(sums + r * PANEL, p->shortcut + offset, PANEL, p->out + offset);
+        else if (width == PANEL) store_row(sums + r * PANEL, NULL, PANEL, p->out + offset);
+        else store_row(sums + r * PANEL, p->shortcut ? p->shortcut + offset : NULL, width, p->out + offset);
     }
 }
 
@@ -174,10 +175,11 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
            const float *shortcut, float *out, int threads) {
     const Product product = {x,    y,        stride_x,        stride_y,       n, depth, outputs, shortcut,
                              (Activation)act, out, groups * outputs};
-    const int64_t step = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL, size = (1 + step * depth) * PANEL;
-    const int64_t in_strip = size < STRIP ? STRIP / size : 1, strips = (panels + in_strip - 1) / in_strip;
+    const int64_t num_sources = y ? 2 : 1, panels = (outputs + PANEL - 1) / PANEL;
+    const int64_t size = (1 + num_sources * depth) * PANEL, panels_per_strip = size < STRIP ? STRIP / size : 1;
+    const int64_t strips = (panels + panels_per_strip - 1) / panels_per_strip;
     const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
-    const int64_t share = groups * strips * tiles / (16 * threads); /* cores of a shared machine differ in speed */
+    const int64_t chunk = groups * strips * tiles / (16 * threads); /* cores of a shared machine differ in speed */
     float *packed = scratch(0, groups * panels * size);
     if (!packed) return 1;
     #pragma omp parallel num_threads(threads)
@@ -186,24 +188,24 @@ int linear(const float *x, int64_t stride_x, const float *y, int64_t stride_y, i
         for (int64_t i = 0; i < groups * panels; i++) {
             const int64_t output = i / panels * outputs + i % panels * PANEL, left = outputs - i % panels * PANEL;
             const int64_t width = left < PANEL ? left : PANEL;
-            const float *from = weight + output * step * depth, *factor = scale ? scale + output : NULL;
-            const float *offset = bias ? bias + output : NULL;
-            if (y) pack_panel(from, factor, offset, width, 2, depth, packed + i * size);
-            else pack_panel(from, factor, offset, width, 1, depth, packed + i * size);
+            const float *output_weight = weight + output * num_sources * depth, *factor = scale ? scale + output : NULL;
+            const float *output_bias = bias ? bias + output : NULL;
+            if (y) pack_panel(output_weight, factor, output_bias, width, 2, depth, packed + i * size);
+            else pack_panel(output_weight, factor, output_bias, width, 1, depth, packed + i * size);
         }
-        #pragma omp for collapse(2) schedule(dynamic, share > 1 ? share : 1)
+        #pragma omp for collapse(2) schedule(dynamic, chunk > 1 ? chunk : 1)
         for (int64_t strip = 0; strip < groups * strips; strip++)
             for (int64_t t = 0; t < tiles; t++) {
-                const int64_t group = strip / strips, begin = strip % strips * in_strip;
-                const int64_t end = begin + in_strip < panels ? begin + in_strip : panels;
+                const int64_t group = strip / strips, begin = strip % strips * panels_per_strip;
+                const int64_t end = begin + panels_per_strip < panels ? begin + panels_per_strip : panels;
                 const int64_t first = t * TILE_ROWS, rows = n - first < TILE_ROWS ? n - first : TILE_ROWS;
                 for (int64_t i = begin; i < end; i++) {
                     const int64_t left = outputs - i * PANEL;
-                    tile(&product, packed + (group * panels + i) * size, group, first, rows, group * outputs + i * PANEL,
-                         left < PANEL ? left : PANEL);
+                    compute_tile(&product, packed + (group * panels + i) * size, group, first, rows,
+                                 group * outputs + i * PANEL, left < PANEL ? left : PANEL);
                 }
             }
     }
-    give_back(0);
+    release_scratch(0);
     return 0;
 }

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyg_vig import native
-from pyg_vig.kernels import is_untransformed, operator
+from pyg_vig import native, triton_kernels
+from pyg_vig.kernels import is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.fused_linear import can_use_kernels
 from pyg_vig.nn.hooks import has_hooks
 from pyg_vig.nn.norm import BatchNorm, tracks_running_statistics, update_running_statistics
 from pyg_vig.nn.rematerialize import register_recipe
-from pyg_vig.triton_kernels import serves
 
 aten = torch.ops.aten
 
@@ -32,10 +31,15 @@ def can_fuse_batch_norm(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or not norm.training or has_hooks(norm):
         return False
     weight: Any = norm.weight
-    if weight is None or kernel_name(act) not in native.DIFFERENTIABLE:
+    if weight is None or kernel_name(act) not in native.BATCH_NORM_ACTIVATIONS:
         return False
     if x.device.type == "cuda":
-        return serves(x) and x.dtype != torch.float64 and norm.momentum is not None and is_untransformed(x, weight)
+        return (
+            triton_kernels.is_supported(x)
+            and x.dtype != torch.float64
+            and norm.momentum is not None
+            and is_untransformed(x, weight)
+        )
     return can_use_kernels(x, weight)
 
 
@@ -80,11 +84,11 @@ def _running_statistics(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ..
 
 def _recompute_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     """Recompute the output from the rows and the coefficients of the forward pass."""
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
-        return kernels.apply(x.contiguous(), coefficients, act)
-    if native.serves(x):
+        return kernels.normalize(x.contiguous(), coefficients, act)
+    if native.is_supported(x):
         return native.normalize(x, coefficients, act)
     mean, _, scale, shift = coefficients
     return activate(torch.addcmul(shift, x - mean, scale), act)
@@ -96,13 +100,13 @@ def _update_running_statistics(norm: BatchNorm, coefficients: Tensor, offset: Te
     update_running_statistics(norm, mean if offset is None else mean + offset, var, count)
 
 
-@partial(operator, name="batch_norm")
+@partial(register_operator, name="batch_norm")
 def _batch_norm_operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str) -> tuple[Tensor, Tensor]:
     """Output and coefficients as a custom operator for compilers, whose own batch norm is slower on CPUs."""
     return _forward(x, weight, bias, eps, act)
 
 
-@partial(operator, name="batch_norm_backward")
+@partial(register_operator, name="batch_norm_backward")
 def _batch_norm_backward_operator(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,11 +141,11 @@ torch.library.register_autograd("pyg_vig::batch_norm", _operator_backward, setup
 def _forward(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: tuple[Any, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
-    if serves(x):
+    if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         return kernels.batch_norm(x.contiguous(), weight, bias, eps, act, running)
-    if native.serves(x):
+    if native.is_supported(x):
         return native.batch_norm(x, weight, bias, eps, act)
     var, mean = torch.var_mean(x, 0, correction=0)
     coefficients = torch.stack([mean, var, weight * torch.rsqrt(var + eps), bias])
@@ -152,14 +156,14 @@ def _backward(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, ...]:
     """Gradients of rows, weight and bias; from the Triton kernel also zeros for an offset."""
-    if serves(x) and not torch.is_grad_enabled():
+    if triton_kernels.is_supported(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         grad_x, grad_weight, grad_bias, zeros = kernels.batch_norm_backward(
             x.contiguous(), grad.contiguous(), coefficients, eps, act
         )
         return grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), zeros
-    if native.serves(x) and not torch.is_grad_enabled():
+    if native.is_supported(x) and not torch.is_grad_enabled():
         return native.batch_norm_backward(x, grad, coefficients, eps, act)
     # These operators are differentiable, for gradients of gradients, and need no recorded graph, since nothing is
     # recorded inside a custom operator.

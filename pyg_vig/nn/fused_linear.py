@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_vig import native
-from pyg_vig.kernels import are_plain, is_untransformed, operator
+from pyg_vig.kernels import are_plain_tensors, is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.linear_fallback import linear_fallback
 from pyg_vig.nn.rematerialize import save_recipe
@@ -141,7 +141,9 @@ def can_use_kernels(*tensors: Tensor) -> bool:
     """
     if any(x.dtype is not torch.float32 or x.device.type != "cpu" for x in tensors) or torch.is_autocast_enabled("cpu"):
         return False
-    return is_untransformed(*tensors) if torch.compiler.is_compiling() else are_plain(*tensors) and native.may_run()
+    if torch.compiler.is_compiling():
+        return is_untransformed(*tensors)
+    return are_plain_tensors(*tensors) and native.is_available()
 
 
 def _linear_impl(
@@ -154,20 +156,21 @@ def _linear_impl(
     act: str,
     shortcut: Tensor | None,
 ) -> Tensor:
-    if x.numel() and native.serves(x):
+    if x.numel() and native.is_supported(x):
         return native.linear(x, y, weight, bias, scale, groups, act, shortcut)
     out = _activate_impl(linear_fallback((x,) if y is None else (x, y), weight, bias, groups, scale), act)
     return out if shortcut is None else shortcut + out
 
 
 def _activate_impl(x: Tensor, act: str) -> Tensor:
-    if native.serves(x) and _is_dense(x):
+    if native.is_supported(x) and _is_dense(x):
         return native.activate_(x.clone(), act)
     return x.clone() if act == "none" else activate(x, act)  # a custom operator must not return its input
 
 
 # For compilers.
-_linear_operator, _activate_operator = operator(_linear_impl, "fused_linear"), operator(_activate_impl, "activate")
+_linear_operator = register_operator(_linear_impl, "fused_linear")
+_activate_operator = register_operator(_activate_impl, "activate")
 
 
 @torch.library.register_fake("pyg_vig::fused_linear")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from pyg_vig.preprocessing import HALF, Fit, Pixels, normalise_for
+from pyg_vig.preprocessing import HALF, ResizeCrop, ToChannels, normalize_for
 
 
 def training_transform(
@@ -39,10 +39,10 @@ def training_transform(
     """
     if augment not in _AUGMENTATIONS:
         raise ValueError(f"augment must be one of {', '.join(_AUGMENTATIONS)}, got {augment!r}")
-    steps: list[Callable[[Any], Any]] = [Pixels(channels), *_AUGMENTATIONS[augment](size)]
+    steps: list[Callable[[Any], Any]] = [ToChannels(channels), *_AUGMENTATIONS[augment](size)]
     if rand_augment is not None:
         steps.append(RandAugment(rand_augment, size, mean))
-    steps.append(normalise_for(channels, mean, std))
+    steps.append(normalize_for(channels, mean, std))
     if erase:
         steps.append(v2.RandomErasing(erase, scale=(0.02, 1 / 3), ratio=(0.3, 1 / 0.3), value="random"))
     return v2.Compose(steps)
@@ -99,11 +99,11 @@ class RandAugment(nn.Module):
 
 def _affine(size: int) -> list[nn.Module]:
     affine = v2.RandomAffine(10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR)
-    return [Fit(size), affine]
+    return [ResizeCrop(size), affine]
 
 
 def _crop(size: int) -> list[nn.Module]:
-    return [Fit(size), PaddedCrop(size)]
+    return [ResizeCrop(size), PaddedCrop(size)]
 
 
 def _resized_crop(size: int) -> list[nn.Module]:
@@ -114,7 +114,7 @@ def _resized_crop(size: int) -> list[nn.Module]:
 
 
 def _no_augmentation(size: int) -> list[nn.Module]:
-    return [Fit(size)]
+    return [ResizeCrop(size)]
 
 
 _AUGMENTATIONS: dict[str, Callable[[int], list[nn.Module]]] = {

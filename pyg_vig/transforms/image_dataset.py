@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.transforms import BaseTransform, Compose
 
-from pyg_vig.atomic import replacing
+from pyg_vig.atomic import atomic_replace
 from pyg_vig.transforms.images import read_image, read_label, to_image
 
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -159,5 +159,5 @@ def _describe_transform(transform: Any) -> str:
 
 def _save(path: Path, data: Data, slices: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         torch.save((data.to_dict(), slices), temporary)

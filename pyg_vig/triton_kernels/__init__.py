@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pyg_vig.kernels import Switch, is_transformed
+from pyg_vig.kernels import Switch, is_transform_active
 
 Result = TypeVar("Result")
 
@@ -30,27 +30,27 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 triton_kernels = Switch("PYG_VIG_TRITON")
 
 
-def serves(x: Tensor) -> bool:
+def is_supported(x: Tensor) -> bool:
     """Whether the kernels can run on ``x``.
 
     They cannot while exporting, as exported models must run without this library, nor in tracing and function
-    transforms, see :func:`pyg_vig.kernels.is_transformed`.
+    transforms, see :func:`pyg_vig.kernels.is_transform_active`.
 
     Example:
         >>> import torch
-        >>> from pyg_vig.triton_kernels import serves
-        >>> serves(torch.rand(3, device="meta"))
+        >>> from pyg_vig.triton_kernels import is_supported
+        >>> is_supported(torch.rand(3, device="meta"))
         False
     """
-    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transformed():
+    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transform_active():
         return False
     if x.device.type == "cuda":
-        return torch.compiler.is_compiling() or _works(x.device)  # PyTorch's compiler needs Triton itself
+        return torch.compiler.is_compiling() or _is_working(x.device)  # PyTorch's compiler needs Triton itself
     return _INTERPRETED and x.device.type == "cpu"
 
 
 @cache
-def _works(device: torch.device) -> bool:
+def _is_working(device: torch.device) -> bool:
     """Whether Triton can run a kernel on the device: it needs a C compiler, Python's headers and a supported GPU."""
     from pyg_vig.triton_kernels.trial import launch
 
@@ -58,28 +58,28 @@ def _works(device: torch.device) -> bool:
         launch(torch.empty(1, dtype=torch.int32, device=device))
     except Exception as error:  # Triton raises many types
         warnings.warn(
-            f"Triton does not work on {device}, so slower paths in PyTorch serve (PYG_VIG_TRITON=0 says so from the "
-            f"start): {error}",
+            f"Triton does not work on {device}, so slower PyTorch code runs instead (set PYG_VIG_TRITON=0 to disable "
+            f"the kernels without this warning): {error}",
             stacklevel=3,
         )
         return False
     return True
 
 
-def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
+def on_input_device(launch: Callable[..., Result]) -> Callable[..., Result]:
     """Make a function launch its kernels on the GPU of its first argument, instead of the current one."""
 
     @wraps(launch)
-    def guarded(x: Tensor, *args: Any) -> Result:
+    def wrapper(x: Tensor, *args: Any) -> Result:
         with torch.cuda.device_of(x):
             return launch(x, *args)
 
-    return guarded
+    return wrapper
 
 
 _WIDTHS = (128, 64, 32)  # channels per tile; narrower tiles leave less padding
 
 
-def widest(channels: int) -> int:
+def tile_width(channels: int) -> int:
     """Return the number of channels per tile: the widest (for coalesced reads) of those with the least padding."""
     return min(_WIDTHS, key=lambda width: -channels % width)

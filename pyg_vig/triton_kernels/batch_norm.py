@@ -15,28 +15,28 @@ import triton.language as tl
 from torch import Tensor
 
 from pyg_vig.native import ACTIVATIONS
-from pyg_vig.triton_kernels import on_its_device, widest
+from pyg_vig.triton_kernels import on_input_device, tile_width
 
 # Running mean and variance, number of batches (all updated in place), momentum, and an optional offset of the mean
-Running: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
+RunningStatistics: TypeAlias = tuple[Tensor, Tensor, Tensor, float, Tensor | None]
 
 _TILE = 2048  # entries of a program's tile
-_BLOCK, _MOST_BLOCKS = 128, 512  # rows per block, increased so that there are at most so many blocks
-_BLOCKS, _CHANNELS = 128, 16  # blocks and channels that a program of the second kernel reads at a time
+_BLOCK_ROWS, _MAX_BLOCKS = 128, 512  # rows per block, increased so that there are at most so many blocks
+_TILE_BLOCKS, _TILE_CHANNELS = 128, 16  # blocks and channels that a program of the second kernel reads at a time
 
 
-@on_its_device
+@on_input_device
 def batch_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: Running | None
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, act: str, running: RunningStatistics | None
 ) -> tuple[Tensor, Tensor]:
     """Batch norm and activation of ``x``; also returns its mean, variance, scale and shift, ``(4, C)``."""
     n, channels = x.shape
     coefficients = x.new_empty(4, channels, dtype=torch.float32)
-    grid, sums, sizes, tile = _blocks(x, coefficients)
+    grid, sums, sizes, tile = _block_grid(x, coefficients)
     _moments_kernel[grid](x, sums, n, channels, *sizes, *tile)
     mean, var, batches, momentum, offset = running or (x, x, x, 0.0, None)  # placeholders, not read
     flags = (running is not None, offset is not None)
-    _statistics_kernel[(triton.cdiv(channels, _CHANNELS),)](
+    _statistics_kernel[(triton.cdiv(channels, _TILE_CHANNELS),)](
         x,
         sums,
         weight,
@@ -52,50 +52,50 @@ def batch_norm(
         eps,
         momentum,
         *flags,
-        _BLOCKS,
-        _CHANNELS,
+        _TILE_BLOCKS,
+        _TILE_CHANNELS,
     )
-    return apply(x, coefficients, act), coefficients
+    return normalize(x, coefficients, act), coefficients
 
 
-@on_its_device
-def apply(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
+@on_input_device
+def normalize(x: Tensor, coefficients: Tensor, act: str) -> Tensor:
     """Normalise rows with the coefficients of :func:`batch_norm`, and apply the activation."""
-    out, (grid, tile) = torch.empty_like(x), _tiles(x)
-    _apply_kernel[grid](x, coefficients, out, *x.shape, ACTIVATIONS[act], *tile)
+    out, (grid, tile) = torch.empty_like(x), _tile_grid(x)
+    _normalize_kernel[grid](x, coefficients, out, *x.shape, ACTIVATIONS[act], *tile)
     return out
 
 
-@on_its_device
+@on_input_device
 def batch_norm_backward(
     x: Tensor, grad: Tensor, coefficients: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of :func:`batch_norm` with respect to ``x``, weight, bias and offset (zeros: the norm removes it)."""
     n, channels = x.shape
-    gradients = coefficients.new_empty(3, channels)  # of weight, bias and offset
-    grid, sums, sizes, tile = _blocks(x, coefficients)
+    grad_params = coefficients.new_empty(3, channels)  # of weight, bias and offset
+    grid, sums, sizes, tile = _block_grid(x, coefficients)
     code = ACTIVATIONS[act]
-    _slopes_kernel[grid](x, grad, coefficients, sums, n, channels, *sizes, code, *tile)
-    _gradients_kernel[(triton.cdiv(channels, _CHANNELS),)](
-        sums, coefficients, gradients, channels, sizes[1], eps, _BLOCKS, _CHANNELS
+    _grad_sums_kernel[grid](x, grad, coefficients, sums, n, channels, *sizes, code, *tile)
+    _grad_params_kernel[(triton.cdiv(channels, _TILE_CHANNELS),)](
+        sums, coefficients, grad_params, channels, sizes[1], eps, _TILE_BLOCKS, _TILE_CHANNELS
     )
-    out, (grid, tile) = torch.empty_like(x), _tiles(x)
-    _backward_kernel[grid](x, grad, coefficients, gradients, out, n, channels, eps, code, *tile)
-    of_weight, of_bias, zeros = gradients.unbind()
-    return out, of_weight, of_bias, zeros
+    out, (grid, tile) = torch.empty_like(x), _tile_grid(x)
+    _backward_kernel[grid](x, grad, coefficients, grad_params, out, n, channels, eps, code, *tile)
+    grad_weight, grad_bias, zeros = grad_params.unbind()
+    return out, grad_weight, grad_bias, zeros
 
 
-def _tiles(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+def _tile_grid(x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels per tile."""
-    width = widest(x.size(1))
+    width = tile_width(x.size(1))
     height = _TILE // width
     return (triton.cdiv(x.size(0), height), triton.cdiv(x.size(1), width)), (height, width)
 
 
-def _blocks(x: Tensor, coefficients: Tensor) -> tuple[tuple[int, int], Tensor, tuple[int, int], tuple[int, int]]:
+def _block_grid(x: Tensor, coefficients: Tensor) -> tuple[tuple[int, int], Tensor, tuple[int, int], tuple[int, int]]:
     """Grid over blocks of rows, an empty tensor for their sums, rows per block and number of blocks, and the tile."""
-    (_, columns), tile = _tiles(x)
-    rows = max(_BLOCK, triton.cdiv(x.size(0), _MOST_BLOCKS))
+    (_, columns), tile = _tile_grid(x)
+    rows = max(_BLOCK_ROWS, triton.cdiv(x.size(0), _MAX_BLOCKS))
     blocks = triton.cdiv(x.size(0), rows)
     return (blocks, columns), coefficients.new_empty(2, blocks, x.size(1)), (rows, blocks), tile
 
@@ -113,38 +113,38 @@ def _moments_kernel(
 ):
     """For every block, the sums of ``x - x[0]`` and of its square; subtracting ``x[0]`` avoids cancellation."""
     block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    wide = (column < channels)[None, :]
+    channel_mask = (column < channels)[None, :]
     origin = tl.load(x + column, mask=column < channels, other=0.0).to(tl.float32)[None, :]
     first = tl.zeros((ROWS, CHANNELS), tl.float32)
     second = tl.zeros((ROWS, CHANNELS), tl.float32)
     end = tl.minimum((block + 1) * rows, n)
     for start in range(block * rows, end, ROWS):
         row = start + tl.arange(0, ROWS)
-        mask = (row < end)[:, None] & wide
+        mask = (row < end)[:, None] & channel_mask
         value = tl.load(x + row.to(tl.int64)[:, None] * channels + column[None, :], mask=mask, other=0.0)
         value = tl.where(mask, value.to(tl.float32) - origin, 0.0)
         first += value
         second += value * value
-    _put_sums(sums, first, second, block, blocks, column, channels)
+    _store_sums(sums, first, second, block, blocks, column, channels)
 
 
 @triton.jit
-def _put_sums(sums, first, second, block, blocks, column, channels):
-    place = sums + block.to(tl.int64) * channels + column
-    tl.store(place, tl.sum(first, 0), mask=column < channels)
-    tl.store(place + blocks.to(tl.int64) * channels, tl.sum(second, 0), mask=column < channels)
+def _store_sums(sums, first, second, block, blocks, column, channels):
+    pointer = sums + block.to(tl.int64) * channels + column
+    tl.store(pointer, tl.sum(first, 0), mask=column < channels)
+    tl.store(pointer + blocks.to(tl.int64) * channels, tl.sum(second, 0), mask=column < channels)
 
 
 @triton.jit
-def _get_sums(sums, blocks, column, channels, BLOCKS: tl.constexpr, CHANNELS: tl.constexpr):
+def _load_sums(sums, blocks, column, channels, BLOCKS: tl.constexpr, CHANNELS: tl.constexpr):
     first = tl.zeros((BLOCKS, CHANNELS), tl.float32)
     second = tl.zeros((BLOCKS, CHANNELS), tl.float32)
     for start in range(0, blocks, BLOCKS):
         block = start + tl.arange(0, BLOCKS)
         mask = (block < blocks)[:, None] & (column < channels)[None, :]
-        place = sums + block.to(tl.int64)[:, None] * channels + column[None, :]
-        first += tl.load(place, mask=mask, other=0.0)
-        second += tl.load(place + blocks.to(tl.int64) * channels, mask=mask, other=0.0)
+        pointer = sums + block.to(tl.int64)[:, None] * channels + column[None, :]
+        first += tl.load(pointer, mask=mask, other=0.0)
+        second += tl.load(pointer + blocks.to(tl.int64) * channels, mask=mask, other=0.0)
     return tl.sum(first, 0), tl.sum(second, 0)
 
 
@@ -171,10 +171,10 @@ def _statistics_kernel(
 ):
     column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = column < channels
-    first, second = _get_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
-    distance = first / n
-    mean = tl.load(x + column, mask=mask, other=0.0).to(tl.float32) + distance
-    var = tl.maximum(second / n - distance * distance, 0.0)
+    first, second = _load_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
+    mean_offset = first / n
+    mean = tl.load(x + column, mask=mask, other=0.0).to(tl.float32) + mean_offset
+    var = tl.maximum(second / n - mean_offset * mean_offset, 0.0)
     scale = tl.load(weight + column, mask=mask, other=0.0).to(tl.float32) / tl.sqrt(var + eps)
     shift = tl.load(bias + column, mask=mask, other=0.0).to(tl.float32)
     tl.store(coefficients + column, mean, mask=mask)
@@ -184,50 +184,50 @@ def _statistics_kernel(
     if HAS_RUNNING:
         if HAS_OFFSET:
             mean += tl.load(offset + column, mask=mask, other=0.0).to(tl.float32)
-        _move(running_mean + column, mean, momentum, mask)
-        _move(running_var + column, var * n / (n - 1), momentum, mask)
+        _update_running(running_mean + column, mean, momentum, mask)
+        _update_running(running_var + column, var * n / (n - 1), momentum, mask)
         if tl.program_id(0) == 0:
             tl.store(batches, tl.load(batches) + 1)
 
 
 @triton.jit
-def _move(running, value, momentum, mask):
-    before = tl.load(running, mask=mask, other=0.0).to(value.dtype)
-    tl.store(running, before + (value - before) * momentum, mask=mask)
+def _update_running(running, value, momentum, mask):
+    previous = tl.load(running, mask=mask, other=0.0).to(value.dtype)
+    tl.store(running, previous + (value - previous) * momentum, mask=mask)
 
 
 @triton.jit
-def _normalized(x, coefficients, row, column, n, channels):
+def _load_normalized(x, coefficients, row, column, n, channels):
     """Return a tile minus the mean, the normalised tile, the scale, and the tile's offsets and mask."""
     mask = (row < n)[:, None] & (column < channels)[None, :]
-    place = row.to(tl.int64)[:, None] * channels + column[None, :]
-    wide = column < channels
-    mean = tl.load(coefficients + column, mask=wide, other=0.0)[None, :]
-    scale = tl.load(coefficients + 2 * channels + column, mask=wide, other=0.0)[None, :]
-    shift = tl.load(coefficients + 3 * channels + column, mask=wide, other=0.0)[None, :]
-    centred = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) - mean
-    return centred, centred * scale + shift, scale, place, mask
+    index = row.to(tl.int64)[:, None] * channels + column[None, :]
+    channel_mask = column < channels
+    mean = tl.load(coefficients + column, mask=channel_mask, other=0.0)[None, :]
+    scale = tl.load(coefficients + 2 * channels + column, mask=channel_mask, other=0.0)[None, :]
+    shift = tl.load(coefficients + 3 * channels + column, mask=channel_mask, other=0.0)[None, :]
+    centered = tl.load(x + index, mask=mask, other=0.0).to(tl.float32) - mean
+    return centered, centered * scale + shift, scale, index, mask
 
 
 @triton.jit
-def _share(z):
+def _normal_cdf(z):
     """The normal CDF."""
     return 0.5 + 0.5 * tl.erf(z * 0.7071067811865476)
 
 
 @triton.jit
-def _slope(z, ACT: tl.constexpr):
+def _activation_derivative(z, ACT: tl.constexpr):
     """The activation's derivative."""
-    slope = tl.full(z.shape, 1.0, tl.float32)
+    derivative = tl.full(z.shape, 1.0, tl.float32)
     if ACT == 1:
-        slope = tl.where(z <= 0.0, 0.0, 1.0)
+        derivative = tl.where(z <= 0.0, 0.0, 1.0)
     if ACT == 2:
-        slope = _share(z) + z * tl.exp(-0.5 * z * z) * 0.3989422804014327
-    return slope
+        derivative = _normal_cdf(z) + z * tl.exp(-0.5 * z * z) * 0.3989422804014327
+    return derivative
 
 
 @triton.jit
-def _apply_kernel(
+def _normalize_kernel(
     x,
     coefficients,
     out,
@@ -239,16 +239,16 @@ def _apply_kernel(
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    _, z, _, place, mask = _normalized(x, coefficients, row, column, n, channels)
+    _, z, _, index, mask = _load_normalized(x, coefficients, row, column, n, channels)
     if ACT == 1:
         z = tl.where(z <= 0.0, 0.0, z)
     if ACT == 2:
-        z = z * _share(z)
-    tl.store(out + place, z, mask=mask)
+        z = z * _normal_cdf(z)
+    tl.store(out + index, z, mask=mask)
 
 
 @triton.jit
-def _slopes_kernel(
+def _grad_sums_kernel(
     x,
     grad,
     coefficients,
@@ -268,19 +268,19 @@ def _slopes_kernel(
     end = tl.minimum((block + 1) * rows, n)
     for start in range(block * rows, end, ROWS):
         row = start + tl.arange(0, ROWS)
-        centred, z, _, place, mask = _normalized(x, coefficients, row, column, end, channels)
-        slope = tl.load(grad + place, mask=mask, other=0.0).to(tl.float32) * _slope(z, ACT)
-        slope = tl.where(mask, slope, 0.0)
-        first += slope
-        second += slope * centred
-    _put_sums(sums, first, second, block, blocks, column, channels)
+        centered, z, _, index, mask = _load_normalized(x, coefficients, row, column, end, channels)
+        grad_z = tl.load(grad + index, mask=mask, other=0.0).to(tl.float32) * _activation_derivative(z, ACT)
+        grad_z = tl.where(mask, grad_z, 0.0)
+        first += grad_z
+        second += grad_z * centered
+    _store_sums(sums, first, second, block, blocks, column, channels)
 
 
 @triton.jit
-def _gradients_kernel(
+def _grad_params_kernel(
     sums,
     coefficients,
-    gradients,
+    grad_params,
     channels,
     blocks,
     eps,
@@ -289,11 +289,11 @@ def _gradients_kernel(
 ):
     column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = column < channels
-    total, product = _get_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
+    total, product = _load_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
     var = tl.load(coefficients + channels + column, mask=mask, other=0.0)
-    tl.store(gradients + column, product / tl.sqrt(var + eps), mask=mask)
-    tl.store(gradients + channels + column, total, mask=mask)
-    tl.store(gradients + 2 * channels + column, tl.zeros((CHANNELS,), tl.float32), mask=mask)
+    tl.store(grad_params + column, product / tl.sqrt(var + eps), mask=mask)
+    tl.store(grad_params + channels + column, total, mask=mask)
+    tl.store(grad_params + 2 * channels + column, tl.zeros((CHANNELS,), tl.float32), mask=mask)
 
 
 @triton.jit
@@ -301,7 +301,7 @@ def _backward_kernel(
     x,
     grad,
     coefficients,
-    gradients,
+    grad_params,
     out,
     n,
     channels,
@@ -312,11 +312,11 @@ def _backward_kernel(
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    centred, z, scale, place, mask = _normalized(x, coefficients, row, column, n, channels)
-    slope = tl.load(grad + place, mask=mask, other=0.0).to(tl.float32) * _slope(z, ACT)
-    wide = column < channels
-    var = tl.load(coefficients + channels + column, mask=wide, other=0.0)
-    of_weight = tl.load(gradients + column, mask=wide, other=0.0)
-    of_bias = tl.load(gradients + channels + column, mask=wide, other=0.0)
-    along = (of_weight / tl.sqrt(var + eps) / n)[None, :] * centred
-    tl.store(out + place, scale * (slope - (of_bias / n)[None, :] - along), mask=mask)
+    centered, z, scale, index, mask = _load_normalized(x, coefficients, row, column, n, channels)
+    grad_z = tl.load(grad + index, mask=mask, other=0.0).to(tl.float32) * _activation_derivative(z, ACT)
+    channel_mask = column < channels
+    var = tl.load(coefficients + channels + column, mask=channel_mask, other=0.0)
+    grad_weight = tl.load(grad_params + column, mask=channel_mask, other=0.0)
+    grad_bias = tl.load(grad_params + channels + column, mask=channel_mask, other=0.0)
+    var_term = (grad_weight / tl.sqrt(var + eps) / n)[None, :] * centered
+    tl.store(out + index, scale * (grad_z - (grad_bias / n)[None, :] - var_term), mask=mask)

@@ -16,23 +16,23 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_vig.triton_kernels import on_its_device
+from pyg_vig.triton_kernels import on_input_device
 
-_FAR = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
-_UNFILLED = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, even infinity: a free slot of the list
-_RESERVED = tl.constexpr(-0x8000000000000000)  # below every key: a slot that only pads the list to a power of two
-_OUT = tl.constexpr(0x7FFFFFFF)  # above the integer of every distance, even infinity: no candidate
-_RANKED, _FIRST, _NEVER = 0, 1, 2  # how the node itself is treated
-_ONE_TILE = 256  # sources whose distances to a block of destinations fit into registers
+_EXCLUDED_KEY = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
+_EMPTY_SLOT = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, even infinity: a free slot of the list
+_PAD_SLOT = tl.constexpr(-0x8000000000000000)  # below every key: a slot that only pads the list to a power of two
+_EXCLUDED = tl.constexpr(0x7FFFFFFF)  # above the integer of every distance, even infinity: no candidate
+_SELF_RANKED, _SELF_FIRST, _SELF_EXCLUDED = 0, 1, 2  # how the node itself is treated
+_MAX_ONE_TILE = 256  # sources whose distances to a block of destinations fit into registers
 _NORM_ROWS = 16
 
 
-@on_its_device
+@on_input_device
 def nearest(
     src: Tensor,
     dst: Tensor,
-    base: Tensor | None,
-    bias: Tensor | None,
+    src_bias: Tensor | None,
+    pair_bias: Tensor | None,
     ptr_src: Tensor | None,
     ptr_dst: Tensor | None,
     num_graphs: int,
@@ -44,18 +44,18 @@ def nearest(
     out = src.new_empty(dst.size(0), count, dtype=torch.int64)
     if out.numel() == 0:
         return out
-    (n, m), most = _sizes(dst, src, ptr_dst, ptr_src, num_graphs)
+    (n, m), max_sizes = _sizes(dst, src, ptr_dst, ptr_src, num_graphs)
     scales = _scales(src, dst) if cosine else (None, None)
-    optional = (*scales, base, bias, ptr_src, ptr_dst)
-    flags = [entry is not None for entry in (ptr_src, scales[0], base, bias)]
-    itself = _RANKED if loop is None else _FIRST if loop else _NEVER
+    optional = (*scales, src_bias, pair_bias, ptr_src, ptr_dst)
+    flags = [part is not None for part in (ptr_src, scales[0], src_bias, pair_bias)]
+    self_mode = _SELF_RANKED if loop is None else _SELF_FIRST if loop else _SELF_EXCLUDED
     slots = max(triton.next_power_of_2(count), 2)
-    one_tile, rows, columns, warps = _plan(*most, slots, src.dtype)
-    blocks = triton.cdiv(most[0], rows)
+    one_tile, rows, columns, warps = _tile_sizes(*max_sizes, slots, src.dtype)
+    blocks = triton.cdiv(max_sizes[0], rows)
     _nearest_kernel[(num_graphs * blocks,)](
         src,
         dst,
-        *(src if entry is None else entry for entry in optional),  # placeholders, not read
+        *(src if part is None else part for part in optional),  # placeholders, not read
         out,
         n,
         m,
@@ -63,7 +63,7 @@ def nearest(
         blocks,
         count,
         *flags,
-        itself,
+        self_mode,
         one_tile,
         rows,
         columns,
@@ -75,11 +75,11 @@ def nearest(
     return out
 
 
-def _plan(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[bool, int, int, int]:
+def _tile_sizes(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[bool, int, int, int]:
     """Whether one tile holds all sources, its rows and columns, and the number of warps; tuned on an H200."""
-    if sources > _ONE_TILE:  # eight warps avoid register spills
+    if sources > _MAX_ONE_TILE:  # eight warps avoid register spills
         return False, 16 if slots > 64 else 32, 64, 8
-    rows = 64 if dtype != torch.float32 and destinations > _ONE_TILE else 16
+    rows = 64 if dtype != torch.float32 and destinations > _MAX_ONE_TILE else 16
     return True, rows, max(triton.next_power_of_2(sources), 16), 4
 
 
@@ -133,8 +133,8 @@ def _nearest_kernel(
     dst,
     scale_src,
     scale_dst,
-    base,
-    bias,
+    src_bias,
+    pair_bias,
     ptr_src,
     ptr_dst,
     out,
@@ -145,9 +145,9 @@ def _nearest_kernel(
     count,
     RAGGED: tl.constexpr,
     HAS_SCALE: tl.constexpr,
-    HAS_BASE: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    ITSELF: tl.constexpr,
+    HAS_SRC_BIAS: tl.constexpr,
+    HAS_PAIR_BIAS: tl.constexpr,
+    SELF_MODE: tl.constexpr,
     ONE_TILE: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -155,18 +155,18 @@ def _nearest_kernel(
     PRECISION: tl.constexpr,
     SLOTS: tl.constexpr,
 ):
-    first_src, first_dst, n, m = _span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
+    first_src, first_dst, n, m = _graph_span(ptr_src, ptr_dst, n, m, blocks, RAGGED)
     begin = (tl.program_id(0) % blocks) * ROWS
     row = begin + tl.arange(0, ROWS)
     if ONE_TILE:  # without a loop, which would need more registers
         column = tl.arange(0, COLUMNS)
-        order = _order(
+        ordered = _ordered_distances(
             src,
             dst,
             scale_src,
             scale_dst,
-            base,
-            bias,
+            src_bias,
+            pair_bias,
             first_src,
             first_dst,
             row,
@@ -175,28 +175,28 @@ def _nearest_kernel(
             m,
             channels,
             HAS_SCALE,
-            HAS_BASE,
-            HAS_BIAS,
-            ITSELF,
+            HAS_SRC_BIAS,
+            HAS_PAIR_BIAS,
+            SELF_MODE,
             ROWS,
             COLUMNS,
             CHANNELS,
             PRECISION,
         )
-        _put_smallest(order, column, out + (first_dst + row) * count, row < n, first_src, m, count, COLUMNS)
+        _store_smallest(ordered, column, out + (first_dst + row) * count, row < n, first_src, m, count, COLUMNS)
     else:
         slot = tl.arange(0, SLOTS).to(tl.int64)[None, :]
-        best = tl.where(slot < count, _UNFILLED + slot, _RESERVED) + tl.zeros((ROWS, SLOTS), tl.int64)
+        best = tl.where(slot < count, _EMPTY_SLOT + slot, _PAD_SLOT) + tl.zeros((ROWS, SLOTS), tl.int64)
         end = tl.where(begin < n, m, 0)  # nothing to do in surplus blocks of smaller graphs
         for start in range(0, end, COLUMNS):
             column = start + tl.arange(0, COLUMNS)
-            order = _order(
+            ordered = _ordered_distances(
                 src,
                 dst,
                 scale_src,
                 scale_dst,
-                base,
-                bias,
+                src_bias,
+                pair_bias,
                 first_src,
                 first_dst,
                 row,
@@ -205,34 +205,34 @@ def _nearest_kernel(
                 m,
                 channels,
                 HAS_SCALE,
-                HAS_BASE,
-                HAS_BIAS,
-                ITSELF,
+                HAS_SRC_BIAS,
+                HAS_PAIR_BIAS,
+                SELF_MODE,
                 ROWS,
                 COLUMNS,
                 CHANNELS,
                 PRECISION,
             )
-            keys = (order.to(tl.int64) << 32) | column[None, :].to(tl.int64)
-            best = _keep_nearest(best, tl.where(order == _OUT, _FAR, keys))
-        found = tl.sort(tl.where(slot < count, best, _FAR), 1)
-        found = tl.minimum(found & 0xFFFFFFFF, m - 1) + first_src
-        place = (first_dst + row)[:, None] * count + slot
-        tl.store(out + place, found, mask=(row < n)[:, None] & (slot < count))
+            keys = (ordered.to(tl.int64) << 32) | column[None, :].to(tl.int64)
+            best = _update_nearest(best, tl.where(ordered == _EXCLUDED, _EXCLUDED_KEY, keys))
+        nearest_rows = tl.sort(tl.where(slot < count, best, _EXCLUDED_KEY), 1)
+        nearest_rows = tl.minimum(nearest_rows & 0xFFFFFFFF, m - 1) + first_src
+        offset = (first_dst + row)[:, None] * count + slot
+        tl.store(out + offset, nearest_rows, mask=(row < n)[:, None] & (slot < count))
 
 
 @triton.jit
-def _put_smallest(left, column, place, inside, first_src, m, count, COLUMNS: tl.constexpr):
+def _store_smallest(remaining, column, pointer, inside, first_src, m, count, COLUMNS: tl.constexpr):
     """Store the columns of the ``count`` smallest entries of every row in order; ties go to the lower column."""
     for rank in range(0, count):
-        ties = left == tl.min(left, 1)[:, None]
+        ties = remaining == tl.min(remaining, 1)[:, None]
         nearest_column = tl.min(tl.where(ties, column[None, :], COLUMNS), 1)
-        tl.store(place + rank, tl.minimum(nearest_column, m - 1) + first_src, mask=inside)
-        left = tl.where(column[None, :] == nearest_column[:, None], _OUT, left)
+        tl.store(pointer + rank, tl.minimum(nearest_column, m - 1) + first_src, mask=inside)
+        remaining = tl.where(column[None, :] == nearest_column[:, None], _EXCLUDED, remaining)
 
 
 @triton.jit
-def _span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
+def _graph_span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
     """First rows (64-bit, as they are multiplied by channels) and sizes of this program's graph."""
     graph = (tl.program_id(0) // blocks).to(tl.int64)
     first_src, first_dst = graph * m, graph * n
@@ -244,13 +244,13 @@ def _span(ptr_src, ptr_dst, n, m, blocks, RAGGED: tl.constexpr):
 
 
 @triton.jit
-def _order(
+def _ordered_distances(
     src,
     dst,
     scale_src,
     scale_dst,
-    base,
-    bias,
+    src_bias,
+    pair_bias,
     first_src,
     first_dst,
     row,
@@ -259,78 +259,80 @@ def _order(
     m,
     channels,
     HAS_SCALE: tl.constexpr,
-    HAS_BASE: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    ITSELF: tl.constexpr,
+    HAS_SRC_BIAS: tl.constexpr,
+    HAS_PAIR_BIAS: tl.constexpr,
+    SELF_MODE: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """For every pair, an integer that grows with the distance, see :func:`_in_order`."""
+    """For every pair, an integer that grows with the distance, see :func:`_to_ordered_int`."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    if HAS_BIAS:  # added first, so that the rest stays in the register layout of the products
+    if HAS_PAIR_BIAS:  # added first, so that the rest stays in the register layout of the products
         inside = (row < n)[:, None] & (column < m)[None, :]
-        total -= 0.5 * tl.load(bias + row.to(tl.int64)[:, None] * m + column[None, :], mask=inside, other=0.0)
+        total -= 0.5 * tl.load(pair_bias + row.to(tl.int64)[:, None] * m + column[None, :], mask=inside, other=0.0)
     dst, src = dst + first_dst * channels, src + first_src * channels
     if HAS_SCALE:
         left = tl.load(scale_dst + first_dst + row, mask=row < n, other=0.0)
         right = tl.load(scale_src + first_src + column, mask=column < m, other=0.0)
-        known = (left != 0.0)[:, None] & (right != 0.0)[None, :]  # otherwise the product is zero
+        has_direction = (left != 0.0)[:, None] & (right != 0.0)[None, :]  # otherwise the product is zero
         scale = left[:, None] * right[None, :]
-        if HAS_BIAS:
-            total /= tl.where(known, scale, 1.0)
-        total = _product(total, dst, src, row, column, left != 0.0, right != 0.0, channels, CHANNELS, PRECISION)
-        total = tl.where(known, total * scale, total)
+        if HAS_PAIR_BIAS:
+            total /= tl.where(has_direction, scale, 1.0)
+        total = _add_products(total, dst, src, row, column, left != 0.0, right != 0.0, channels, CHANNELS, PRECISION)
+        total = tl.where(has_direction, total * scale, total)
     else:
-        total = _product(total, dst, src, row, column, row < n, column < m, channels, CHANNELS, PRECISION)
+        total = _add_products(total, dst, src, row, column, row < n, column < m, channels, CHANNELS, PRECISION)
     distance = -2.0 * total
-    if HAS_BASE:
-        distance += tl.load(base + first_src + column, mask=column < m, other=0.0)[None, :]
-    return _in_order(distance, row, column, m, ITSELF)
+    if HAS_SRC_BIAS:
+        distance += tl.load(src_bias + first_src + column, mask=column < m, other=0.0)[None, :]
+    return _to_ordered_int(distance, row, column, m, SELF_MODE)
 
 
 @triton.jit
-def _product(
-    total, dst, src, row, column, present_dst, present_src, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr
+def _add_products(
+    total, dst, src, row, column, mask_dst, mask_src, channels, CHANNELS: tl.constexpr, PRECISION: tl.constexpr
 ):
     """Add inner products of a block of destinations with a block of sources; zeros for absent rows."""
     row, column = row.to(tl.int64), column.to(tl.int64)
     for start in range(0, channels, CHANNELS):
         channel = start + tl.arange(0, CHANNELS)
-        wide = channel < channels
+        channel_mask = channel < channels
         left = tl.load(
-            dst + row[:, None] * channels + channel[None, :], mask=present_dst[:, None] & wide[None, :], other=0.0
+            dst + row[:, None] * channels + channel[None, :], mask=mask_dst[:, None] & channel_mask[None, :], other=0.0
         )
         right = tl.load(
-            src + column[None, :] * channels + channel[:, None], mask=present_src[None, :] & wide[:, None], other=0.0
+            src + column[None, :] * channels + channel[:, None],
+            mask=mask_src[None, :] & channel_mask[:, None],
+            other=0.0,
         )
         total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision=PRECISION)
     return total
 
 
 @triton.jit
-def _in_order(distance, row, column, m, ITSELF: tl.constexpr):
-    """Map distances to integers of the same order, and excluded pairs to ``_OUT``; NaN counts as infinity."""
+def _to_ordered_int(distance, row, column, m, SELF_MODE: tl.constexpr):
+    """Map distances to integers of the same order, and excluded pairs to ``_EXCLUDED``; NaN counts as infinity."""
     distance = tl.where(distance == distance, distance, float("inf"))
     distance = tl.where(distance == 0.0, 0.0, distance)  # map -0 to +0
-    if ITSELF == 1:
+    if SELF_MODE == 1:
         distance = tl.where(row[:, None] == column[None, :], float("-inf"), distance)
     bits = distance.to(tl.int32, bitcast=True)
-    order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     excluded = column[None, :] >= m
-    if ITSELF == 2:
+    if SELF_MODE == 2:
         excluded = excluded | (row[:, None] == column[None, :])
-    return tl.where(excluded, _OUT, order)
+    return tl.where(excluded, _EXCLUDED, ordered)
 
 
 @triton.jit
-def _keep_nearest(best, keys):
+def _update_nearest(best, keys):
     """Replace the largest key of the list by the smallest new key, as long as this improves any row."""
     worst, nearest_key = tl.max(best, 1), tl.min(keys, 1)
     while tl.max((nearest_key < worst).to(tl.int32), 0) > 0:
-        gains = (nearest_key < worst)[:, None]
-        best = tl.where(gains & (best == worst[:, None]), nearest_key[:, None], best)
-        keys = tl.where(keys == nearest_key[:, None], _FAR, keys)
+        improves = (nearest_key < worst)[:, None]
+        best = tl.where(improves & (best == worst[:, None]), nearest_key[:, None], best)
+        keys = tl.where(keys == nearest_key[:, None], _EXCLUDED_KEY, keys)
         worst, nearest_key = tl.max(best, 1), tl.min(keys, 1)
     return best

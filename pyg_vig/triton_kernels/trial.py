@@ -6,10 +6,10 @@ import torch
 import triton
 import triton.language as tl
 
-from pyg_vig.triton_kernels import on_its_device
+from pyg_vig.triton_kernels import on_input_device
 
 
-@on_its_device
+@on_input_device
 def launch(x: torch.Tensor) -> None:
     """Write a one to the first entry of ``x``, int32.
 

@@ -45,7 +45,7 @@ def test_profile_says_where_the_time_goes(monkeypatch: pytest.MonkeyPatch, capsy
         ("vig_nano --batch 1 --train", "--train needs --batch of at least 2"),
         ("vig_nano --modes fused --train", "fused networks are for inference only"),
         ("vig_nano --modes compiled --profile", "compiled networks cannot be profiled"),
-        ("vig_nano --image-size 4", "neighbours asked of a graph with 1"),
+        ("vig_nano --image-size 4", "neighbours requested from a graph with 1"),
     ],
 )
 def test_mistakes_become_one_clear_line(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def test_differences_are_reported_as_they_are(
         ("nowhere.safetensors", "pyg-vig export: no checkpoint at nowhere.safetensors"),
         ("vig_nano -o network.pb", "no format has the suffix of network.pb: use .onnx or .pt2"),
         ("vig_nano -o network.pt2 --format onnx", "a file in format onnx must end in .onnx, got network.pt2"),
-        ("vig_nano -o nowhere/network.pt2", "no folder nowhere to write network.pt2 in"),
+        ("vig_nano -o nowhere/network.pt2", "cannot write network.pt2: the folder nowhere does not exist"),
         ("vig_nano --format tflite", "invalid choice: 'tflite'"),
         ("vig_nano --image-size 1 2 3", "--image-size takes a side, or height and width, got 1 2 3"),
     ],

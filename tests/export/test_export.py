@@ -117,7 +117,7 @@ def test_mistakes_are_told(path: str, options: dict[str, str], message: str) -> 
 
 
 def test_a_missing_folder_is_told_before_any_work() -> None:
-    with pytest.raises(FileNotFoundError, match=r"no folder nowhere to write network\.onnx in"):
+    with pytest.raises(FileNotFoundError, match=r"cannot write network\.onnx: the folder nowhere does not exist"):
         export_model(small_network("vig"), "nowhere/network.onnx")
 
 

@@ -105,6 +105,6 @@ def test_bad_input_says_what_is_wrong():
     with pytest.raises(ValueError, match="nodes of one grid"):
         DAGCGraph(2)(x, Layout.from_equal(1, 6))
     layout = Layout.from_grid(1, 2, 3)
-    with pytest.raises(ValueError, match="reduction 1"):
+    with pytest.raises(ValueError, match="reduction=1"):
         DAGCGraph(2)((x, x), (layout, layout))
     assert repr(DAGCGraph(4)) == "DAGCGraph(step=4)"

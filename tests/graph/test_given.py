@@ -48,7 +48,7 @@ def test_no_edges():
     [
         (torch.zeros(3, 2, dtype=torch.int64), r"shape \(2, E\), got torch.int64 of shape \(3, 2\)"),
         (torch.zeros(2, 2), "got torch.float32"),
-        (torch.tensor([[0, 5], [0, 1]]), "nodes 0 to 5, but there are nodes 0 to 3 only"),
+        (torch.tensor([[0, 5], [0, 1]]), "nodes 0 to 5, but there are only nodes 0 to 3"),
         (torch.tensor([[0, -1], [0, 1]]), "nodes -1 to 1"),
     ],
 )
@@ -59,7 +59,7 @@ def test_bad_edges(edge_index, message):
 
 def test_sorted_edge_index_of_another_graph_is_refused():
     foreign = EdgeIndex(torch.tensor([[9], [9]]), sort_order="col", sparse_size=(10, 10))
-    with pytest.raises(ValueError, match="nodes 9 to 9, but there are nodes 0 to 3 only"):
+    with pytest.raises(ValueError, match="nodes 9 to 9, but there are only nodes 0 to 3"):
         sorted_edges(foreign, 4)
 
 
@@ -69,5 +69,5 @@ class TestModule:
         assert GivenGraph()(torch.rand(4, 2), layout) is EDGES
 
     def test_needs_edges(self):
-        with pytest.raises(ValueError, match="edge_index beside the nodes"):
+        with pytest.raises(ValueError, match="edge_index as well as nodes"):
             GivenGraph()(torch.rand(4, 2), Layout.from_equal(1, 4))

@@ -55,7 +55,7 @@ class TestModule:
         with pytest.raises(ValueError, match="grid"):
             GridGraph()(torch.rand(4, 2), Layout.from_equal(1, 4))
         layouts = (Layout.from_grid(1, 1, 1), Layout.from_grid(1, 2, 2))
-        with pytest.raises(ValueError, match="reduction 1"):
+        with pytest.raises(ValueError, match="reduction=1"):
             GridGraph()((torch.rand(1, 2), torch.rand(4, 2)), layouts)
 
     def test_bad_neighbors(self):

@@ -32,7 +32,7 @@ class TestConstruction:
             (torch.tensor([0.0]), None, "integer"),
             (torch.tensor([False, True]), None, "integer vector .* got torch.bool"),
             (torch.tensor([[0]]), None, "integer vector"),
-            (torch.tensor([0, 3]), 3, "names graph 3, but there are only 3"),
+            (torch.tensor([0, 3]), 3, "refers to graph 3, but num_graphs is 3"),
         ],
     )
     def test_bad_batch(self, batch, num_graphs, message):
@@ -87,7 +87,7 @@ class TestPooledGrid:
     def test_errors(self):
         with pytest.raises(ValueError, match="3 x 8 grid is smaller than the pooling window 4"):
             Layout.from_grid(1, 3, 8).pooled(4)
-        with pytest.raises(ValueError, match=r"no grid: .*reduction=2.* need one"):
+        with pytest.raises(ValueError, match=r"do not form a grid: .*reduction=2.* need one"):
             Layout.from_equal(1, 16).pooled(2)
 
 
@@ -108,7 +108,7 @@ class TestMaps:
         assert back.is_contiguous(memory_format=torch.channels_last)
 
     def test_no_grid(self):
-        with pytest.raises(ValueError, match="no grid"):
+        with pytest.raises(ValueError, match="do not form a grid"):
             to_map(torch.rand(4, 3), Layout.from_equal(1, 4))
 
     @pytest.mark.parametrize("shape", [(25, 3), (2, 12, 3), (24,)])
@@ -117,7 +117,7 @@ class TestMaps:
             to_map(torch.rand(shape), Layout.from_grid(2, 3, 4))
 
     def test_single_map(self):
-        with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 4, 4\): use unsqueeze\(0\)"):
+        with pytest.raises(ValueError, match=r"\(B, C, H, W\), got shape \(3, 4, 4\): use unsqueeze\(0\)"):
             to_nodes(torch.rand(3, 4, 4))
 
 
@@ -129,5 +129,5 @@ def test_layout_of_image_graphs():
     with pytest.raises(ValueError, match="made by ImageToGraph"):
         Layout.from_data(Data(x=torch.rand(6, 3)))
     other = Data(x=torch.rand(6, 3), grid=torch.tensor([[3, 2]]))
-    with pytest.raises(ValueError, match="take them one by one"):
+    with pytest.raises(ValueError, match="process them one by one"):
         Layout.from_data(Batch.from_data_list([graph, other]))

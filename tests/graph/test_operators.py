@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from pyg_vig.graph import operators
 from pyg_vig.graph.knn import flash
-from pyg_vig.triton_kernels import serves, triton_kernels
+from pyg_vig.triton_kernels import is_supported, triton_kernels
 
 NUM_SRC, NUM_DST, CHANNELS = 7, 6, 4
 EDGES = 18
@@ -24,10 +24,10 @@ def operator_calls(ragged: bool, heads: int) -> dict[str, tuple[object, tuple[ob
     src, ptr = graph(ragged)
     x, y = (torch.randn(rows, CHANNELS, dtype=torch.float64, requires_grad=True) for rows in (NUM_SRC, NUM_DST))
     weight = torch.randn(EDGES, heads, dtype=torch.float64, requires_grad=True) if heads else None
-    winner = operators.neighbor_max(x, src, ptr, NUM_DST)[1]
+    argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)[1]
     return {
-        "neighbor_max": (operators.neighbor_max, (x, src, ptr, NUM_DST)),
-        "scatter_winners": (operators.scatter_winners, (y, winner, src, ptr, NUM_SRC)),
+        "neighbor_max": (operators.neighbor_max, (x, src, ptr, NUM_DST, True)),
+        "scatter_to_argmax": (operators.scatter_to_argmax, (y, argmax, src, ptr, NUM_SRC)),
         "neighbor_sum": (operators.neighbor_sum, (x, src, ptr, NUM_DST, weight)),
         "reversed_sum": (operators.reversed_sum, (y, src, ptr, NUM_SRC, weight)),
         "neighbor_dot": (operators.neighbor_dot, (y, x, src, ptr, heads or 1)),
@@ -38,7 +38,7 @@ CASES = pytest.mark.parametrize(
     ("name", "ragged", "heads"),
     [
         ("neighbor_max", True, 0),
-        ("scatter_winners", True, 0),
+        ("scatter_to_argmax", True, 0),
         ("neighbor_sum", True, 2),
         ("neighbor_sum", False, 0),
         ("reversed_sum", False, 2),
@@ -73,7 +73,7 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
     src, ptr = graph(ragged=True)
     assert ptr is not None
     x, weight = torch.randn(NUM_SRC, CHANNELS), torch.randn(EDGES, 2)
-    largest, winner = operators.neighbor_max(x, src, ptr, NUM_DST)
+    largest, argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)
     total = operators.neighbor_sum(x, src, ptr, NUM_DST, weight)
     for node in range(NUM_DST):
         mine = slice(int(ptr[node]), int(ptr[node + 1]))
@@ -81,7 +81,7 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
         scale = weight[mine].repeat_interleave(CHANNELS // 2, 1)
         assert_close(total[node], (rows * scale).sum(0))
         assert_close(largest[node], rows.amax(0) if len(rows) else torch.zeros(CHANNELS))
-        assert_close(winner[node].long(), src[mine][rows.argmax(0)] if len(rows) else torch.full((CHANNELS,), -1))
+        assert_close(argmax[node].long(), src[mine][rows.argmax(0)] if len(rows) else torch.full((CHANNELS,), -1))
 
 
 @pytest.mark.parametrize("loop", [None, True, False])
@@ -109,6 +109,6 @@ def test_compilers_and_exporters_see_through() -> None:
 
 
 def test_kernels_serve_no_cpu_tensors_and_can_be_switched_off() -> None:
-    assert not serves(torch.rand(1))
+    assert not is_supported(torch.rand(1))
     with triton_kernels(False):
-        assert not serves(torch.rand(1, device="meta"))
+        assert not is_supported(torch.rand(1, device="meta"))

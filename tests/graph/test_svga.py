@@ -108,7 +108,7 @@ class TestBuilder:
         with pytest.raises(ValueError, match="grid"):
             SVGAGraph()(torch.rand(4, 2), Layout.from_equal(1, 4))
         layouts = (Layout.from_grid(1, 1, 1), Layout.from_grid(1, 2, 2))
-        with pytest.raises(ValueError, match="reduction 1"):
+        with pytest.raises(ValueError, match="reduction=1"):
             SVGAGraph()((torch.rand(1, 2), torch.rand(4, 2)), layouts)
 
 

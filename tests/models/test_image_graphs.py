@@ -38,7 +38,7 @@ def test_a_batch_gives_what_its_members_give_one_by_one(conv, graph):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"edge_index": torch.tensor([[0, 16], [1, 2]])}, "names nodes 0 to 16, but there are nodes 0 to 15 only"),
+        ({"edge_index": torch.tensor([[0, 16], [1, 2]])}, "refers to nodes 0 to 16, but there are only nodes 0 to 15"),
         ({"edge_index": torch.tensor([[0.0], [1.0]])}, "must be int64 of shape"),
         ({"edge_index": torch.zeros(3, 4, dtype=torch.int64)}, r"of shape \(3, 4\)"),
         ({"edge_index": None}, "needs an edge_index"),
@@ -57,7 +57,7 @@ def test_bad_input(change, message):
 
 
 def test_more_neighbours_than_patches():
-    with pytest.raises(ValueError, match="k=17 neighbours asked of a graph with 16 nodes"):
+    with pytest.raises(ValueError, match="k=17 neighbours requested from a graph with 16 nodes"):
         network(graph="knn", k=17)(photos()[0])
 
 

@@ -202,7 +202,7 @@ def test_wrong_inputs_say_what_to_change():
         model(torch.rand(2, 1, 32, 32))
     with pytest.raises(ValueError, match="stem='patch'"):
         model(patch_graph(torch.rand(3, 32, 32), 4, True))
-    with pytest.raises(ValueError, match="k=6 neighbours asked of a graph with 4 nodes"):
+    with pytest.raises(ValueError, match="k=6 neighbours requested from a graph with 4 nodes"):
         model(torch.rand(1, 3, 8, 8))
     patches = pyg_vig.create_model("vig_nano", depth=2, stem="patch", graph="given").eval()
     with pytest.raises(ValueError, match="multiples of patch_size=4, got 30 x 32"):

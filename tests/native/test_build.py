@@ -14,12 +14,12 @@ from pyg_vig.native import build
 SEARCH = """if True:
     import warnings
     import torch, pyg_vig
-    from pyg_vig.native import serves
-    with warnings.catch_warnings(record=True) as told:
+    from pyg_vig.native import is_supported
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        served = serves(torch.zeros(1))
+        supported = is_supported(torch.zeros(1))
         index = pyg_vig.graph.knn_graph(torch.arange(6.0).view(6, 1), 2, backend="dense")
-    print(served, index[0].tolist(), [str(entry.message) for entry in told if "pyg_vig" in str(entry.message)])
+    print(supported, index[0].tolist(), [str(entry.message) for entry in caught if "pyg_vig" in str(entry.message)])
 """
 
 pytestmark = pytest.mark.skipif(build.find_compiler() is None, reason="needs a C compiler")
@@ -33,11 +33,11 @@ def search(tmp_path: Path, **environment: str) -> str:
 
 
 def test_built_once(tmp_path):
-    said = search(tmp_path)
-    assert said.startswith("True [0, 1, 1, ")
+    printed = search(tmp_path)
+    assert printed.startswith("True [0, 1, 1, ")
     (kernels,) = (tmp_path / "pyg_vig").iterdir()  # the only file left behind
     before = kernels.stat().st_mtime_ns
-    assert search(tmp_path) == said
+    assert search(tmp_path) == printed
     assert kernels.stat().st_mtime_ns == before
 
 
@@ -45,9 +45,9 @@ def test_a_compiler_that_fails_is_told_of_and_replaced_by_torch(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho no such option >&2\nexit 1\n")
     broken.chmod(0o755)
-    said = search(tmp_path, CC=str(broken))
-    assert said.startswith("False [0, 1, 1, ")
-    assert "could not be built" in said and "no such option" in said
+    printed = search(tmp_path, CC=str(broken))
+    assert printed.startswith("False [0, 1, 1, ")
+    assert "could not be built" in printed and "no such option" in printed
 
 
 def test_switched_off(tmp_path):

@@ -252,10 +252,10 @@ def test_a_shortcut_may_broadcast():
     assert torch.allclose(fused_linear(x, weight, shortcut=row), x @ weight.T + row)
 
 
-@pytest.mark.parametrize("wrong", [{"bias": 1}, {"scale": 1}, {"second rows": 3}], ids=str)
+@pytest.mark.parametrize("wrong", [{"bias": 1}, {"scale": 1}, {"second input": 3}], ids=str)
 def test_sizes_that_do_not_fit_are_refused(wrong):
-    rows, columns = torch.rand(30, 4), 8 if "second rows" in wrong else 4
-    x = (rows, rows[: wrong["second rows"]]) if "second rows" in wrong else rows
-    affine = {name: torch.rand(size) for name, size in wrong.items() if name != "second rows"}
+    rows, columns = torch.rand(30, 4), 8 if "second input" in wrong else 4
+    x = (rows, rows[: wrong["second input"]]) if "second input" in wrong else rows
+    affine = {name: torch.rand(size) for name, size in wrong.items() if name != "second input"}
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
         fused_linear(x, torch.rand(8, columns), **affine)

@@ -206,13 +206,13 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("edges", "message"),
         [
-            (torch.tensor([[0, 12], [0, 1]]), "names nodes 0 to 12, but there are nodes 0 to 11 only"),
-            (torch.tensor([[0, -1], [0, 1]]), "names nodes -1 to 1"),
+            (torch.tensor([[0, 12], [0, 1]]), "refers to nodes 0 to 12, but there are only nodes 0 to 11"),
+            (torch.tensor([[0, -1], [0, 1]]), "refers to nodes -1 to 1"),
             (torch.tensor([[0.0], [1.0]]), "must be int64 of shape"),
             (torch.tensor([[0], [1]], dtype=torch.int32), "got torch.int32"),
             (torch.tensor([[0, 1, 2]] * 3), r"got torch.int64 of shape \(3, 3\)"),
             (torch.tensor([0, 1]), r"of shape \(2,\)"),
-            (EdgeIndex([[99], [0]], sort_order="col", sparse_size=(12, 12)), "names nodes 0 to 99"),
+            (EdgeIndex([[99], [0]], sort_order="col", sparse_size=(12, 12)), "refers to nodes 0 to 99"),
         ],
     )
     def test_edge_index(self, edges, message):
@@ -239,7 +239,7 @@ class TestBadInput:
             (torch.zeros(11, dtype=torch.int64), "each of the 12 nodes, got 11"),
             (torch.tensor([0, 1] * 6), "must be sorted"),
             (torch.zeros(12), "integer vector"),
-            (torch.full((12,), 3), "names graph 3, but there are only 3 graphs"),
+            (torch.full((12,), 3), "refers to graph 3, but num_graphs is 3"),
         ],
     )
     def test_batch(self, batch, message):
@@ -257,7 +257,7 @@ class TestBadInput:
             encoder()(graphs()[0].x, batch_size=5)
 
     def test_k_larger_than_a_graph(self):
-        with pytest.raises(ValueError, match="k=9 neighbours asked of a graph with 7 nodes"):
+        with pytest.raises(ValueError, match="k=9 neighbours requested from a graph with 7 nodes"):
             encoder(k=9)(torch.rand(19, 6, dtype=torch.float64), batch=torch.tensor([0] * 12 + [1] * 7))
 
     def test_nan_stays_in_its_graph(self):
@@ -290,7 +290,7 @@ class TestBadInput:
             ({"rebuild_every": 0}, "at least 1"),
             ({"reduction": 2}, "no options for image patches, got reduction"),
             ({"position": nn.Identity()}, "no options for image patches, got position"),
-            ({"graph_kwargs": {"step": 4}}, "do not fit KNNGraph"),
+            ({"graph_kwargs": {"step": 4}}, "KNNGraph does not accept these graph_kwargs"),
             ({"graph": "delaunay"}, "unknown graph 'delaunay'"),
             ({"conv": "mrr"}, "unknown conv 'mrr'"),
         ],

@@ -167,13 +167,13 @@ class TestGraphs:
         torch.testing.assert_close(replaced, x + grapher.fc2(grapher.conv(hidden, edges)))
 
     def test_grid_graph_cannot_serve_pooled_neighbours(self):
-        with pytest.raises(ValueError, match="reduction 1"):
+        with pytest.raises(ValueError, match="reduction=1"):
             Grapher(8, graph=GridGraph(), reduction=2)(torch.randn(16, 8), Layout.from_grid(1, 4, 4))
 
 
 class TestErrors:
     def test_pooled_neighbours_need_a_grid(self):
-        with pytest.raises(ValueError, match=r"lie on no grid: .* use reduction=1"):
+        with pytest.raises(ValueError, match=r"do not form a grid: .* use reduction=1"):
             Grapher(8, k=2, reduction=2)(torch.randn(16, 8))
 
     def test_conv_for_one_node_set_with_pooled_neighbours(self):
@@ -181,7 +181,7 @@ class TestErrors:
             Grapher(8, conv="GCNConv", reduction=2)
 
     def test_more_neighbours_than_nodes(self):
-        with pytest.raises(ValueError, match="k=9 neighbours asked of a graph with 5 nodes"):
+        with pytest.raises(ValueError, match="k=9 neighbours requested from a graph with 5 nodes"):
             Grapher(8)(torch.randn(5, 8))
 
 

@@ -71,7 +71,7 @@ def test_conditional_position_sees_no_other_image_and_needs_a_grid():
     layer, x = ConditionalPosition(8).double(), random_nodes()
     alone = layer(x[30:], Layout.from_grid(1, 5, 6))
     torch.testing.assert_close(layer(x, GRID)[30:], alone)
-    with pytest.raises(ValueError, match="lie on no grid"):
+    with pytest.raises(ValueError, match="do not form a grid"):
         layer(x, Layout.from_equal(2, 30))
 
 

@@ -12,12 +12,12 @@ from torch.utils.checkpoint import checkpoint
 
 from pyg_vig.graph import Layout
 from pyg_vig.native import native_kernels
-from pyg_vig.native.build import library
+from pyg_vig.native.build import load_library
 from pyg_vig.nn import ConvNorm, LayerScale, LinearNorm, ViGBlock
 from pyg_vig.nn.linear import PairUpdate
 from pyg_vig.nn.rematerialize import add_residual, register_recipe, save_recipe
 
-needs_kernels = pytest.mark.skipif(library() is None, reason="no C compiler")
+needs_kernels = pytest.mark.skipif(load_library() is None, reason="no C compiler")
 
 
 class StorageTracker:

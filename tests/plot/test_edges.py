@@ -86,5 +86,5 @@ def test_errors() -> None:
         plot_attention(IMAGE, edges, torch.rand(1, 2), layout, [(0, 0)], head=2)
     with pytest.raises(ValueError, match=r"graph must be from 0 to 0 in this batch, got 1"):
         plot_edges(IMAGE, edges, layout, graph=1)
-    with pytest.raises(ValueError, match="lie on no grid"):
+    with pytest.raises(ValueError, match="do not form a grid"):
         plot_edges(IMAGE, edges, Layout.from_equal(1, 6))

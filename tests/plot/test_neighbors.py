@@ -69,7 +69,7 @@ def test_errors() -> None:
         plot_neighbors(torch.rand(3, 4, 4), edges, layout, [(2, 0)])
     with pytest.raises(ValueError, match="graph must be from 0 to 0 in this batch, got 1"):
         plot_neighbors(torch.rand(3, 4, 4), edges, layout, [(0, 0)], graph=1)
-    with pytest.raises(ValueError, match="lie on no grid"):
+    with pytest.raises(ValueError, match="do not form a grid"):
         plot_neighbors(torch.rand(3, 4, 4), edges, Layout.from_equal(1, 6), [(0, 0)])
     with pytest.raises(ValueError, match=r"1 or 3 channels, got an array of shape \(4, 4, 2\)"):
         plot_neighbors(torch.rand(2, 4, 4), edges, layout, [(0, 0)])

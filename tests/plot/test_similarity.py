@@ -45,7 +45,9 @@ def test_blocks_that_do_not_exist() -> None:
 
 
 def test_places_outside_the_image() -> None:
-    with pytest.raises(ValueError, match=r"a point must be shares of height and width in \[0, 1\), got \(1.0, 0.5\)"):
+    with pytest.raises(
+        ValueError, match=r"a point must be fractions of height and width in \[0, 1\), got \(1.0, 0.5\)"
+    ):
         plot_similarity(torch.rand(3, 32, 32), torch.rand(4, 4), (1.0, 0.5))
 
 

@@ -27,7 +27,7 @@ def test_pooled_patches_have_no_loops() -> None:
 
 
 def test_nodes_on_no_grid() -> None:
-    with pytest.raises(ValueError, match="lie on no grid"):
+    with pytest.raises(ValueError, match="do not form a grid"):
         plot_hubs(torch.rand(3, 20, 20), torch.tensor([[0], [1]]), Layout.from_equal(1, 4))
 
 

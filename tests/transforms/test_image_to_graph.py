@@ -64,7 +64,7 @@ class TestEdges:
         assert torch.equal(data.edge_index, grid_graph(4, 6, 4).as_tensor())
 
     def test_more_neighbours_than_patches(self, image):
-        with pytest.raises(ValueError, match="k=9 neighbours asked of a graph with 6 nodes"):
+        with pytest.raises(ValueError, match="k=9 neighbours requested from a graph with 6 nodes"):
             ImageToGraph(16, k=9)(image)
 
     def test_plain_tensor_that_can_be_saved(self, image):

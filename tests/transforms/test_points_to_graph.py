@@ -99,7 +99,7 @@ def test_composes_and_leaves_its_input_as_it_was(points):
         (torch.ones(4, 3, dtype=torch.int64), r"floating point, .* got torch.int64 of shape \(4, 3\)"),
         (Data(x=torch.rand(4, 3)), "got NoneType"),
         ("cloud", "got str"),
-        (torch.rand(4, 3), "k=16 neighbours asked of a graph with 3 other nodes"),
+        (torch.rand(4, 3), "k=16 neighbours requested from a graph with 3 other nodes"),
     ],
 )
 def test_bad_input(source, message):

@@ -33,9 +33,19 @@ GPUS = {
     "MI250": GPU("hip", "gfx90a", 64, 64),
 }
 
-FLAGS = {"HAS_PTR", "WINNERS", "HAS_WEIGHT", "RAGGED", "HAS_SCALE", "HAS_BASE", "HAS_BIAS", "HAS_RUNNING", "HAS_OFFSET"}
-POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "winner": "*i32"}
-ROWS = ("x", "y", "grad", "weight", "base", "bias")  # features, distances or weights
+FLAGS = {
+    "HAS_PTR",
+    "RETURN_ARGMAX",
+    "HAS_WEIGHT",
+    "RAGGED",
+    "HAS_SCALE",
+    "HAS_SRC_BIAS",
+    "HAS_PAIR_BIAS",
+    "HAS_RUNNING",
+    "HAS_OFFSET",
+}
+POINTERS = {"src": "*i64", "ptr": "*i64", "dst": "*i64", "ptr_src": "*i64", "ptr_dst": "*i64", "argmax": "*i32"}
+ROWS = ("x", "y", "grad", "weight", "src_bias", "pair_bias", "bias")  # features, distances or weights
 
 
 @pytest.fixture(autouse=True)
@@ -61,12 +71,12 @@ def check(kernel: Any, gpu: str, dtype: str, pointers: dict[str, str], warps: in
 
 @pytest.mark.parametrize(("gpu", "channels"), [("H100", 32), ("H100", 192), ("MI250", 192)])
 @pytest.mark.parametrize("degree", [0, 9])
-@pytest.mark.parametrize("name", ["largest", "sum", "products", "scatter", "gather_winners"])
+@pytest.mark.parametrize("name", ["max", "sum", "dot", "scatter", "scatter_deterministic"])
 def test_reductions(name: str, degree: int, gpu: str, channels: int) -> None:
     from pyg_vig.triton_kernels import reduce
 
     pointers = {"out": "*fp32"} if name == "scatter" else {}  # atomic additions run in float32
-    _, (rows, width) = reduce._tiles(1000, channels)
+    _, (rows, width) = reduce._tile_grid(1000, channels)
     check(getattr(reduce, f"_{name}_kernel"), gpu, "*bf16", pointers, ROWS=rows, CHANNELS=width, DEGREE=degree)
 
 
@@ -77,29 +87,29 @@ def test_nearest_neighbours(sources: int, dtype: str, gpu: str) -> None:
     from pyg_vig.triton_kernels import knn
 
     rows_type = torch.float32 if dtype == "fp32" else torch.bfloat16
-    one_tile, rows, columns, warps = knn._plan(3136, sources, 16, rows_type)
+    one_tile, rows, columns, warps = knn._tile_sizes(3136, sources, 16, rows_type)
     tile = {"ONE_TILE": one_tile, "ROWS": rows, "COLUMNS": columns, "CHANNELS": 32, "SLOTS": 16}
     precision = knn._precision(rows_type, amd=GPUS[gpu].backend == "hip")
-    floats = dict.fromkeys(("scale_src", "scale_dst", "base", "bias"), "*fp32")
+    floats = dict.fromkeys(("scale_src", "scale_dst", "src_bias", "pair_bias"), "*fp32")
     pointers = {"src": f"*{dtype}", "dst": f"*{dtype}", **floats, "out": "*i64"}
-    check(knn._nearest_kernel, gpu, f"*{dtype}", pointers, warps, **tile, PRECISION=precision, ITSELF=2)
+    check(knn._nearest_kernel, gpu, f"*{dtype}", pointers, warps, **tile, PRECISION=precision, SELF_MODE=2)
 
 
 @pytest.mark.parametrize("gpu", ["H100", "MI250"])
-@pytest.mark.parametrize("name", ["moments", "statistics", "apply", "slopes", "gradients", "backward"])
+@pytest.mark.parametrize("name", ["moments", "statistics", "normalize", "grad_sums", "grad_params", "backward"])
 def test_batch_norm(name: str, gpu: str) -> None:
     from pyg_vig.triton_kernels import batch_norm
 
-    floats = ("sums", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "gradients")
+    floats = ("sums", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "grad_params")
     numbers = {"eps": "fp32", "momentum": "fp32", "batches": "*i64"}
     sizes = {
-        "BLOCKS": batch_norm._BLOCKS,
+        "BLOCKS": batch_norm._TILE_BLOCKS,
         "ROWS": batch_norm._TILE // 64,
         "CHANNELS": 64,
         "ACT": batch_norm.ACTIVATIONS["gelu"],
     }
-    if name in ("statistics", "gradients"):
-        sizes["CHANNELS"] = batch_norm._CHANNELS
+    if name in ("statistics", "grad_params"):
+        sizes["CHANNELS"] = batch_norm._TILE_CHANNELS
     kernel = getattr(batch_norm, f"_{name}_kernel")
     check(kernel, gpu, "*bf16", {**dict.fromkeys(floats, "*fp32"), **numbers}, **sizes)
 

@@ -26,9 +26,9 @@ from pyg_vig.graph import (
     operators,
 )
 from pyg_vig.graph.knn.flash import nearest_ragged
-from pyg_vig.graph.knn.nearest import directions
+from pyg_vig.graph.knn.nearest import unit_rows
 from pyg_vig.nn import batch_norm
-from pyg_vig.triton_kernels import serves, triton_kernels
+from pyg_vig.triton_kernels import is_supported, triton_kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -76,10 +76,10 @@ def graph(ragged: bool) -> tuple[Tensor, Tensor | None]:
 
 
 def test_the_kernels_serve_here() -> None:
-    assert serves(integers(1))
+    assert is_supported(integers(1))
     with triton_kernels(False):
-        assert not serves(integers(1))
-    assert serves(integers(1))
+        assert not is_supported(integers(1))
+    assert is_supported(integers(1))
 
 
 def test_the_trial_writes_a_one() -> None:
@@ -97,17 +97,17 @@ class TestReductions:
         src, ptr = graph(ragged)
         x = integers(NUM_SRC, CHANNELS).to(dtype)
         x[:, 0], x[3, 1], x[:, 2] = -torch.inf, torch.nan, torch.inf
-        found, expected = both(lambda: operators.neighbor_max(x, src, ptr, NUM_DST))
+        found, expected = both(lambda: operators.neighbor_max(x, src, ptr, NUM_DST, True))
         assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_gradient_of_the_largest(self, dtype: torch.dtype, ragged: bool, deterministic: bool) -> None:
         src, ptr = graph(ragged)
         x, grad = integers(NUM_SRC, CHANNELS).to(dtype), integers(NUM_DST, CHANNELS).to(dtype)
-        winner = operators.neighbor_max(x, src, ptr, NUM_DST)[1]
+        argmax = operators.neighbor_max(x, src, ptr, NUM_DST, True)[1]
         torch.use_deterministic_algorithms(deterministic)
         try:
-            found, expected = both(lambda: operators.scatter_winners(grad, winner, src, ptr, NUM_SRC))
+            found, expected = both(lambda: operators.scatter_to_argmax(grad, argmax, src, ptr, NUM_SRC))
         finally:
             torch.use_deterministic_algorithms(False)
         assert_close(found, expected, rtol=0, atol=0)
@@ -132,7 +132,7 @@ def test_widths_that_fill_no_tile(channels: int) -> None:
     src, ptr = graph(ragged=False)
     x, y, weight = integers(NUM_SRC, channels), integers(NUM_DST, channels), integers(src.numel(), 1)
     for run in (
-        lambda: operators.neighbor_max(x, src, ptr, NUM_DST),
+        lambda: operators.neighbor_max(x, src, ptr, NUM_DST, True),
         lambda: operators.neighbor_sum(x, src, ptr, NUM_DST, weight),
         lambda: operators.neighbor_dot(y, x, src, ptr, 1),
     ):
@@ -145,7 +145,7 @@ def test_graphs_in_32_bits() -> None:
     assert ptr is not None
     x = integers(NUM_SRC, CHANNELS)
     for run in (
-        lambda: operators.neighbor_max(x, src.int(), ptr.int(), NUM_DST)[0],
+        lambda: operators.neighbor_max(x, src.int(), ptr.int(), NUM_DST, True)[0],
         lambda: operators.neighbor_sum(x, src.int(), ptr.int(), NUM_DST, None),
     ):
         found, expected = both(run)
@@ -155,8 +155,8 @@ def test_graphs_in_32_bits() -> None:
 def test_nothing_to_reduce() -> None:
     none, ptr = torch.empty(0, dtype=torch.int64, device=DEVICE), torch.zeros(4, dtype=torch.int64, device=DEVICE)
     x, weight = integers(NUM_SRC, CHANNELS), integers(0, 2)
-    largest, winner = operators.neighbor_max(x, none, ptr, 3)
-    assert not largest.any() and (winner == -1).all()
+    largest, argmax = operators.neighbor_max(x, none, ptr, 3, True)
+    assert not largest.any() and (argmax == -1).all()
     assert not operators.neighbor_sum(x, none, ptr, 3, weight).any()
     assert operators.neighbor_dot(integers(3, CHANNELS), x, none, ptr, 2).shape == (0, 2)
     assert operators.neighbor_sum(x, none, None, 0, None).shape == (0, CHANNELS)
@@ -173,8 +173,10 @@ def test_nearest_is_the_definition_with_its_ties(
     """70 destinations take two blocks of rows; the sources are ranked at once or, if there are many, by block."""
     src = integers(graphs * sources, 5)
     dst = integers(graphs * 70, 5) if loop is None else src
-    base, bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
-    found, expected = both(lambda: nearest_ragged(src, dst, base, bias, None, None, graphs, count, loop, False))
+    src_bias, pair_bias = src.square().sum(1), integers(dst.size(0) // graphs, sources) if biased else None
+    found, expected = both(
+        lambda: nearest_ragged(src, dst, src_bias, pair_bias, None, None, graphs, count, loop, False)
+    )
     assert torch.equal(found, expected)
 
 
@@ -187,7 +189,7 @@ def test_nearest_by_direction(dtype: torch.dtype, sources: int) -> None:
     x[0, 0], x[1, 0] = torch.nan, torch.inf
     found, expected = both(lambda: nearest_ragged(x, x, None, None, None, None, 1, 9, True, True))
     assert torch.equal(found[:3], expected[:3])  # without direction, all nodes are equally far
-    unit, _ = directions(x.double(), x.double())
+    unit, _ = unit_rows(x.double(), x.double())
     cosines = unit @ unit.T
     assert_close(cosines.gather(1, found), cosines.gather(1, expected), rtol=0, atol=1e-6)
 
@@ -214,9 +216,9 @@ def test_nearest_in_ragged_graphs_of_which_some_lack_nodes(wide: bool) -> None:
 
 
 def test_nearest_places_infinities_nans_and_negative_zeros() -> None:
-    base = torch.tensor([-0.0, torch.inf, 0.0, torch.nan, -torch.inf, 1.0], device=DEVICE)
+    src_bias = torch.tensor([-0.0, torch.inf, 0.0, torch.nan, -torch.inf, 1.0], device=DEVICE)
     src, dst = torch.zeros(6, 1, device=DEVICE), torch.zeros(2, 1, device=DEVICE)
-    found, expected = both(lambda: nearest_ragged(src, dst, base, None, None, None, 1, 6, None, False))
+    found, expected = both(lambda: nearest_ragged(src, dst, src_bias, None, None, None, 1, 6, None, False))
     assert torch.equal(found, expected)
     assert found[0].tolist() == [4, 0, 2, 5, 1, 3]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph.adjacency import NeighborTable
-from pyg_vig.graph.knn.backends import BACKENDS, choose, dense, tree
+from pyg_vig.graph.knn.backends import BACKENDS, choose_backend, dense_search, tree_search
 from pyg_vig.graph.knn.query import Query
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32, without_autocast
@@ -38,8 +38,10 @@ def knn_graph(
     .. math::
         D_{ij} = \| \hat x_i - \hat x_j \|^2 + B_{ij}, \qquad \hat x = x / \|x\|
 
-    No gradient flows through the choice of neighbours. The memory is linear in the number of nodes: at most 32 MiB of
-    distances are held at a time.
+    No gradient flows through the choice of neighbours. The memory is linear in the number of nodes: the kernels
+    store no distance matrix, and where none runs, ``"dense"`` computes the distances in chunks of at most 32 MiB
+    (64 MiB in float64; at least one row). Exceptions, which compute all distances at once, are exported networks, and
+    networks compiled for a GPU without a kernel.
 
     Args:
         x: node features ``(N, C)``, or a pair ``(x_src, x_dst)`` if the neighbours are from another node set.
@@ -108,18 +110,18 @@ def knn_table(
     """
     (src, dst), (layout_src, layout_dst) = _pair(x), _pair(layout)
     self_loops = None if isinstance(x, tuple) else loop
-    _check(src, dst, layout_src, layout_dst, k, dilation, self_loops, bias, backend)
+    _check_arguments(src, dst, layout_src, layout_dst, k, dilation, self_loops, bias, backend)
     if dst.size(0) == 0:
         return NeighborTable(torch.empty(0, k, dtype=torch.int64, device=dst.device), src.size(0))
-    same, src = src is dst, _comparable(src, cosine)
-    dst = src if same else _comparable(dst, cosine)
+    is_shared, src = src is dst, _clean_features(src, cosine)
+    dst = src if is_shared else _clean_features(dst, cosine)
     if backend == "auto":
-        backend = choose(src, layout_src, bias)
+        backend = choose_backend(src, layout_src, bias)
     if self_loops and bias is not None:
         self_loops = None  # with a bias, the node itself is ranked like any other, as in the published code
     query = Query(src, dst, layout_src, layout_dst, k * dilation, self_loops, bias, cosine)
     with without_autocast(src.device):
-        index = dense(query) if backend == "dense" else tree(query, backend)
+        index = dense_search(query) if backend == "dense" else tree_search(query, backend)
     return NeighborTable(_dilate(index, k, dilation, epsilon), src.size(0))
 
 
@@ -180,10 +182,10 @@ class KNNGraph(torch.nn.Module):
             return self._search(x, (layout_src, layout_dst), 1)
         excluded = int(not self.loop and not isinstance(x, tuple))  # the node itself
         if layout_src.is_equal:
-            fitting = (layout_src.nodes_per_graph - excluded) // self.k
-            return self._search(x, (layout_src, layout_dst), max(1, min(self.dilation, fitting)))
+            max_dilation = (layout_src.nodes_per_graph - excluded) // self.k
+            return self._search(x, (layout_src, layout_dst), max(1, min(self.dilation, max_dilation)))
         dilations = ((layout_src.sizes() - excluded) // self.k).clamp(1, self.dilation)
-        return self._search_by_dilation(x, (layout_src, layout_dst), dilations)
+        return self._search_per_dilation(x, (layout_src, layout_dst), dilations)
 
     def _search(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilation: int) -> NeighborTable:
         return knn_table(
@@ -198,7 +200,7 @@ class KNNGraph(torch.nn.Module):
             backend=self.backend,
         )
 
-    def _search_by_dilation(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilations: Tensor) -> NeighborTable:
+    def _search_per_dilation(self, x: Pair[Tensor], layouts: tuple[Layout, Layout], dilations: Tensor) -> NeighborTable:
         """Search with a dilation for every graph, so that its neighbours do not depend on the other graphs."""
         (src, dst), distinct = _pair(x), dilations[layouts[1].sizes() > 0].unique().tolist()
         if len(distinct) < 2:
@@ -206,12 +208,12 @@ class KNNGraph(torch.nn.Module):
         index = torch.empty(dst.size(0), self.k, dtype=torch.int64, device=dst.device)
         for dilation in distinct:
             rows = [layout.expand(dilations == dilation).nonzero().flatten() for layout in layouts]
-            chosen = [
-                Layout.from_batch(layout.batch_vector(src.device)[kept], layout.num_graphs)
-                for layout, kept in zip(layouts, rows, strict=True)
+            sub_layouts = [
+                Layout.from_batch(layout.batch_vector(src.device)[node_index], layout.num_graphs)
+                for layout, node_index in zip(layouts, rows, strict=True)
             ]
             nodes = (src[rows[0]], dst[rows[1]]) if isinstance(x, tuple) else src[rows[0]]
-            index[rows[1]] = rows[0][self._search(nodes, (chosen[0], chosen[1]), dilation).index]
+            index[rows[1]] = rows[0][self._search(nodes, (sub_layouts[0], sub_layouts[1]), dilation).index]
         return NeighborTable(index, src.size(0))
 
 
@@ -220,13 +222,17 @@ def _pair(value: Pair[T]) -> tuple[T, T]:
 
 
 def _layouts(
-    src: Tensor, dst: Tensor, of_src: Layout | Tensor | None, of_dst: Layout | Tensor | None
+    src: Tensor, dst: Tensor, given_src: Layout | Tensor | None, given_dst: Layout | Tensor | None
 ) -> tuple[Layout, Layout]:
     """Layouts of both sides; with two batch vectors, the last graphs may have nodes on one side only."""
-    layout_src, layout_dst = _as_layout(of_src, src), _as_layout(of_dst, dst)
-    if isinstance(of_src, Tensor) and isinstance(of_dst, Tensor) and layout_src.num_graphs != layout_dst.num_graphs:
+    layout_src, layout_dst = _as_layout(given_src, src), _as_layout(given_dst, dst)
+    if (
+        isinstance(given_src, Tensor)
+        and isinstance(given_dst, Tensor)
+        and layout_src.num_graphs != layout_dst.num_graphs
+    ):
         num_graphs = max(layout_src.num_graphs, layout_dst.num_graphs)
-        return Layout.from_batch(of_src, num_graphs), Layout.from_batch(of_dst, num_graphs)
+        return Layout.from_batch(given_src, num_graphs), Layout.from_batch(given_dst, num_graphs)
     return layout_src, layout_dst
 
 
@@ -236,7 +242,7 @@ def _as_layout(value: Layout | Tensor | None, rows: Tensor) -> Layout:
     return Layout.from_batch(value) if isinstance(value, Tensor) else value
 
 
-def _check(
+def _check_arguments(
     src: Tensor,
     dst: Tensor,
     layout_src: Layout,
@@ -248,7 +254,7 @@ def _check(
     backend: str,
 ) -> None:
     if src.dim() != 2 or dst.dim() != 2 or src.size(1) != dst.size(1):
-        raise ValueError(f"expected node matrices (N, C) of one width, got {tuple(src.shape)} and {tuple(dst.shape)}")
+        raise ValueError(f"expected node matrices (N, C) with equal C, got {tuple(src.shape)} and {tuple(dst.shape)}")
     if not (src.is_floating_point() and dst.is_floating_point()):
         raise ValueError(f"node features must be floating point, got {src.dtype} and {dst.dtype}")
     if k < 1 or dilation < 1:
@@ -256,10 +262,12 @@ def _check(
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if src.device != dst.device:
-        raise ValueError(f"source nodes are on {src.device}, destination nodes on {dst.device}: move them together")
+        raise ValueError(
+            f"source nodes are on {src.device}, destination nodes on {dst.device}: move them to one device"
+        )
     for rows, layout in ((src, layout_src), (dst, layout_dst)):
         if layout.batch is not None and layout.batch.device != rows.device:
-            raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them together")
+            raise ValueError(f"x is on {rows.device} but batch on {layout.batch.device}: move them to one device")
         if rows.size(0) != layout.num_nodes:
             raise ValueError(f"{rows.size(0)} rows of features, but the layout (batch) has {layout.num_nodes} nodes")
     if layout_src.num_graphs != layout_dst.num_graphs:
@@ -272,26 +280,28 @@ def _check(
         expected = (layout_dst.nodes_per_graph, layout_src.nodes_per_graph)
         if tuple(bias.shape) != expected:
             raise ValueError(f"bias must have shape (n_dst, n_src) = {expected}, got {tuple(bias.shape)}")
-    _check_size(layout_src, layout_dst, k, dilation, self_loops)
+    _check_num_neighbors(layout_src, layout_dst, k, dilation, self_loops)
 
 
-def _check_size(layout_src: Layout, layout_dst: Layout, k: int, dilation: int, self_loops: bool | None) -> None:
+def _check_num_neighbors(
+    layout_src: Layout, layout_dst: Layout, k: int, dilation: int, self_loops: bool | None
+) -> None:
     if layout_src.is_equal:
         available = layout_src.nodes_per_graph
     else:
-        sizes, wanted = layout_src.sizes(), layout_dst.sizes() > 0  # graphs without destinations need no neighbours
-        available = int(sizes[wanted].min()) if bool(wanted.any()) else k * dilation + 1
+        sizes, has_dst = layout_src.sizes(), layout_dst.sizes() > 0  # graphs without destinations need no neighbours
+        available = int(sizes[has_dst].min()) if bool(has_dst.any()) else k * dilation + 1
     available -= int(self_loops is False)
     if k * dilation > available and layout_dst.num_nodes > 0:
         other = " other" if self_loops is False else ""
         product = f"k={k}" if dilation == 1 else f"k * dilation = {k} * {dilation} = {k * dilation}"
         raise ValueError(
-            f"{product} neighbours asked of a graph with {available}{other} nodes: "
+            f"{product} neighbours requested from a graph with {available}{other} nodes: "
             f"lower k (or the dilation), or use larger graphs (for images, a larger size)"
         )
 
 
-def _comparable(x: Tensor, cosine: bool) -> Tensor:
+def _clean_features(x: Tensor, cosine: bool) -> Tensor:
     """Prepare features for Euclidean distances: without NaN, which cannot be ordered, and in at least float32, as half
     precision cannot separate close neighbours. (With ``cosine``, the backends prepare them.)
     """
@@ -303,5 +313,5 @@ def _dilate(index: Tensor, k: int, dilation: int, epsilon: float) -> Tensor:
     if epsilon == 0:
         return strided
     # The draw is not read on the host, which would synchronise with the device and break the compiled graph.
-    drawn = index[:, torch.randperm(k * dilation, device=index.device)[:k]]
-    return torch.where(torch.rand((), device=index.device) < epsilon, drawn, strided)
+    random_index = index[:, torch.randperm(k * dilation, device=index.device)[:k]]
+    return torch.where(torch.rand((), device=index.device) < epsilon, random_index, strided)

@@ -13,7 +13,7 @@ from torch_geometric.utils import softmax
 from pyg_vig.graph import Adjacency, CrissCross, NeighborTable, as_edge_index, neighbor_dot, neighbor_sum
 from pyg_vig.graph.adjacency import in_degree, is_grouped, plain_edge_index, to_csr
 from pyg_vig.graph.precision import at_least_float32, without_autocast
-from pyg_vig.graph.reduce import needs_plain_operations
+from pyg_vig.graph.reduce import needs_fallback
 from pyg_vig.nn.conv.neighbor_conv import NeighborConv, NodeFeatures, prepare_adjacency, source_and_destination
 from pyg_vig.nn.hooks import has_propagate_hooks, needs_messages
 from pyg_vig.nn.linear import GroupedLinear, PairUpdate, check_channels
@@ -153,7 +153,7 @@ class CrossAttentionConv(NeighborConv):
             edges, size = plain_edge_index(edge_index), (key.size(0), query.size(0))  # which PyG does not fuse
             alpha = self.edge_updater(edges, query=query, key=key, size=size)
             return self.propagate(edges, value=value, alpha=alpha, size=size), alpha
-        use_dense = needs_plain_operations(query) and self.affinity != "softmax" and not need_weights
+        use_dense = needs_fallback(query) and self.affinity != "softmax" and not need_weights
         if use_dense and isinstance(edge_index, CrissCross):
             return self._attend_in_cliques(edge_index, query, key, value), None
         alpha = self._attention_weights(edge_index, query, key)

@@ -7,24 +7,26 @@ import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pyg_vig.graph.knn.nearest import directions, nearest
-from pyg_vig.native import native_kernels, serves
+from pyg_vig.graph.knn.nearest import nearest, unit_rows
+from pyg_vig.native import is_supported, native_kernels
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-needs_kernel = pytest.mark.skipif(not serves(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order")
+needs_kernel = pytest.mark.skipif(
+    not is_supported(torch.zeros(1)), reason="needs the kernel: torch.topk promises no order"
+)
 distances = arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=12), elements=finite)
 
 
-def choose(distance: torch.Tensor, k: int) -> torch.Tensor:
+def select(distance: torch.Tensor, k: int) -> torch.Tensor:
     """Select among given distances ``(N, M)``, passed as bias with all features zero."""
     rows, columns = distance.shape
     sources, targets = (distance.new_zeros(1, size, 1) for size in (columns, rows))
-    return nearest(sources, targets, k, bias=distance)[0]
+    return nearest(sources, targets, k, pair_bias=distance)[0]
 
 
 def check(distance: torch.Tensor, k: int) -> None:
     """Check that the k smallest values are selected, in increasing order and at distinct columns."""
-    index = choose(distance, k)
+    index = select(distance, k)
     assert index.dtype == torch.int64
     assert index.shape == (len(distance), k)
     assert torch.equal(distance.gather(-1, index), distance.sort(-1).values[..., :k])
@@ -38,7 +40,9 @@ class TestChoice:
         check(distance, data.draw(st.integers(1, distance.size(-1))))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-    @pytest.mark.parametrize("columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000])  # around GROUP and OFFER
+    @pytest.mark.parametrize(
+        "columns", [1, 9, 15, 16, 17, 700, 1023, 1024, 1025, 1600, 5000]
+    )  # around GROUP, MAX_CHUNK
     def test_random(self, columns, dtype):
         distance = torch.randn(60, columns).to(dtype)
         for k in {1, min(9, columns), min(300, columns)}:
@@ -54,8 +58,8 @@ class TestChoice:
         distance = torch.randint(3, (100, columns)).float()
         expected = distance.sort(dim=-1, stable=True).indices
         for k in (1, 9, 30):
-            assert torch.equal(choose(distance, k), expected[..., :k])
-            assert torch.equal(choose(torch.ones_like(distance), k)[0], torch.arange(k))
+            assert torch.equal(select(distance, k), expected[..., :k])
+            assert torch.equal(select(torch.ones_like(distance), k)[0], torch.arange(k))
 
     @pytest.mark.parametrize("columns", [60, 2500])
     @pytest.mark.parametrize("scale", [1e-38, 1.0, 1e38])
@@ -69,27 +73,27 @@ class TestChoice:
     @needs_kernel
     def test_infinities_and_signed_zeros(self):
         distance = torch.tensor([[torch.inf, 1.0, -torch.inf, -1.0, torch.inf]])
-        assert choose(distance, 5).tolist() == [[2, 3, 1, 0, 4]]
-        assert choose(torch.tensor([[0.0, -0.0, 0.0, -1.0]]), 3).tolist() == [[3, 0, 1]]
+        assert select(distance, 5).tolist() == [[2, 3, 1, 0, 4]]
+        assert select(torch.tensor([[0.0, -0.0, 0.0, -1.0]]), 3).tolist() == [[3, 0, 1]]
         check(torch.tensor([[0.0, -0.0, 1e-45, -1e-45]]), 3)
 
     @needs_kernel
     @pytest.mark.parametrize("sign", [1, -1])
     def test_a_nan_is_farthest(self, sign):
         distance = torch.tensor([[torch.nan * sign, 2.0, torch.inf, torch.nan, 1.0]])
-        assert choose(distance, 4)[0, :3].tolist() == [4, 1, 2]
-        assert choose(torch.full((2, 3000), torch.nan), 3).tolist() == [[0, 1, 2]] * 2
+        assert select(distance, 4)[0, :3].tolist() == [4, 1, 2]
+        assert select(torch.full((2, 3000), torch.nan), 3).tolist() == [[0, 1, 2]] * 2
 
 
 class TestFormula:
     @pytest.mark.parametrize("loop", [None, False, True])
-    @pytest.mark.parametrize("parts", [(), ("base",), ("bias",), ("base", "bias")])
+    @pytest.mark.parametrize("parts", [(), ("src_bias",), ("pair_bias",), ("src_bias", "pair_bias")])
     @pytest.mark.parametrize(("rows", "columns"), [(20, 30), (7, 1500), (300, 1500)])
     @pytest.mark.parametrize("cosine", [True, False])
     def test_products_starts_and_the_node_itself(self, cosine, rows, columns, parts, loop):
         """Compare with plain PyTorch in float64, which distinguishes distances that float32 may not."""
         sources, targets = torch.randn(3, columns, 24), torch.randn(3, rows, 24)
-        given = {"base": torch.randn(3, columns), "bias": torch.randn(rows, columns)}
+        given = {"src_bias": torch.randn(3, columns), "pair_bias": torch.randn(rows, columns)}
         options = {name: given[name] for name in parts}
         found = nearest(sources, targets, 7, cosine=cosine, loop=loop, **options)
         precise = {name: part.double() for name, part in options.items()}
@@ -109,11 +113,11 @@ class TestFormula:
         assert torch.equal(distance.gather(2, found), distance.sort(-1).values[..., :5])
 
     @needs_kernel
-    def test_directions(self):
+    def test_unit_rows(self):
         """Rows that cannot be normalised become zeros, as in the PyTorch definition."""
         x = torch.randn(1, 30, 5)
         x[0, 3], x[0, 7, 2], x[0, 8, 1], x[0, 9] = 0, torch.nan, torch.inf, 1e30
-        unit, _ = directions(x, x)
+        unit, _ = unit_rows(x, x)
         assert unit.isfinite().all()
         assert torch.equal(unit[0, [3, 7, 8]], torch.zeros(3, 5))
         found, expected = nearest(x, x, 4, cosine=True), nearest(unit, unit, 4)
@@ -125,7 +129,7 @@ class TestFormula:
         first = torch.arange(3).view(3, 1, 1) * 10
         for dtype in (torch.float32, torch.float64):
             assert torch.equal(
-                nearest(x.to(dtype), x.to(dtype), 3, step=10), nearest(x.to(dtype), x.to(dtype), 3) + first
+                nearest(x.to(dtype), x.to(dtype), 3, index_offset=10), nearest(x.to(dtype), x.to(dtype), 3) + first
             )
 
     @needs_kernel

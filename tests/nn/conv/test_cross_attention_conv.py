@@ -175,7 +175,7 @@ class TestFusedPath:
     def test_in_dense_products_of_cliques(self, train, affinity, normalize, loop, monkeypatch):
         """The path for accelerators and compilers."""
         for module in ("pyg_vig.graph.reduce", "pyg_vig.nn.conv.cross_attention_conv"):
-            monkeypatch.setattr(f"{module}.needs_plain_operations", lambda x: True)
+            monkeypatch.setattr(f"{module}.needs_fallback", lambda x: True)
         conv = make_conv(train=train, heads=2, affinity=affinity, normalize=normalize, norm="batch")
         cliques, edges = clique_graphs(loop)
         expected = run_with_gradients(copy.deepcopy(conv), edges, edges.edge_index)
