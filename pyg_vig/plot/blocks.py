@@ -76,7 +76,7 @@ def plot_blocks(
     for ax, label in zip(axes[0], labels or [], strict=False):
         _write_row_label(ax, label) if across else ax.set_title(label, fontsize=10)
     figure.suptitle(title, fontsize=12, wrap=True)
-    caption = "star: a patch. Frames of its colour: its neighbours in the graph of the block"
+    caption = "star: a patch; frames in its colour: its neighbours in this block"
     figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure
 

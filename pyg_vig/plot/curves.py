@@ -89,7 +89,7 @@ def plot_edge_length(
         >>> ax = plot_edge_length({"not trained": graphs}, (32, 32))
     """
     curves = {name: edge_length_by_block(recorded, size) for name, recorded in graphs.items()}
-    ax = plot_by_block(curves, "mean length of an edge (pixels)", ax=ax)
+    ax = plot_by_block(curves, "mean edge length (pixels)", ax=ax)
     ax.set_ylim(bottom=0)
     return ax
 
@@ -120,12 +120,12 @@ def plot_purity(graphs: Mapping[str, RecordedGraphs], masks: Tensor, *, ax: Axes
         >>> ax = plot_purity({"not trained": graphs}, torch.randint(3, (2, 32, 32)))
     """
     curves = {name: purity_by_block(recorded, masks) for name, recorded in graphs.items()}
-    ax = plot_by_block(curves, "neighbours with the label of the patch", ax=ax)
+    ax = plot_by_block(curves, "share of neighbours with the same label", ax=ax)
     grid = next(iter(graphs.values())).layouts[-1].require_grid("purity needs labels of patches")
     labels = [patch_labels(mask, grid).flatten() for mask in masks]
     adjacent = torch.stack([neighbor_purity(grid_graph(*grid), patches).nanmean() for patches in labels])
     chance = torch.tensor([chance_purity(patches) for patches in labels])
-    ax.axhline(float(adjacent.nanmean()), color="0.45", linestyle="--", linewidth=1, label="the 8 patches around")
+    ax.axhline(float(adjacent.nanmean()), color="0.45", linestyle="--", linewidth=1, label="the 8 adjacent patches")
     ax.axhline(float(chance.nanmean()), color="0.45", linestyle=":", linewidth=1, label="random patches")
     ax.set_ylim(0, 1)
     ax.legend(frameon=False, fontsize=8)
@@ -154,6 +154,6 @@ def plot_diversity(
     """
     curves = {name: diversity_by_block(model, images, relative=relative) for name, model in models.items()}
     unit = "as a share of the norm" if relative else r"$\|X - 1 x^T\|_{1,\infty}$"
-    ax = plot_by_block(curves, f"diversity of the nodes ({unit})", first=0, ax=ax)
+    ax = plot_by_block(curves, f"node diversity ({unit})", first=0, ax=ax)
     ax.set_ylim(bottom=0)
     return ax

@@ -102,6 +102,6 @@ def plot_similarities(
                 size = f"{weights.size(0)} x {weights.size(1)}"
                 ax.set_title(f"block {block % len(maps) + 1} of {len(maps)}\n{size} patches", fontsize=9)
     figure.suptitle(title, fontsize=12, wrap=True)
-    caption = "star: a patch. Yellow: the patches that weigh most for it; below: range of the weights"
+    caption = "star: a patch; yellow: patches with the largest weights; below: range of weights"
     figure.supxlabel(caption, fontsize=9, wrap=True)
     return figure

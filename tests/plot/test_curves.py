@@ -55,7 +55,7 @@ def test_purity_has_yardsticks() -> None:
     ax = plot_purity({"a network": graphs}, halves)
     np.testing.assert_allclose(curve_values(ax, "a network"), purity_by_block(graphs, halves).mean(1))
     np.testing.assert_allclose(curve_values(ax, "random patches"), 31 / 63)
-    assert 0.8 < curve_values(ax, "the 8 patches around")[0] < 1
+    assert 0.8 < curve_values(ax, "the 8 adjacent patches")[0] < 1
     assert len(ax.get_legend().get_texts()) == 3
 
 
