@@ -54,7 +54,7 @@ def test_blocks_that_do_not_exist() -> None:
 
 @pytest.mark.parametrize("points", [[[(1.0, 0.5)]], [[(0.5, -0.1)]], [[(0.5, 0.5)]] * 2])
 def test_points_that_do_not_fit(points: list[list[tuple[float, float]]]) -> None:
-    with pytest.raises(ValueError, match=r"a point must be shares|each of 1 images, got 2"):
+    with pytest.raises(ValueError, match=r"a point must be fractions|each of 1 images, got 2"):
         plot_blocks(pyg_vig.create_model("vig_nano", depth=1), torch.rand(1, 3, 32, 32), points=points)
 
 

@@ -80,7 +80,7 @@ def test_a_run_on_bad_images_ends_and_tells(
     monkeypatch.chdir(tmp_path)
     main(["train", "--data", f"imagefolder:{photos}", "--options.depth", "1", "--epochs", "1", "--batch-size", "8"])
     printed = capsys.readouterr().out
-    assert "skipped       6 times an image that cannot be read" in printed  # training, validation and test
+    assert "skipped       6 unreadable images" in printed  # training, validation and test
     assert "on 14 held-out images" in printed
     assert read_metrics(next(tmp_path.glob("runs/*/metrics.csv")))[0]["skipped_images"] == 4
 

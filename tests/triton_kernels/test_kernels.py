@@ -307,7 +307,7 @@ class TestBatchNorm:
         assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
         assert batches == 4
         assert torch.equal(
-            batch_norm._recomputed_output(act, x, coefficients), out
+            batch_norm._recompute_output(act, x, coefficients), out
         )  # recomputation in backward is exact
 
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
