@@ -311,7 +311,7 @@ def gpu_table(rows: list[Row]) -> str:
         "ms",
         "images/s",
         f"x {OFFICIAL}",
-        "of products' speed",
+        "speed vs products",
         "of product rate",
         "peak MiB",
     ]

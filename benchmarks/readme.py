@@ -18,6 +18,7 @@ from pyg_vig.benchmark.networks import COMPILED, EAGER, FUSED
 from pyg_vig.benchmark.report import Row
 
 SPEED, GPU = "speed", "gpu"  # sections of the results; their tables go between markers such as <!-- speed -->
+_PRODUCTS = "Products: only the network's matrix products and convolutions, run by PyTorch."
 _GPU_KEYS = ("model", "mode", "batch", "dtype")
 _KEYS = ("model", "mode", "batch", "size", "dtype", "threads")
 
@@ -73,16 +74,16 @@ def gpu_section(results: Mapping[str, Any]) -> str:
     for row in results[GPU]:
         if "error" not in row:
             groups.setdefault(tuple(row[key] for key in _GPU_KEYS), {})[row["subject"]] = row
-    columns = ["network", "mode", "images", "type", "official ms", EAGER, FUSED, "CUDA graph", "of products' speed"]
+    columns = ["network", "mode", "images", "type", "official (ms)", EAGER, FUSED, "CUDA graph", "speed vs products"]
     lines = [_gpu_line(case, rows) for case, rows in groups.items()]
     machine, versions = results["machine"], results["versions"]
     caption = (
         f"Median of interleaved rounds at 224 x 224; {machine['gpu']}, PyTorch {versions['torch']}, "
         f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory are relative to the official "
-        f"code in the same run. CUDA graph: captured once and replayed, without launch overhead on the host. DeiT: "
-        f"timm's network of similar cost, eager."
+        f"code in the same run. CUDA graph: captured once and replayed, without launch overhead on the host. "
+        f"{_PRODUCTS} DeiT: timm's network of similar cost, eager."
     )
-    return f"{table([*columns, 'peak memory', 'DeiT ms'], lines)}\n\n{caption}"
+    return f"{table([*columns, 'peak memory', 'DeiT (ms)'], lines)}\n\n{caption}"
 
 
 def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int | None]:
@@ -101,8 +102,8 @@ def _gpu_line(case: tuple[Any, ...], rows: Mapping[str, Row]) -> list[str | int 
 
 def speed_section(results: Mapping[str, Any]) -> str:
     """Return the CPU table and its caption."""
-    columns = ["network", "mode", "official ms", "eager", "fused", "compiled"]
-    columns += ["malloc tuned: official ms", "best of ours", "of products' speed", "peak memory"]
+    columns = ["network", "mode", "official (ms)", "eager", "fused", "compiled"]
+    columns += ["tuned malloc: official (ms)", "tuned malloc: our best", "speed vs products", "peak memory"]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in results["speed"]:
         groups.setdefault(tuple(row[key] for key in _KEYS), []).append(row)
@@ -140,8 +141,7 @@ def _cpu_caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> st
     return (
         f"Median of interleaved rounds; {'; '.join(loads)}; {hardware}, PyTorch "
         f"{versions['torch']}, {results['date'][:10]}. Speed and peak memory are relative to the official code in the "
-        f"same run. Malloc tuned: glibc keeps freed memory instead of returning it to the system. Products: the "
-        f"network's own matrix products and convolutions, run by PyTorch with nothing in between."
+        f"same run. Tuned malloc: glibc keeps freed memory instead of returning it to the system. {_PRODUCTS}"
     )
 
 

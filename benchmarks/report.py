@@ -18,7 +18,7 @@ def speed_table(rows: Sequence[Row]) -> str:
         [1e3 * row["median"], row["images_per_second"], _ratio(row["speedup"]), _percent(row["share_of_products"])]
         for row in rows
     )
-    return _keyed_table(rows, keys, ("ms", "images/s", f"x {OFFICIAL}", f"of {PRODUCTS}' speed"), measured)
+    return _keyed_table(rows, keys, ("ms", "images/s", f"x {OFFICIAL}", f"speed vs {PRODUCTS}"), measured)
 
 
 def memory_table(rows: Sequence[Row]) -> str:
@@ -36,7 +36,7 @@ def memory_table(rows: Sequence[Row]) -> str:
 def parts_table(rows: Sequence[Row]) -> str:
     """Format the times of every part in each formulation."""
     measured = ([1e3 * row["median"], _ratio(row["speedup"]), _percent(row["share_of_products"])] for row in rows)
-    columns = ("ms", "x dense", f"of {PRODUCTS}' speed")
+    columns = ("ms", "x dense", f"speed vs {PRODUCTS}")
     return _keyed_table(rows, ("part", "shape", "batch", "step", "subject"), columns, measured)
 
 

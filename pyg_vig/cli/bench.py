@@ -105,7 +105,7 @@ def _measure_profile(cases: Sequence[Case], options: argparse.Namespace) -> Iter
 
 
 def _speed_table(rows: Sequence[Row]) -> str:
-    columns, lines = ("ms", "images/s", f"of {PRODUCTS}' speed", "peak MiB"), []
+    columns, lines = ("ms", "images/s", f"speed vs {PRODUCTS}", "peak MiB"), []
     for row in rows:
         peak = None if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
         cells = (f"{1e3 * row['median']:.1f}", f"{row['images_per_second']:.0f}", f"{row['share_of_products']:.0%}")

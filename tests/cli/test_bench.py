@@ -21,7 +21,7 @@ def test_times_memory_and_bare_products_in_a_table_and_a_file(
     assert (fused["subject"], products["subject"]) == ("fused", "products")
     assert fused["size"] == "32"
     assert float(fused["ms"]) > 0 < float(fused["peak MiB"])
-    assert products["of products' speed"] == "100%"
+    assert products["speed vs products"] == "100%"
     results = json.loads(file.read_text())
     assert {"date", "commit", "machine", "versions", "settings", "speed"} == set(results)
     assert len(results["speed"]) == 2
