@@ -13,6 +13,8 @@ from torchvision.transforms.v2 import functional as F
 from pyg_vig.models import ModelConfig
 from pyg_vig.transforms.photo import make_upright, to_upright_rgb
 
+__all__ = ["evaluation_transform", "transform_for"]
+
 HALF = 0.5, 0.5, 0.5  # mean and standard deviation per channel, with which ViG and Pyramid ViG were trained
 
 
@@ -30,6 +32,12 @@ def evaluation_transform(
 
     Returns:
         A function that takes a PIL image or a uint8 tensor ``(C, H, W)``.
+
+    Example:
+        >>> from PIL import Image
+        >>> from pyg_vig.preprocessing import evaluation_transform
+        >>> evaluation_transform(224, channels=3, crop=0.9)(Image.new("RGB", (640, 480))).shape
+        torch.Size([3, 224, 224])
     """
     return v2.Compose([ToChannels(channels), ResizeCrop(size, round(size / crop)), normalize_for(channels, mean, std)])
 

@@ -20,7 +20,9 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Convert the docstring of one object."""
         if obj.docstring is not None:
-            obj.docstring.value = to_markdown(obj.docstring.value, ".".join(obj.path.split(".")[:2]))
+            parts = obj.path.split(".")
+            depth = 3 if parts[1:2] in (["integrations"], ["tasks"]) else 2  # their subpackages have pages of their own
+            obj.docstring.value = to_markdown(obj.docstring.value, ".".join(parts[:depth]))
 
 
 def to_markdown(text: str, package: str) -> str:

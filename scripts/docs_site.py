@@ -58,14 +58,15 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
 
 
 def public_modules() -> list[str]:
-    """List the package, its subpackages with ``__all__``, and the integrations with other packages.
+    """List the package, its modules and subpackages with ``__all__``, and the integrations with other packages.
 
     ``pyg_vig.cli`` is left out, as it has no Python interface, and so are the subpackages of ``_REEXPORTING_PACKAGES``.
     """
     packages = [path.parent for path in PACKAGE.rglob("__init__.py") if "__all__" in path.read_text()]
     packages = [path for path in packages if path.name != "cli" and path.parent not in _REEXPORTING_PACKAGES]
+    modules = [path.with_suffix("") for path in PACKAGE.glob("[a-z]*.py") if "__all__" in path.read_text()]
     integrations = [path.with_suffix("") for path in (PACKAGE / "integrations").glob("[a-z]*.py")]
-    return sorted(".".join(path.relative_to(ROOT).parts) for path in [*packages, *integrations])
+    return sorted(".".join(path.relative_to(ROOT).parts) for path in [*packages, *modules, *integrations])
 
 
 def notebooks() -> list[str]:

@@ -28,7 +28,10 @@ from pyg_vig.native.functions import (
     scatter_to_argmax as scatter_to_argmax,
 )
 
+__all__ = ["is_available", "is_supported", "native_kernels"]
+
 native_kernels = Switch("PYG_VIG_NATIVE")
+"""Context manager: ``with native_kernels(False):`` runs plain PyTorch in place of the C kernels."""
 
 
 def is_available() -> bool:
@@ -36,6 +39,12 @@ def is_available() -> bool:
 
     They may not run where something intercepts PyTorch's operators, such as a FLOP counter or a function transform,
     which would miss them.
+
+    Example:
+        >>> from pyg_vig.native import is_available, native_kernels
+        >>> with native_kernels(False):
+        ...     is_available()
+        False
     """
     intercepted = torch._C._len_torch_dispatch_stack() or is_transform_active()
     return native_kernels.on and not intercepted and load_library() is not None

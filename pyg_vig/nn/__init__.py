@@ -1,4 +1,4 @@
-"""Layers on node features: graph convolutions, and the modules of a vision GNN."""
+"""Graph convolutions, the blocks of vision GNNs, and the layers that they consist of."""
 
 from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.conv import (
@@ -19,7 +19,7 @@ from pyg_vig.nn.grapher import Grapher, ViGBlock
 from pyg_vig.nn.grid import ConditionalPosition, ConvNorm, Downsample, InvertedResidual
 from pyg_vig.nn.layer_scale import LayerScale
 from pyg_vig.nn.linear import GroupedLinear, LinearNorm, NodeUpdate
-from pyg_vig.nn.norm import norm_resolver
+from pyg_vig.nn.norm import freeze_batch_norms, norm_resolver
 
 __all__ = [
     "FFN",
@@ -45,5 +45,6 @@ __all__ = [
     "ViGBlock",
     "activation_resolver",
     "conv_resolver",
+    "freeze_batch_norms",
     "norm_resolver",
 ]

@@ -66,7 +66,7 @@ def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:
 
     Example:
         >>> from torch import nn
-        >>> from pyg_vig.nn.norm import freeze_batch_norms
+        >>> from pyg_vig.nn import freeze_batch_norms
         >>> model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
         >>> freeze_batch_norms(model)
         >>> [module.training for module in model]

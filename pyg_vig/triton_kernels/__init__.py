@@ -23,11 +23,14 @@ from torch import Tensor
 
 from pyg_vig.kernels import Switch, is_transform_active
 
+__all__ = ["is_supported", "triton_kernels"]
+
 Result = TypeVar("Result")
 
 _INSTALLED = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 triton_kernels = Switch("PYG_VIG_TRITON")
+"""Context manager: ``with triton_kernels(False):`` runs plain PyTorch in place of the Triton kernels."""
 
 
 def is_supported(x: Tensor) -> bool:
