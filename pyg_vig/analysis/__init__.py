@@ -1,4 +1,4 @@
-"""Statistics of the graphs inside a network, as numbers; :mod:`pyg_vig.plot` draws them."""
+"""Statistics of the graphs that a network builds; :mod:`pyg_vig.plot` draws them."""
 
 from pyg_vig.analysis.attention import BlockAttention, attention_weights
 from pyg_vig.analysis.diversity import diversity, diversity_by_block

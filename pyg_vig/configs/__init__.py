@@ -1,4 +1,4 @@
-"""Recipes included in the package, ``COMMAND/NAME.yaml``: one folder for every command with ``--recipe``."""
+"""Training recipes as YAML files, ``COMMAND/NAME.yaml``: one folder for every command with ``--recipe``."""
 
 from __future__ import annotations
 

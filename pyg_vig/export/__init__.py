@@ -1,4 +1,4 @@
-"""Export networks to files that run without this library: ONNX, exported programs, AOTInductor packages."""
+"""Export networks to files that run without pyg_vig: ONNX, exported programs, AOTInductor packages."""
 
 from pyg_vig.export.formats import FORMATS, export_aoti, export_model, export_onnx, export_pt2
 from pyg_vig.export.verify import Comparison, verify_export

@@ -9,11 +9,11 @@ from torch_geometric.utils import is_sparse, to_edge_index
 
 
 class NeighborTable:
-    r"""A graph in which every node has the same number of neighbours :math:`k`, as a table instead of an edge list.
+    r"""A graph with the same number of neighbours :math:`k` for every node, stored as a table, not as an edge list.
 
-    The k-NN builders pass it to the convs, both in eager mode and under :func:`torch.compile` (an
-    :class:`~torch_geometric.EdgeIndex` cannot be created inside a compiled region). All convs of pyg_vig accept it in
-    place of ``edge_index``; for all other uses, convert it with :attr:`edge_index`.
+    All convs of pyg_vig accept it in place of ``edge_index``; for all other uses, convert it with :attr:`edge_index`.
+    The k-NN builders return it, also under :func:`torch.compile`: unlike an :class:`~torch_geometric.EdgeIndex`, it can
+    be created inside a compiled region.
 
     Args:
         index: neighbours of every destination node, ``(N_dst, k)`` int64, as row numbers of the source node matrix,

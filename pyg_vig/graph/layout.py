@@ -20,20 +20,20 @@ from pyg_vig.kernels import is_transform_active
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    r"""How the :math:`N` rows of a node matrix are grouped into graphs, of equal size (images) or ragged (point clouds,
-    graphs).
+    r"""How the :math:`N` rows of a node matrix are grouped into graphs.
 
-    Layouts are passed along with the features through every block; graph builders, pooling and
-    :class:`~pyg_vig.nn.DropPath` read them. Build one with :meth:`from_grid`, :meth:`from_equal` or :meth:`from_batch`.
+    The graphs have the same size (images) or different sizes (point clouds, other graphs). Every block gets the layout
+    along with the features; graph builders, pooling and :class:`~pyg_vig.nn.DropPath` read it. Create one with
+    :meth:`from_grid`, :meth:`from_equal`, :meth:`from_batch` or :meth:`from_data`.
 
     Args:
         num_graphs: number of graphs :math:`B`.
         num_nodes: total number of nodes :math:`N` of all graphs.
         grid: height and width in patches, if all graphs are grids of this size (row-major).
-        batch: the graph of every node, ``(N,)``, sorted; ``None`` if all graphs have the same size.
+        batch: graph index of every node ``(N,)``, sorted; ``None`` if all graphs have the same size.
         grids: height and width of every graph, if they are grids of different sizes.
         edge_index: edges given with the data, read by the ``"given"`` graph builder.
-        edge_attr: features of these edges, for the convs that use them.
+        edge_attr: features of these edges, for convs that take them.
 
     Example:
         >>> from pyg_vig.graph import Layout

@@ -1,4 +1,4 @@
-"""The published networks and their checkpoints."""
+"""The published networks: configurations, construction, checkpoints, and the graphs of a forward pass."""
 
 from pyg_vig.models.checkpoint import load_checkpoint, load_model, save_checkpoint
 from pyg_vig.models.complexity import count_macs, count_parameters

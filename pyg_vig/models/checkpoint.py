@@ -48,15 +48,18 @@ def load_checkpoint(
     """Load weights into a network, without executing code from the file.
 
     Reads files of the official code (plain or wrapped in ``state_dict``, with an EMA copy, with the prefixes of
-    ``torch.compile`` and data parallelism), of mmpretrain, and ours (``.safetensors``). The network is left unchanged
-    unless all weights fit. Absolute positions for another image size are resized (bicubic).
+    ``torch.compile`` and data parallelism), of mmpretrain, and of pyg_vig (``.safetensors``). If any weight does not
+    fit, the network stays unchanged. Absolute positions for another image size are resized (bicubic).
 
     Args:
         model: the network, built with the configuration of the file; the image size may differ.
         path: the file, or the folder of a run.
         use_ema: prefer the EMA copy of the weights, if the file has one.
-        reset_head: if one side has no classifier, or one of another size, let the network keep its own instead of
-            raising an error.
+        reset_head: if the classifiers of file and network differ in size, or only one of the two has a classifier,
+            keep the network's own instead of raising an error.
+
+    Returns:
+        The format of the file, and the keys of the network that were not loaded.
 
     Raises:
         ValueError: if keys are missing or unknown, shapes differ (the message names them), or the file contains no

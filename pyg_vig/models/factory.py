@@ -79,10 +79,14 @@ def create_model(
 
     Args:
         name: one of :func:`list_models`.
-        features_only: return the feature maps of the stages instead of scores.
-        out_indices: stages to return with ``features_only`` (an integer n means the last n); all by default.
+        features_only: whether to return the feature maps of the stages instead of logits.
+        out_indices: stages to return with ``features_only``, as indices, or as a number of last stages; by default all.
         **overrides: any fields of the network's configuration: ``num_classes``, ``in_channels``, ``conv``, ``graph``,
-            ``k``, ``depth`` or ``depths``, ``channels``, ... (see :mod:`pyg_vig.models.config`).
+            ``k``, ``depth`` or ``depths``, ``channels``, ... (see :class:`~pyg_vig.models.ViGConfig`,
+            :class:`~pyg_vig.models.PyramidViGConfig` and :class:`~pyg_vig.models.HybridConfig`).
+
+    Returns:
+        The network, with random weights and in training mode.
 
     Raises:
         ValueError: if the name or a field is unknown, or a value does not fit the network.

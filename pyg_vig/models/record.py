@@ -46,7 +46,8 @@ def record_graphs(model: nn.Module) -> Iterator[RecordedGraphs]:
         model: any module that contains :class:`~pyg_vig.nn.Grapher` modules.
 
     Yields:
-        A list to which every block appends its ``edge_index`` ``(2, E)``: source row first, nearest neighbour first.
+        A list to which every block appends its ``edge_index`` ``(2, E)``, sources in the first row. In k-NN graphs, the
+        edges of a node start with its nearest neighbour.
 
     Raises:
         ValueError: if the model has no Grapher.

@@ -20,16 +20,16 @@ POOLS = ("mean", "max", "sum", None)
 
 
 class GraphEncoder(nn.Module):
-    r"""A vision GNN without the vision: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
+    r"""The blocks of vision GNNs on any graph: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
 
-    The graph is either given (``encoder(x, edge_index)``) or built from the features that enter a block
+    The graph is either given (``encoder(x, edge_index)``) or built in every block from the features that enter it
     (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. In evaluation mode,
     a batch of graphs gives the same outputs as its graphs one by one.
 
     Args:
-        in_channels: width of the input nodes.
-        hidden: width of the nodes in the blocks.
-        out_channels: width of the output.
+        in_channels: number of input channels per node.
+        hidden: number of channels per node in the blocks.
+        out_channels: number of outputs per graph, or per node without ``pool``.
         depth: number of blocks.
         conv: see :func:`~pyg_vig.nn.conv_resolver`.
         graph: how to build the graph if no ``edge_index`` is given: ``"knn"``, a module
@@ -52,7 +52,7 @@ class GraphEncoder(nn.Module):
             linear layers of ``fc`` and ``ffn`` have batch norm in any case.)
         drop_rate: dropout before the last layer.
         drop_path_rate: probability of dropping a branch of the last block for a graph; rises linearly with depth.
-        edge_dim: width of the edge features, for convs that take them.
+        edge_dim: number of edge features, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
         **block: further arguments of :class:`~pyg_vig.nn.ViGBlock`, such as ``ffn=False`` or ``fc=False``; not
             ``position`` and ``reduction``, which are for image patches only.
@@ -60,7 +60,7 @@ class GraphEncoder(nn.Module):
     Shapes:
         - **x**: node features ``(N, in_channels)``, one graph after the other
         - **edge_index**: ``(2, E)`` int64, or a sparse ``adj_t`` ``(N, N)`` with one row per destination
-        - **edge_attr**: ``(E, edge_dim)``, or ``(E,)`` for width 1
+        - **edge_attr**: ``(E, edge_dim)``, or ``(E,)`` for a single feature
         - **batch**: graph index of every node ``(N,)``, sorted
         - **output**: ``(B, out_channels)`` with ``pool``, else ``(N, out_channels)``
 

@@ -29,10 +29,10 @@ class Grapher(ResidualBranch):
     average-pooled nodes of the same image (Pyramid ViG).
 
     Args:
-        channels: width of the nodes.
+        channels: number of channels per node.
         conv: see :func:`~pyg_vig.nn.conv_resolver`; it maps ``channels`` to ``expansion`` times as many.
-        graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a factory for
-            one. The class :class:`~pyg_vig.graph.KNNGraph` is equivalent to ``"knn"``.
+        graph: ``"knn"``, ``"grid"``, ``"svga"``, ``"dagc"``, ``"given"``, a module ``(x, layout) -> adjacency``, or a
+            factory for one. The class :class:`~pyg_vig.graph.KNNGraph` is equivalent to ``"knn"``.
         k: number of neighbours per node, for ``"knn"``.
         dilation: take every ``dilation``-th of the nearest neighbours, for ``"knn"``.
         cosine: use cosine similarity instead of Euclidean distance, for ``"knn"``.
@@ -40,15 +40,15 @@ class Grapher(ResidualBranch):
         position: module ``layout -> bias`` whose output is added to the squared distances, for ``"knn"``.
         reduction: side of the pooling windows.
         heads: groups of the conv's update layer.
-        norm: norm of the conv.
+        norm: norm of the conv, ``"batch"``, ``"layer"`` or ``None``.
         act: activation of the conv.
-        bias: bias of the conv.
+        bias: whether the conv has biases.
         fc: whether to put linear layers around the conv; without them it maps ``channels`` to ``channels``.
-        expansion: width of the conv's output as a multiple of ``channels``, with ``fc``.
+        expansion: output channels of the conv as a multiple of ``channels``, with ``fc``.
         position_kernel: kernel size of a preceding conditional position encoding (0: none), for nodes on a grid only.
         layer_scale: initial value of a learned per-channel scale of the branch; ``None`` for no scale.
         drop_path: probability of dropping the branch for a graph.
-        edge_dim: width of the edge features in the layouts, for convs that take them.
+        edge_dim: number of edge features in the layouts, for convs that take them.
         conv_kwargs: further arguments of the conv's constructor.
         graph_kwargs: further arguments of the graph builder's constructor, such as ``{"step": 4}`` for ``"svga"``.
 
@@ -141,7 +141,7 @@ class ViGBlock(nn.Module):
     """A :class:`Grapher` followed by an :class:`~pyg_vig.nn.FFN`.
 
     Args:
-        channels: width of the nodes.
+        channels: number of channels per node.
         ffn: whether to append the FFN.
         act: activation of both modules.
         layer_scale: initial value of a learned per-channel scale of each branch; ``None`` for no scale.

@@ -1,4 +1,4 @@
-"""Plots of the graphs inside a network, drawn on matplotlib ``Axes`` (``pip install 'pyg-vig[plot]'``)."""
+"""Plots of the graphs that a network builds, on matplotlib ``Axes`` (``pip install 'pyg-vig[plot]'``)."""
 
 from pyg_vig.plot.blocks import plot_blocks
 from pyg_vig.plot.curves import plot_by_block, plot_diversity, plot_edge_length, plot_purity

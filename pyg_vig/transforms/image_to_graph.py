@@ -19,8 +19,9 @@ _COMPARE_ATTRIBUTES = {"pixels": "x", "pos": "pos"}
 
 
 class ImageToGraph(BaseTransform):
-    r"""Cuts an image into patches and links them: an image, or a pair ``(image, label)``, becomes a
-    :class:`~torch_geometric.data.Data` with
+    r"""Converts an image to a graph of its patches.
+
+    An image, or a pair ``(image, label)``, becomes a :class:`~torch_geometric.data.Data` with
 
     - **x**: the pixels of every patch, ``(H_p W_p, C p_h p_w)``, channel by channel and row by row, like a flattened
       convolution weight: a convolution whose kernel and stride are the patch size equals a linear layer on ``x``
@@ -39,7 +40,7 @@ class ImageToGraph(BaseTransform):
         graph: ``"knn"``, ``"grid"`` (8 neighbours), any other name or builder that
             :func:`~pyg_vig.graph.graph_resolver` accepts, or ``None`` for no edges.
         k: number of neighbours per patch, including the patch itself, for ``"knn"``.
-        compare: features to find nearest neighbours by, for ``"knn"``: ``"pixels"`` (``x``) or ``"pos"``.
+        compare: what nearest neighbours are searched by, for ``"knn"``: ``"pixels"`` (``x``) or ``"pos"``.
         cosine: use cosine similarity instead of Euclidean distance, for ``"knn"``.
         pad: repeat the last pixels to the right and below, up to whole patches, instead of raising an error.
 

@@ -30,7 +30,7 @@ def knn_graph(
     bias: Tensor | None = None,
     backend: str = "auto",
 ) -> EdgeIndex:
-    r"""Create edges from the :math:`k` nearest source nodes to every destination node of the same graph.
+    r"""Compute the k-NN graph: edges to every node from its :math:`k` nearest neighbours in the same graph.
 
     With ``cosine`` and dilation :math:`d` this is ViG's graph (`"Vision GNN" <https://arxiv.org/abs/2206.00272>`_): it
     takes every :math:`d`-th of the :math:`k d` nearest neighbours by the distance
@@ -40,19 +40,19 @@ def knn_graph(
 
     No gradient flows through the choice of neighbours. The memory is linear in the number of nodes: the kernels
     store no distance matrix, and where none runs, ``"dense"`` computes the distances in chunks of at most 32 MiB
-    (64 MiB in float64; at least one row). Exceptions, which compute all distances at once, are exported networks, and
-    networks compiled for a GPU without a kernel.
+    (64 MiB in float64; at least one row). Only exported networks, and networks compiled for a GPU without a kernel,
+    compute all distances at once.
 
     Args:
-        x: node features ``(N, C)``, or a pair ``(x_src, x_dst)`` if the neighbours are from another node set.
+        x: node features ``(N, C)``, or a pair ``(x_src, x_dst)`` if the neighbours come from another set of nodes.
         k: number of neighbours of every node.
-        batch: graph of every node ``(N,)``, sorted (PyG's batch vector), or a pair; ``None`` for one graph.
-        cosine: compare directions (ViG) instead of Euclidean distances.
-        loop: a node is its own first neighbour, as in the published code; otherwise it is never its own neighbour.
-            Without effect on a pair.
+        batch: graph index of every node ``(N,)``, sorted (PyG's batch vector), or a pair; ``None`` for one graph.
+        cosine: use cosine similarity, as ViG does, instead of Euclidean distance.
+        loop: whether every node is its own first neighbour, as in the published code; if not, it is never its own
+            neighbour. Has no effect on a pair.
         dilation: take every ``dilation``-th of the ``k * dilation`` nearest.
-        epsilon: with this probability take ``k`` of them at random instead (one draw per call).
-        bias: added to the squared distance, ``(n_dst, n_src)``, the same for all graphs, which must have equal size.
+        epsilon: probability of taking ``k`` of them at random instead (one draw per call).
+        bias: added to the squared distances, ``(n_dst, n_src)``, the same for all graphs, which must have equal size.
         backend: ``"dense"`` (matrix products), ``"torch_cluster"`` or ``"pyg_lib"`` (k-d trees and CUDA kernels);
             ``"auto"`` uses torch_cluster, if installed, for ragged or large sets in up to 8 dimensions on the CPU, and
             dense otherwise.
@@ -132,9 +132,9 @@ class KNNGraph(torch.nn.Module):
         k: number of neighbours of every node.
         dilation: take every ``dilation``-th of the ``k * dilation`` nearest. It is lowered in each graph with fewer
             nodes, so that the neighbours in a graph do not depend on the other graphs of the batch.
-        cosine: compare directions, as ViG does, instead of Euclidean distances.
-        loop: a node is its own first neighbour.
-        epsilon: probability, in training, of a random choice among the ``k * dilation`` nearest.
+        cosine: use cosine similarity, as ViG does, instead of Euclidean distance.
+        loop: whether every node is its own first neighbour.
+        epsilon: probability, in training, of choosing neighbours at random among the ``k * dilation`` nearest.
         position: module ``layout -> bias`` for the additive position term, or ``None``.
         backend: see :func:`knn_graph`.
 

@@ -40,13 +40,13 @@ class CrossAttentionConv(NeighborConv):
     :math:`W_v`). For a node without neighbours the sum is zero.
 
     As in :class:`MaxRelativeConv`, each of the ``update_heads`` groups of the update sees its share of both halves.
-    Under autocast, cosines, weights and sum are computed in float32; they are finite for any finite projections.
+    Under autocast, cosines, weights and sum are computed in float32. They are finite if the projections are.
 
     Args:
-        in_channels: width of the input nodes, and of queries, keys and values.
-        out_channels: width of the output nodes.
-        heads: number of attention heads, each with its own cosine and its own :math:`\beta`, positive and initially 1.
-        affinity: ``"exponential"``; for comparison ``"softmax"`` (of :math:`\beta \cos` over the neighbours),
+        in_channels: number of channels per node of the input, and of queries, keys and values.
+        out_channels: number of output channels per node.
+        heads: number of attention heads, each with its own cosine and :math:`\beta` (positive, initially 1).
+        affinity: ``"exponential"``, or for comparison ``"softmax"`` (of :math:`\beta \cos` over the neighbours),
             ``"sigmoid"`` (of :math:`\beta \cos`) or ``"cosine"`` (:math:`\beta \cos` itself, of either sign).
         normalize: ``"sum"`` over the neighbours, or their ``"mean"``, for graphs whose degree depends on the image
             size.

@@ -38,8 +38,8 @@ class EdgeConv(NeighborConv):
     the definition.
 
     Args:
-        in_channels: width of the input nodes.
-        out_channels: width of the output nodes.
+        in_channels: number of input channels per node.
+        out_channels: number of output channels per node.
         heads: groups of the linear layer; the published networks use 4 (heads 0 and 1 then see :math:`x_i` only).
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
         act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.

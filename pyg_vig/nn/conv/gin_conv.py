@@ -17,15 +17,15 @@ class GINConv(NeighborConv):
     .. math::
         x_i' = \sigma\left( W \left[ (1 + \epsilon) \, x_i + \sum_{j \in \mathcal{N}(i)} x_j \right] \right)
 
+    with ``norm`` before the activation. :math:`\epsilon` is learned and initialised to 0.
+
     Args:
-        in_channels: width of the input nodes.
-        out_channels: width of the output nodes.
+        in_channels: number of input channels per node.
+        out_channels: number of output channels per node.
         heads: groups of the update; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
         act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
         bias: whether the linear layer has a bias.
-
-    :math:`\epsilon` is learned and initialised to 0.
 
     Shapes:
         - **x**: node features ``(|V|, in_channels)``, or a pair ``((|V_s|, in_channels), (|V_t|, in_channels))``

@@ -49,11 +49,12 @@ class MaxRelativeConv(_MaxOfDifferences):
 
     The two halves are interleaved channel by channel, so that each of the ``heads`` groups of :math:`W` sees its share
     of both (the paper's multi-head update). For a node without neighbours the maximum is zero. Since
-    :math:`\max_j (x_j - x_i) = (\max_j x_j) - x_i` holds bit for bit, the fused path needs no row per edge.
+    :math:`\max_j (x_j - x_i) = (\max_j x_j) - x_i` holds exactly, even in floating point, the fused path needs no row
+    per edge.
 
     Args:
-        in_channels: width of the input nodes.
-        out_channels: width of the output nodes.
+        in_channels: number of input channels per node.
+        out_channels: number of output channels per node.
         heads: groups of the update; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after the linear layer.
         act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.

@@ -26,8 +26,8 @@ class SAGEConv(NeighborConv):
     over the nodes, weighted by how often each is a neighbour.
 
     Args:
-        in_channels: width of the input nodes.
-        out_channels: width of the output nodes.
+        in_channels: number of input channels per node.
+        out_channels: number of output channels per node.
         heads: groups of both linear layers; the published networks use 4.
         norm: ``"batch"``, ``"layer"`` or ``None``, after each linear layer.
         act: activation :math:`\sigma` by name, as in PyTorch, or ``None``.
