@@ -86,7 +86,8 @@ def create_model(
             :class:`~pyg_vig.models.PyramidViGConfig` and :class:`~pyg_vig.models.HybridConfig`).
 
     Returns:
-        The network, with random weights and in training mode.
+        The network with random weights, in training mode; with ``features_only``, a
+        :class:`~pyg_vig.models.FeatureExtractor` around it.
 
     Raises:
         ValueError: if the name or a field is unknown, or a value does not fit the network.

@@ -22,7 +22,7 @@ POOLS = ("mean", "max", "sum", None)
 class GraphEncoder(nn.Module):
     r"""The blocks of vision GNNs on any graph: linear layer, :class:`~pyg_vig.nn.ViGBlock`\ s, pooling, linear layer.
 
-    The graph is either given (``encoder(x, edge_index)``) or built in every block from the features that enter it
+    The graph is either given (``encoder(x, edge_index)``) or built in every block from its input features
     (``encoder(x, batch=batch)``), as in `"Dynamic Graph CNN" <https://arxiv.org/abs/1801.07829>`_. In evaluation mode,
     a batch of graphs gives the same outputs as its graphs one by one.
 
