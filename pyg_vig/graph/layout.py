@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
+from pyg_vig.graph.precision import at_least_float32
 from pyg_vig.kernels import is_transform_active
 
 
@@ -189,7 +190,8 @@ class Layout:
         if reduce not in ("mean", "max", "sum"):
             raise ValueError(f"reduce must be 'mean', 'max' or 'sum', got {reduce!r}")
         if self.batch is not None or self.num_nodes == 0:
-            return scatter(x, self.batch_vector(x.device), 0, self.num_graphs, reduce)
+            # In half precision, counts and sums of large graphs would overflow or stall.
+            return scatter(at_least_float32(x), self.batch_vector(x.device), 0, self.num_graphs, reduce).to(x.dtype)
         graphs = x.view(self.num_graphs, self.nodes_per_graph, x.size(-1))
         return graphs.amax(1) if reduce == "max" else getattr(graphs, reduce)(1)
 

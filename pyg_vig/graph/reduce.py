@@ -97,8 +97,9 @@ def neighbor_sum(x: Tensor, adjacency: Adjacency, weight: Tensor | None = None) 
         return clique_sum(x.contiguous(), adjacency)
     if triton_kernels.is_supported(x):
         return operators.neighbor_sum(x, *_edge_arguments(adjacency), None if weight is None else weight.reshape(-1, 1))
+    weight = None if weight is None else weight.to(x.dtype)
     if isinstance(adjacency, NeighborTable) and needs_fallback(x):
-        rows = _gather(x, adjacency)
+        rows = _gather(x, adjacency)  # (N_dst, k, C)
         return rows.sum(1) if weight is None else (rows * weight.view(-1, adjacency.k, 1)).sum(1)
     if is_transform_active():
         return operators.sum_fallback(x, *_edge_arguments(adjacency), None if weight is None else weight.reshape(-1, 1))
@@ -180,7 +181,7 @@ def _stack(parts: list[Tensor]) -> Tensor:
 
 
 def _gather(x: Tensor, table: NeighborTable) -> Tensor:
-    return x.index_select(0, table.index.reshape(-1)).view(table.num_dst, table.k, -1)  # (N_dst, k, C)
+    return x.index_select(0, table.index.reshape(-1)).view(table.num_dst, table.k, x.size(1))
 
 
 def _has_sparse_products(x: Tensor) -> bool:

@@ -15,7 +15,6 @@ from pyg_vig.models import build_model, get_config, list_models
 from pyg_vig.models.official import convert_state_dict
 from pyg_vig.models.vision_gnn import VisionGNN
 
-_CROP_PCT = 0.9  # share of the image side that the published evaluations keep
 _ALIASES = {"in_chans": "in_channels", "img_size": "image_size"}  # timm's names, and ours
 
 
@@ -121,7 +120,7 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
         "num_classes": config.num_classes,
         "input_size": (config.in_channels, side, side),
         "pool_size": None,
-        "crop_pct": _CROP_PCT,
+        "crop_pct": config.crop,
         "interpolation": "bicubic",
         "mean": config.mean,
         "std": config.std,

@@ -77,7 +77,7 @@ class ModelConfig:
     drop_path_rate: float = 0.0
     distilled: bool = False
     classes: Sequence[str] | None = None
-    crop: float = 1.0
+    crop: float = 0.9
 
     def __post_init__(self) -> None:
         self._require_integers("in_channels", "image_size", "heads", "head_channels")

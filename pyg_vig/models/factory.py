@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
+from pyg_vig.graph import KNNGraph
 from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig, check_option_names
 from pyg_vig.models.hybrid import build_hybrid
 from pyg_vig.models.pyramid_vig import build_pyramid_vig
@@ -51,8 +53,10 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
     check_option_names(name, VARIANTS[name], overrides)
-    config = replace(VARIANTS[name], **overrides)
-    unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
+    config = replace(copy.deepcopy(VARIANTS[name]), **overrides)
+    unused = [
+        key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph not in ("knn", KNNGraph)
+    ]
     if unused:
         raise ValueError(
             f"only graph='knn' accepts {' and '.join(unused)}, got graph={config.graph!r}: omit the option (options of "

@@ -100,8 +100,18 @@ def write_network(path: str | os.PathLike[str], model: nn.Module, config: Any) -
         config_json = json.dumps(values)
     except TypeError as error:
         raise ValueError(f"the configuration cannot be written to a file ({error}): use names, not objects") from error
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_atomically(path, save(strip_prefixes(state), {"format": "pyg_vig", "config": config_json}))
+    write_atomically(path, save(strip_prefixes(_unshared(model)), {"format": "pyg_vig", "config": config_json}))
+
+
+def _unshared(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict on the CPU, with copies of tensors that several keys share: safetensors rejects these."""
+    state, storages = {}, set()
+    for key, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        storage = value.untyped_storage().data_ptr()
+        state[key] = value.clone() if storage in storages else value
+        storages.add(storage)
+    return state
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from pyg_vig.nn import Grapher
 from pyg_vig.nn.conv import ExternalConv
 
 
 def initialize(module: nn.Module) -> None:
     """Initialise linear layers and convolutions with Kaiming-normal weights (fan-in) and zero biases.
 
-    Convs of other libraries keep their own initialisation.
+    Convs of other libraries and graph builders keep their own initialisation.
     """
     if isinstance(module, ExternalConv):
         return
@@ -19,4 +20,5 @@ def initialize(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     for child in module.children():
-        initialize(child)
+        if not (isinstance(module, Grapher) and child is module.graph):
+            initialize(child)

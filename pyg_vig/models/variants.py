@@ -34,7 +34,15 @@ def _attention_vig(channels: tuple[int, ...], depths: tuple[tuple[int, int], ...
 
 VARIANTS: dict[str, ModelConfig] = {
     "vig_nano": ViGConfig(  # ours, for 32-pixel images such as the digits of the demo
-        channels=32, depth=6, image_size=32, patch_size=4, k=6, dilated=False, head_channels=256, num_classes=10
+        channels=32,
+        depth=6,
+        image_size=32,
+        patch_size=4,
+        k=6,
+        dilated=False,
+        head_channels=256,
+        num_classes=10,
+        crop=1.0,
     ),
     "vig_ti": ViGConfig(channels=192, depth=12),
     "vig_s": ViGConfig(channels=320, depth=16),
@@ -42,7 +50,7 @@ VARIANTS: dict[str, ModelConfig] = {
     "pvig_ti": PyramidViGConfig(channels=(48, 96, 240, 384), depths=(2, 2, 6, 2)),
     "pvig_s": PyramidViGConfig(channels=(80, 160, 400, 640), depths=(2, 2, 6, 2)),
     "pvig_m": PyramidViGConfig(channels=(96, 192, 384, 768), depths=(2, 2, 16, 2)),
-    "pvig_b": PyramidViGConfig(channels=(128, 256, 512, 1024), depths=(2, 2, 18, 2)),
+    "pvig_b": PyramidViGConfig(channels=(128, 256, 512, 1024), depths=(2, 2, 18, 2), crop=0.95),
     # MobileViG (arXiv 2307.00395) and GreedyViG (arXiv 2405.06849), sizes of the official code
     "mobilevig_ti": _mobilevig((42, 84, 168, 256), (2, 2, 6, 2), 512),
     "mobilevig_s": _mobilevig((42, 84, 176, 256), (3, 3, 9, 3), 512),

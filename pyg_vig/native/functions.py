@@ -147,9 +147,13 @@ def linear(
         shortcut: added after the activation, ``(N, out_channels)``.
 
     Raises:
-        ValueError: if the sizes do not match, as the kernel would read out of bounds.
+        ValueError: if sizes or dtypes do not match, as the kernel would read out of bounds.
     """
     (n, channels), (out_channels, depth) = x.shape, weight.shape
+    if depth * groups != channels * (1 if y is None else 2) or out_channels % groups:
+        raise ValueError(f"weight of shape {tuple(weight.shape)} in {groups} groups does not fit {channels} channels")
+    if not all(part is None or part.dtype is torch.float32 for part in (x, y, weight)):
+        raise ValueError(f"expected inputs and weight in float32, got {x.dtype} and {weight.dtype}")
     for name, part, shape in (
         ("second input", y, (n, channels)),
         ("bias", bias, (out_channels,)),

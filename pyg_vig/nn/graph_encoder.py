@@ -128,8 +128,8 @@ class GraphEncoder(nn.Module):
         )
         options = {"heads": heads, "norm": norm, "edge_dim": edge_dim, "conv_kwargs": conv_kwargs} | block
         self.blocks = nn.ModuleList(
-            ViGBlock(hidden, conv=conv, graph="given", act=act, drop_path=float(rate), **options)
-            for rate in torch.linspace(0, drop_path_rate, depth)
+            ViGBlock(hidden, conv=conv, graph="given", act=act, drop_path=rate, **options)
+            for rate in torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         )
         self.jump = None if jumping is None else JumpingKnowledge(jumping, hidden, depth)
         width = hidden * depth if jumping == "cat" else hidden

@@ -16,7 +16,12 @@ from pyg_vig.train.data import ImageData
 from pyg_vig.train.datasets import load_splits
 from pyg_vig.train.trainer import evaluation_trainer, quiet
 
-_ONE_PROCESS: dict[str, Any] = {"devices": 1, "nodes": 1, "strategy": "auto"}
+_REPLACED: dict[str, Any] = {  # options of the training run that do not apply
+    "devices": 1,
+    "nodes": 1,
+    "strategy": "auto",
+    "loggers": [],
+}
 
 
 class Result(NamedTuple):
@@ -65,7 +70,7 @@ def evaluate(checkpoint: str | Path, **changes: Any) -> Result:
     path = weights_file(checkpoint)
     if (path.parent / CONFIG).exists():
         no_accumulation = {"accumulate": 1} if "batch_size" in changes else {}
-        config = RunConfig.load(path.parent / CONFIG, **(_ONE_PROCESS | no_accumulation | changes))
+        config = RunConfig.load(path.parent / CONFIG, **(_REPLACED | no_accumulation | changes))
     elif "data" in changes:
         config = RunConfig(**changes)
     else:

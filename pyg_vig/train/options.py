@@ -91,9 +91,12 @@ class RunOptions:
 
         Raises:
             FileNotFoundError: if the file does not exist.
-            ValueError: if a field is unknown, or a value is invalid.
+            ValueError: if the file contains no options, a field is unknown, or a value is invalid.
         """
-        values = yaml.safe_load(Path(path).read_text()) | changes
+        values = yaml.safe_load(Path(path).read_text())
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} must contain options, one 'name: value' per line, got {values!r}")
+        values |= changes
         check_option_names(str(path), cls, values)
         return cls(**values)
 

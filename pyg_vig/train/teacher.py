@@ -65,8 +65,8 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Predict the classes ``(B,)`` of images ``(B, C, H, W)``."""
-        self.model.to(images.device)
-        scores = self.model(images * self.scale.to(images.device) + self.shift.to(images.device))
+        self.model.to(images)
+        scores = self.model(images * self.scale.to(images) + self.shift.to(images))
         return scores.argmax(1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:

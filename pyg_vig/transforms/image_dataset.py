@@ -145,7 +145,7 @@ def _digest(images: Any, to_graph: Callable[[Any], Data]) -> str:
 
 def _tensor_bytes(part: Tensor) -> bytes:
     """Bytes of a tensor. It is viewed as bytes first, since numpy has no bfloat16."""
-    return part.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _describe_transform(transform: Any) -> str:
@@ -153,8 +153,16 @@ def _describe_transform(transform: Any) -> str:
     if isinstance(transform, Compose):
         return f"Compose({', '.join(map(_describe_transform, transform.transforms))})"
     if isinstance(transform, BaseTransform) and type(transform).__repr__ is BaseTransform.__repr__:
-        return f"{type(transform).__module__}.{type(transform).__name__}({vars(transform)})"
+        attributes = {name: _describe_value(value) for name, value in vars(transform).items()}
+        return f"{type(transform).__module__}.{type(transform).__name__}({attributes})"
     return repr(transform)
+
+
+def _describe_value(value: Any) -> str:
+    """The ``repr`` of a value; a digest for tensors, since their ``repr`` leaves out entries."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(_tensor_bytes(value)).hexdigest()}"
+    return repr(value)
 
 
 def _save(path: Path, data: Data, slices: Any) -> None:

@@ -131,3 +131,10 @@ def test_layout_of_image_graphs():
     other = Data(x=torch.rand(6, 3), grid=torch.tensor([[3, 2]]))
     with pytest.raises(ValueError, match="process them one by one"):
         Layout.from_data(Batch.from_data_list([graph, other]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_ragged_graphs_in_half_precision(dtype: torch.dtype) -> None:
+    layout = Layout.from_batch(torch.tensor([0] * 20_000 + [1] * 3))
+    x = torch.full((20_003, 2), 5.0, dtype=dtype)
+    assert torch.equal(layout.pool(x), torch.full((2, 2), 5.0, dtype=dtype))

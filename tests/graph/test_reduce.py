@@ -222,3 +222,17 @@ def test_second_derivatives_of_sums(weighted):
 def test_rows_that_are_no_matrix(reduce, shape):
     with pytest.raises(ValueError, match="must be a node matrix"):
         reduce(torch.rand(shape), NeighborTable(torch.tensor([[0, 1], [1, 2]]), num_src=3))
+
+
+def test_half_precision_rows_and_full_precision_weights() -> None:
+    adjacency, x = table(), torch.rand(NUM_SRC, CHANNELS)
+    weight = torch.rand(NUM_DST, 3)
+    out = neighbor_sum(x.bfloat16(), adjacency, weight)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), neighbor_sum(x, adjacency, weight), rtol=0.03, atol=0.03)
+
+
+def test_no_destinations_in_function_transforms() -> None:
+    adjacency = NeighborTable(torch.empty(0, 3, dtype=torch.int64), NUM_SRC)
+    for reduce in (neighbor_sum, neighbor_max):
+        assert torch.vmap(lambda x, reduce=reduce: reduce(x, adjacency))(torch.rand(2, NUM_SRC, 4)).shape == (2, 0, 4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch_geometric.nn import GATConv, GATv2Conv
 
 import pyg_vig
-from pyg_vig.graph import GridGraph
+from pyg_vig.graph import GridGraph, KNNGraph
 from pyg_vig.models import get_config
 
 PARAMETERS = {  # trainable, counted from the official code
@@ -147,3 +148,37 @@ def test_features_only():
         pyg_vig.create_model("pvig_ti", features_only=True, out_indices=(4,))
     with pytest.raises(ValueError, match="features_only=True"):
         pyg_vig.create_model("pvig_ti", out_indices=(0,))
+
+
+def test_a_configuration_shares_nothing_with_later_ones() -> None:
+    options = get_config("vig_nano").conv_kwargs
+    options["bias"] = False
+    assert "bias" not in get_config("vig_nano").conv_kwargs
+
+
+def test_the_class_of_the_default_graph_takes_its_options() -> None:
+    model = pyg_vig.create_model("vig_nano", graph=KNNGraph, k=5)
+    assert next(module for module in model.modules() if isinstance(module, KNNGraph)).k == 5
+
+
+def test_a_graph_builder_of_one_s_own_keeps_its_weights(tmp_path: Path) -> None:
+    class LearnedGraph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project, self.knn = nn.Linear(32, 4), KNNGraph(4)
+
+        def forward(self, x, layout):
+            return self.knn(self.project(x), layout)
+
+    graph = LearnedGraph()
+    weight = graph.project.weight.clone()
+    model = pyg_vig.create_model("vig_nano", graph=graph, depth=2)  # both blocks share it
+    assert torch.equal(graph.project.weight, weight)
+    pyg_vig.save_checkpoint(model, tmp_path / "model.safetensors")
+    other = LearnedGraph()
+    pyg_vig.load_model(tmp_path / "model.safetensors", graph=other)
+    assert torch.equal(other.project.weight, weight)
+
+
+def test_published_networks_are_evaluated_on_their_crop() -> None:
+    assert [get_config(name).crop for name in ("vig_nano", "vig_ti", "pvig_b")] == [1.0, 0.9, 0.95]

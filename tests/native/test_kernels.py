@@ -138,3 +138,15 @@ def test_batch_norm_of_strided_rows():
     grads = [native.batch_norm_backward(rows, out, coefficients, 1e-5, "gelu")[0] for rows in (x, x.contiguous())]
     assert torch.equal(*grads)
     assert out.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "message"),
+    [
+        (torch.rand(3, 8), torch.rand(4, 16), "does not fit 8 channels"),
+        (torch.rand(3, 8), torch.rand(4, 8).double(), "in float32, got torch.float32 and torch.float64"),
+    ],
+)
+def test_a_weight_that_does_not_fit_is_not_read(x, weight, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        native.linear(x, None, weight, None, None, 1, "none", None)

@@ -363,3 +363,9 @@ def test_compiles_whole(given):
         "edges and batch": (data.x, data.edge_index, None, data.batch, 3),
     }[given]
     torch.testing.assert_close(torch.compile(model, fullgraph=True)(*arguments), model(*arguments))
+
+
+def test_is_built_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        encoder = GraphEncoder(4, 8, 2, depth=3, drop_path_rate=0.1)
+    assert all(parameter.is_meta for parameter in encoder.parameters())

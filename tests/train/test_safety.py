@@ -173,3 +173,9 @@ def test_classes_of_other_names_are_not_taken_for_those_of_training(tmp_path: Pa
         (tmp_path / "photos" / part / "cat").rename(tmp_path / "photos" / part / "zebra")
     with pytest.raises(ValueError, match="has class 'dog' where the network was trained with 'cat'"):
         evaluate(run.folder)
+
+
+def test_an_empty_file_of_options_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match="must contain options, one 'name: value' per line, got None"):
+        RunConfig.load(tmp_path / "config.yaml")

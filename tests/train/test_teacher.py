@@ -59,3 +59,8 @@ def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
         Teacher.open(str(tmp_path), get_config("vig_nano", in_channels=1), 10)
     with pytest.raises(ValueError, match="nor the name of a timm network"):
         Teacher.open("regnetz_1", STUDENT, 10)
+
+
+def test_takes_images_of_any_precision() -> None:
+    teacher = Teacher(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2)))
+    assert teacher(torch.rand(4, 3, 1, 1, dtype=torch.float64)).shape == (4,)

@@ -6,6 +6,7 @@ import torch_geometric.transforms as T
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
+from pyg_vig.graph import KNNGraph
 from pyg_vig.transforms import ImageGraphDataset, ImageToGraph, ToSuperpixels, to_image, to_image_dataset
 
 
@@ -159,3 +160,20 @@ class TestBack:
 def test_images_in_bfloat16(tmp_path):
     images = [(image.bfloat16(), label) for image, label in Images()]
     assert ImageGraphDataset(tmp_path, images, ImageToGraph(2, k=4), log=False)[0].x.dtype == torch.bfloat16
+
+
+def test_settings_of_graph_builders_and_large_tensors_count(tmp_path):
+    graphs = [ImageToGraph(4, graph=KNNGraph(3, loop=loop)) for loop in (True, False)]
+    shifts = [T.Compose([TO_GRAPH, Shift(torch.arange(2000.0) * scale)]) for scale in (1, 2)]
+    for first, second in (graphs, shifts):
+        paths = [ImageGraphDataset(tmp_path, Images(), to_graph, log=False).path for to_graph in (first, second)]
+        assert paths[0] != paths[1]
+
+
+class Shift(T.BaseTransform):
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+
+    def forward(self, data: Data) -> Data:
+        data.shift = self.values.mean()
+        return data

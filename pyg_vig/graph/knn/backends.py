@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ def choose_backend(src: Tensor, layout: Layout, bias: Tensor | None) -> str:
     return "torch_cluster" if prefers_tree and is_installed("torch_cluster") else "dense"
 
 
+@cache
 def is_installed(library: str) -> bool:
     """Whether a library is installed, without importing it."""
     return importlib.util.find_spec(library) is not None
@@ -47,7 +49,8 @@ def dense_search(query: Query) -> Tensor:
     src_bias = None
     if not query.cosine:  # |x_i - x_j|^2 - |x_i|^2, as |x_i|^2 is constant in a row; centred to avoid cancellation
         center = sources.sum(1, keepdim=True) / (sources.size(1) if sizes is None else sizes.clamp(min=1))
-        sources, targets = sources - center, targets - center
+        centered = sources - center
+        sources, targets = centered, centered if targets is sources else targets - center
         src_bias = sources.square().sum(2)  # (B, m)
     if mask is not None:  # padding is infinitely far away
         src_bias = (0 if src_bias is None else src_bias) + torch.where(mask, 0, torch.inf).to(src.dtype)

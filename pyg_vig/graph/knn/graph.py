@@ -173,7 +173,8 @@ class KNNGraph(torch.nn.Module):
         self.backend = backend
 
     def extra_repr(self) -> str:
-        return f"k={self.k}, dilation={self.dilation}, cosine={self.cosine}"
+        options = f"k={self.k}, dilation={self.dilation}, cosine={self.cosine}, loop={self.loop}"
+        return f"{options}, epsilon={self.epsilon}, backend={self.backend!r}"
 
     def forward(self, x: Pair[Tensor], layout: Pair[Layout] | Tensor | None = None) -> NeighborTable:
         """Find the neighbours of every node."""

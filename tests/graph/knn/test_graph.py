@@ -345,7 +345,9 @@ class TestModule:
         assert torch.equal(table.index, knn_table(x, 4, layout, bias=bias).index)
 
     def test_repr(self):
-        assert repr(KNNGraph(5, 2, cosine=True)) == "KNNGraph(k=5, dilation=2, cosine=True)"
+        assert repr(KNNGraph(5, 2, cosine=True)) == (
+            "KNNGraph(k=5, dilation=2, cosine=True, loop=True, epsilon=0.0, backend='auto')"
+        )
 
 
 class _Position(torch.nn.Module):
