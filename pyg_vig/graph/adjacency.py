@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
@@ -119,13 +121,21 @@ def to_csr(adjacency: Adjacency) -> tuple[Tensor, Tensor]:
     if isinstance(adjacency, NeighborTable):
         return adjacency.csr()
     if isinstance(adjacency, EdgeIndex) and adjacency.is_sorted_by_col:
-        (ptr, src), _ = adjacency.get_csc()
+        (ptr, src), _ = _get_csc(adjacency)
         return ptr, src
     if adjacency.layout in (torch.sparse_coo, torch.sparse_csc):
         adjacency = adjacency.to_sparse_csr()
     if adjacency.layout == torch.sparse_csr:  # PyG's transposed adjacency has a row per destination
         return adjacency.crow_indices(), adjacency.col_indices()
     raise ValueError('expected a NeighborTable, an EdgeIndex with sort_order="col", or a sparse adj_t')
+
+
+def _get_csc(edge_index: EdgeIndex) -> Any:
+    """``EdgeIndex.get_csc``, which caches its result: as ordinary tensors, as training cannot use inference tensors."""
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return edge_index.get_csc()
+    with torch.inference_mode(False):
+        return edge_index.get_csc()
 
 
 def in_degree(adjacency: Adjacency) -> Tensor:

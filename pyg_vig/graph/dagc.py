@@ -93,6 +93,7 @@ def _pairwise_distances(x: Tensor) -> Tensor:
 
 def _threshold(maps: Tensor) -> Tensor:
     """Mean minus standard deviation of the distance to the patch half an image away, ``(B, 1)``."""
+    maps = at_least_float32(maps)  # as for the distances that are compared with it
     _, height, width, _ = maps.shape
     opposite = maps.roll((-(-height // 2), -(-width // 2)), (1, 2))
     distance = _l1_distance(maps, opposite).flatten(1)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch_geometric import EdgeIndex
 
-from pyg_vig.graph import NeighborTable, as_edge_index
+from pyg_vig.graph import NeighborTable, as_edge_index, grid_graph
+from pyg_vig.nn import conv_resolver
 
 TABLE = NeighborTable(torch.tensor([[4, 0], [2, 2], [1, 3]]), num_src=5)
 
@@ -46,3 +48,13 @@ def test_index_without_values():
     with FakeTensorMode():
         assert NeighborTable(torch.zeros(3, 2, dtype=torch.int64), 3).k == 2
     assert NeighborTable(TABLE.index.to("meta"), 5).num_dst == 3
+
+
+@pytest.mark.parametrize("name", ["max_relative", "edge", "sage", "gin", "cross_attention"])
+def test_graphs_first_used_in_inference_mode_serve_training(name: str) -> None:
+    conv, x = conv_resolver(name, 8, 8), torch.rand(16, 8, requires_grad=True)
+    edge_index = EdgeIndex(grid_graph(4, 4).as_tensor().clone(), sort_order="col", sparse_size=(16, 16))
+    with torch.inference_mode():
+        conv.eval()(x, edge_index)
+    conv.train()(x, edge_index).sum().backward()
+    assert x.grad is not None
