@@ -118,21 +118,27 @@ class ResizeCrop(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Normalise pixels as ``(x - mean) / std``; uint8 pixels are first divided by 255.
+    """Normalise pixels as ``(x - mean) / std``; those of uint8 and uint16 are first scaled to [0, 1].
 
     Args:
         mean: one value per channel.
         std: one value per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.mean = torch.tensor(mean)[:, None, None]
-        self.std = torch.tensor(std)[:, None, None]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise one image."""
-        image = image if image.is_floating_point() else image / 255
+        if not image.is_floating_point():
+            if image.dtype not in (torch.uint8, torch.uint16):
+                raise ValueError(f"expected pixels of uint8, uint16 or in floating point, got {image.dtype}")
+            image = F.to_dtype(image, torch.float32, scale=True)
         return image.sub(self.mean).div_(self.std)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import ExifTags, Image
 
 from pyg_vig.models import get_config
-from pyg_vig.preprocessing import evaluation_transform
+from pyg_vig.preprocessing import evaluation_transform, normalize_for
 
 
 def test_evaluation_keeps_the_centre() -> None:
@@ -68,3 +68,12 @@ def test_looking_at_a_photo_needs_nothing_of_training() -> None:
     loaded = set(result.stdout.split())
     assert "torchvision" in loaded
     assert not loaded & {"lightning", "torchmetrics", "jsonargparse"}
+
+
+def test_pixels_of_any_unsigned_type_are_scaled() -> None:
+    normalize = normalize_for(3, (0.0,) * 3, (1.0,) * 3)
+    for dtype in (torch.uint8, torch.uint16):
+        white = torch.full((3, 2, 2), torch.iinfo(dtype).max).to(dtype)
+        assert torch.equal(normalize(white), torch.ones(3, 2, 2))
+    with pytest.raises(ValueError, match=r"of uint8, uint16 or in floating point, got torch\.int64"):
+        normalize(torch.ones(3, 2, 2, dtype=torch.int64))

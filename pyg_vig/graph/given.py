@@ -67,6 +67,8 @@ def sorted_with_attr(edge_index: Tensor, edge_attr: Tensor | None, num_nodes: in
         if not bool((to_edge_index(edge_index)[1] == 1).all()):
             raise ValueError("adj_t has values other than 1: pass edge_index, and the values as edge_attr")
         edge_index = plain_edge_index(edge_index)
+    if edge_index.dtype in (torch.uint8, torch.int16, torch.int32):
+        edge_index = plain_edge_index(edge_index).long()
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index must be int64 of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}"

@@ -59,6 +59,18 @@ def graph_resolver(query: GraphSpec, *, graph_kwargs: dict[str, Any] | None = No
     return graph
 
 
+def graph_name(query: GraphSpec) -> GraphSpec:
+    """Return the name of a builder class of this package; any other query as it is.
+
+    Example:
+        >>> from pyg_vig.graph import SVGAGraph
+        >>> from pyg_vig.graph.resolver import graph_name
+        >>> graph_name(SVGAGraph), graph_name("knn")
+        ('svga', 'knn')
+    """
+    return next((name for name, builder in _BUILDERS.items() if builder is query), query)
+
+
 _BUILDERS: dict[str, type[nn.Module]] = {
     "knn": KNNGraph,
     "grid": GridGraph,

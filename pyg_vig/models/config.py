@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from pyg_vig.graph import GraphSpec
+from pyg_vig.graph.resolver import graph_name
 from pyg_vig.nn.conv import ConvSpec
 
 
@@ -80,6 +81,7 @@ class ModelConfig:
     crop: float = 0.9
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "graph", graph_name(self.graph))
         self._require_integers("in_channels", "image_size", "heads", "head_channels")
         self._require_integers("num_classes", minimum=0)
         for name in ("drop_rate", "drop_path_rate", "epsilon"):
@@ -93,9 +95,12 @@ class ModelConfig:
         require(isinstance(self.crop, Real) and 0 < self.crop <= 1, "crop", self.crop, "a fraction in (0, 1]")
         valid = isinstance(self.k, Integral) or _is_integer_sequence(self.k, minimum=None)
         require(valid, "k", self.k, "an integer, or one integer per block")
-        for entry in fields(self):  # JSON turns tuples into lists
-            if isinstance(getattr(self, entry.name), list):
-                object.__setattr__(self, entry.name, tuple(getattr(self, entry.name)))
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, list):  # JSON turns tuples into lists
+                object.__setattr__(self, entry.name, tuple(value))
+            elif isinstance(value, Integral) and not isinstance(value, int):  # JSON has no NumPy integers
+                object.__setattr__(self, entry.name, int(value))
 
     def _require_integers(self, *names: str, minimum: int = 1) -> None:
         for name in names:

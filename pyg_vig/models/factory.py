@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import Any
 
-from pyg_vig.graph import KNNGraph
 from pyg_vig.models.config import HybridConfig, ModelConfig, PyramidViGConfig, ViGConfig, check_option_names
 from pyg_vig.models.hybrid import build_hybrid
 from pyg_vig.models.pyramid_vig import build_pyramid_vig
@@ -54,9 +53,7 @@ def get_config(name: str, **overrides: Any) -> ModelConfig:
         raise ValueError(f"unknown model {name!r}{hint} Available: {', '.join(VARIANTS)}")
     check_option_names(name, VARIANTS[name], overrides)
     config = replace(copy.deepcopy(VARIANTS[name]), **overrides)
-    unused = [
-        key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph not in ("knn", KNNGraph)
-    ]
+    unused = [key for key in ("k", "dilated", "epsilon") if overrides.get(key) and config.graph != "knn"]
     if unused:
         raise ValueError(
             f"only graph='knn' accepts {' and '.join(unused)}, got graph={config.graph!r}: omit the option (options of "

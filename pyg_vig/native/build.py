@@ -66,6 +66,7 @@ def _compile(compiler: str, target: Path) -> Path:
         try:
             command = [compiler, *_FLAGS, str(_SOURCE_DIR / "kernels.c"), "-o", temporary, "-lm"]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+            os.chmod(temporary, 0o755)  # mkstemp lets only the owner read
             os.replace(temporary, target)
         finally:
             Path(temporary).unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class FFN(ResidualBranch):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        hidden_channels = hidden_channels or 4 * channels
+        hidden_channels = 4 * channels if hidden_channels is None else hidden_channels
         self.fc1 = LinearNorm(channels, hidden_channels)
         self.act = activation_resolver(act)
         self.fc2 = LinearNorm(hidden_channels, channels)

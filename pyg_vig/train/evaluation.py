@@ -20,6 +20,7 @@ _REPLACED: dict[str, Any] = {  # options of the training run that do not apply
     "devices": 1,
     "nodes": 1,
     "strategy": "auto",
+    "accelerator": "auto",
     "loggers": [],
 }
 

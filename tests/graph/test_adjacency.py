@@ -6,6 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph import NeighborTable, as_edge_index, grid_graph
+from pyg_vig.graph.adjacency import to_csr
 from pyg_vig.nn import conv_resolver
 
 TABLE = NeighborTable(torch.tensor([[4, 0], [2, 2], [1, 3]]), num_src=5)
@@ -56,5 +57,6 @@ def test_graphs_first_used_in_inference_mode_serve_training(name: str) -> None:
     edge_index = EdgeIndex(grid_graph(4, 4).as_tensor().clone(), sort_order="col", sparse_size=(16, 16))
     with torch.inference_mode():
         conv.eval()(x, edge_index)
+    assert not any(part.is_inference() for part in to_csr(edge_index))
     conv.train()(x, edge_index).sum().backward()
     assert x.grad is not None

@@ -3,13 +3,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch_geometric.nn import GATConv, GATv2Conv
 
 import pyg_vig
-from pyg_vig.graph import GridGraph, KNNGraph
+from pyg_vig.graph import GridGraph, KNNGraph, SVGAGraph
 from pyg_vig.models import get_config
 
 PARAMETERS = {  # trainable, counted from the official code
@@ -182,3 +183,21 @@ def test_a_graph_builder_of_one_s_own_keeps_its_weights(tmp_path: Path) -> None:
 
 def test_published_networks_are_evaluated_on_their_crop() -> None:
     assert [get_config(name).crop for name in ("vig_nano", "vig_ti", "pvig_b")] == [1.0, 0.9, 0.95]
+
+
+def test_integers_of_numpy_can_be_saved(tmp_path: Path) -> None:
+    model = pyg_vig.create_model("vig_nano", depth=1, num_classes=np.int64(3))
+    pyg_vig.save_checkpoint(model, tmp_path / "model.safetensors")
+    assert pyg_vig.load_model(tmp_path / "model.safetensors").num_classes == 3
+
+
+def test_classes_of_graphs_are_their_names() -> None:
+    by_class, by_name = (get_config("greedyvig_s", graph=graph) for graph in (SVGAGraph, "svga"))
+    assert by_class == by_name
+
+
+@pytest.mark.parametrize("conv", ["GATv2Conv", "edge"])
+def test_is_built_on_the_meta_device(conv: str) -> None:
+    with torch.device("meta"):
+        model = pyg_vig.create_model("vig_nano", depth=1, conv=conv)
+    assert next(model.parameters()).is_meta

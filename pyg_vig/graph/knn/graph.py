@@ -164,6 +164,8 @@ class KNNGraph(torch.nn.Module):
         super().__init__()
         if k < 1 or dilation < 1:
             raise ValueError(f"k and dilation must be at least 1, got k={k}, dilation={dilation}")
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon}")
         self.k = k
         self.dilation = dilation
         self.cosine = cosine

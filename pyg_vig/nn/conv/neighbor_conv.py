@@ -100,8 +100,13 @@ def _prepare_edge_index(edge_index: EdgeIndex, x: tuple[Tensor, Tensor]) -> Edge
     if not edge_index.is_sorted_by_col:
         return edge_index
     size = (x[0].size(0), x[1].size(0))
-    if all(num_nodes >= rows for num_nodes, rows in zip(edge_index.get_sparse_size(), size, strict=True)):
+    sparse_size = edge_index.get_sparse_size()
+    if sparse_size == size:
         return edge_index
+    if any(num_nodes > rows for num_nodes, rows in zip(sparse_size, size, strict=True)):
+        raise ValueError(
+            f"edge_index has sparse_size {tuple(sparse_size)}, but x has {size} (source, destination) rows"
+        )
     return EdgeIndex(edge_index.as_tensor(), sort_order="col", sparse_size=size)
 
 

@@ -208,6 +208,8 @@ def _dry_run(
     """
     table = NeighborTable(torch.tensor([[0, 1], [1, 2], [2, 0], [0, 2]]), num_src=3 if bipartite else 4)
     x = torch.linspace(-1, 1, 4 * in_channels).view(4, in_channels)
+    if any(value.is_meta for value in (*conv.parameters(), *conv.buffers())):
+        return
     lazy = any(is_lazy(value) for value in (*conv.parameters(), *conv.buffers()))
     try:
         trial = copy.deepcopy(conv).eval()

@@ -76,7 +76,12 @@ def read_mask(path: str | Path) -> Tensor:
 def count_classes(root: str | Path, split: str) -> int:
     """Return the largest class in the annotations of a split, counted from 1."""
     files = sorted((Path(root) / "annotations" / split).glob("*.png"))
-    return max((int(np.asarray(Image.open(file)).max()) for file in files), default=0)
+    return max((_largest_label(file) for file in files), default=0)
+
+
+def _largest_label(path: Path) -> int:
+    with Image.open(path) as file:
+        return int(np.asarray(file).max())
 
 
 def training_transform(size: int, scale: tuple[float, float], flip: bool) -> v2.Transform:

@@ -339,3 +339,9 @@ def test_batch_norm_over_edges_much_shorter_than_the_cloud(heads):
     conv = EdgeConv(3, 16, norm="batch", heads=heads, act="relu").train()
     twin = copy.deepcopy(conv).double()
     torch.testing.assert_close(conv(points, table), twin(points.double(), table).float(), rtol=0, atol=0.01)
+
+
+def test_graphs_of_more_nodes_than_rows_are_refused() -> None:
+    edge_index = EdgeIndex(torch.tensor([[0, 1], [1, 0]]), sort_order="col", sparse_size=(9, 9))
+    with pytest.raises(ValueError, match=r"sparse_size \(9, 9\), but x has \(4, 4\)"):
+        MaxRelativeConv(8, 8)(torch.rand(4, 8), edge_index)
