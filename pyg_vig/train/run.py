@@ -90,18 +90,24 @@ class Run(TrainingRun):
         with quiet():
             trainer = classification_trainer(self.config, self.folder)
             trainer.fit(self.module, datamodule=self.data, ckpt_path=state, weights_only=True)
+            if state is not None and self.config.ema:  # not averaged yet if all epochs were complete
+                self.model.load_state_dict(self._read_trained_weights())
             result = run_test(trainer, self.module, self.data)
         if self.writes_files:
             self._save(result)
         return result
 
     def _save(self, result: Result) -> None:
-        """Save the network from the last checkpoint, which has unsharded weights, averaged if ``ema`` is set."""
-        content = torch.load(self.folder / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+        """Save the network and its result."""
         model = build_model(self.model.config)
-        model.load_state_dict({key[6:]: value for key, value in content.items() if key.startswith("model.")})
+        model.load_state_dict(self._read_trained_weights())
         save_checkpoint(model, self.weights)
         write_result(self.folder, result._asdict())
+
+    def _read_trained_weights(self) -> dict[str, Tensor]:
+        """Read the network's weights from the last checkpoint: unsharded, and averaged if ``ema`` is set."""
+        content = torch.load(self.folder / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+        return {key[6:]: value for key, value in content.items() if key.startswith("model.")}
 
     @torch.no_grad()
     def draw(self) -> Path:

@@ -106,6 +106,16 @@ def test_an_interrupted_run_resumes_exactly(finished: Run, tmp_path: Path, monke
     assert [row["epoch"] for row in read_metrics(run.folder / "metrics.csv")] == [0, 1, 2]
 
 
+def test_a_run_stopped_after_its_last_epoch_resumes_with_the_running_average(tmp_path: Path) -> None:
+    run = Run.start(config(tmp_path, epochs=1))
+    result, trained = run.fit(), weights(run)
+    for name in ("model.safetensors", "result.json"):
+        (run.folder / name).unlink()
+    resumed = Run.resume(run.folder)
+    assert resumed.fit() == result
+    assert_equal_weights(trained, weights(resumed))
+
+
 @pytest.mark.slow
 def test_a_killed_process_resumes_exactly(finished: Run, tmp_path: Path) -> None:
     finished.config.save(tmp_path / "options.yaml")
