@@ -138,7 +138,7 @@ class Normalize(nn.Module):
         if not image.is_floating_point():
             if image.dtype not in (torch.uint8, torch.uint16):
                 raise ValueError(f"expected pixels of uint8, uint16 or in floating point, got {image.dtype}")
-            image = F.to_dtype(image, torch.float32, scale=True)
+            image = image.float() / torch.iinfo(image.dtype).max
         return image.sub(self.mean).div_(self.std)
 
 

@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with user_errors("explore"):
         path = _explore(options).save(options.output)
-    print(f"page {path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    print(f"page {path} ({path.stat().st_size / 1e6:.2f} MB): open it in a browser")
 
 
 def _explore(options: argparse.Namespace) -> Exploration:

@@ -35,6 +35,8 @@ def open_photo(file: str | os.PathLike[str]) -> Image:
     try:
         with Image.open(file) as image:
             return to_upright_rgb(image)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no image file at {file}") from error
     except UnidentifiedImageError as error:
         raise ValueError(f"{file} is not an image in a supported format") from error
     except Image.DecompressionBombError as error:

@@ -77,7 +77,7 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
         ("info vig_mini", "pyg-vig info: unknown model 'vig_mini'"),
         ("info vig_nano --size -3", "pyg-vig info: size must be at least 1 pixel, got -3"),
         ("info vig_nano --size 0", "pyg-vig info: size must be at least 1 pixel, got 0"),
-        ("graph nowhere.jpg --model vig_nano", "nowhere.jpg"),
+        ("graph nowhere.jpg --model vig_nano", "no image file at nowhere.jpg"),
         ("graph example --model vig_nano --patches 2,0", "--patches takes positions Y,X in [0, 1)"),
         ("graph example --model vig_nano --patches 0.4", "such as 0.4,0.7, got 0.4"),
         ("fly", "invalid choice: 'fly'"),

@@ -209,7 +209,7 @@ class TestBadInput:
             (torch.tensor([[0, 12], [0, 1]]), "refers to nodes 0 to 12, but there are only nodes 0 to 11"),
             (torch.tensor([[0, -1], [0, 1]]), "refers to nodes -1 to 1"),
             (torch.tensor([[0.0], [1.0]]), "must be int64 of shape"),
-            (torch.tensor([[0], [1]], dtype=torch.int32), "got torch.int32"),
+            (torch.tensor([[0], [1]], dtype=torch.bool), "got torch.bool"),
             (torch.tensor([[0, 1, 2]] * 3), r"got torch.int64 of shape \(3, 3\)"),
             (torch.tensor([0, 1]), r"of shape \(2,\)"),
             (EdgeIndex([[99], [0]], sort_order="col", sparse_size=(12, 12)), "refers to nodes 0 to 99"),
@@ -369,3 +369,9 @@ def test_is_built_on_the_meta_device() -> None:
     with torch.device("meta"):
         encoder = GraphEncoder(4, 8, 2, depth=3, drop_path_rate=0.1)
     assert all(parameter.is_meta for parameter in encoder.parameters())
+
+
+def test_edges_of_any_integer_type() -> None:
+    encoder, x = GraphEncoder(4, 8, 2, depth=1).eval(), torch.rand(3, 4)
+    edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    assert torch.equal(encoder(x, edge_index.int()), encoder(x, edge_index))

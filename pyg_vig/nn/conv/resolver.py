@@ -113,7 +113,8 @@ def conv_resolver(
         GATv2Conv(16, 32, heads=1)
     """
     (name, build), conv_kwargs = _resolve(query), conv_kwargs or {}
-    if isinstance(build, type) and issubclass(build, _OWN_CONVS):
+    is_own = isinstance(build, type) and issubclass(build, _OWN_CONVS)
+    if is_own:
         groups = "update_heads" if "update_heads" in _parameter_names(build) else "heads"
         conv_kwargs = {groups: heads, "norm": norm, "act": act, "bias": bias} | conv_kwargs
     if edge_dim is not None and "edge_dim" in _parameter_names(build):
@@ -122,9 +123,8 @@ def conv_resolver(
         conv = build(in_channels, out_channels, **conv_kwargs)
     except Exception as error:
         reason = re.sub(r"^_\w+\.__init__\(\) ", "", _error_text(error))  # a private base class, unknown to users
-        raise ValueError(
-            f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}. {_FACTORY_HINT}"
-        ) from error
+        message = f"{name} cannot be built as conv({in_channels}, {out_channels}): {reason}"
+        raise ValueError(message if is_own else f"{message}. {_FACTORY_HINT}") from error
     if not isinstance(conv, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, got {type(conv).__name__}")
     if bipartite:
