@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from skimage.data import astronaut
 
@@ -32,15 +33,23 @@ def opened(browser: Browser, exploration: Exploration, **context: object) -> Ite
         page = browser.new_context(**context).new_page()
         page.goto(exploration.save(Path(folder, "explorer.html")).as_uri())
         page.locator("#block").fill(str(BLOCK))
+        page.locator("#block").blur()  # no focus ring
         yield page
         page.context.close()
 
 
 def point_at(page: Page, row: int, column: int) -> None:
-    """Click on a patch, given by row and column counted from 1."""
+    """Move the pointer to a patch, given by row and column counted from 1."""
     box = page.locator("#stage").bounding_box()
     x, y = ((number - 0.5) / GRID for number in (column, row))
-    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def take(page: Page, path: Path) -> None:
+    """Save the page as a PNG of 256 colours, a third of the size."""
+    page.screenshot(path=path)
+    with Image.open(path) as image:
+        image.quantize(256).save(path, optimize=True)
 
 
 def main() -> None:
@@ -49,9 +58,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "figures")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or parser.error("needs chromium: apt-get install chromium")
+    photo = astronaut()[:340, 60:400]
     caption = "A small ViG{} trained on 22 photographs to classify their patches"
     explorations = {
-        name: explore(pyg_vig.load_model(options.weights / f"{name}.safetensors"), astronaut(), **texts)
+        name: explore(pyg_vig.load_model(options.weights / f"{name}.safetensors"), photo, **texts)
         for name, texts in {
             "photos": {"caption": caption.format("")},
             "photos_attention": {
@@ -64,13 +74,13 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         with opened(browser, explorations["photos"], **DESKTOP) as page:
             point_at(page, 5, 7)
-            page.screenshot(path=options.output / "explorer-light.png")
-            page.get_by_role("button", name="Dark").click()
-            page.get_by_text("Similarity", exact=True).click()
-            page.screenshot(path=options.output / "explorer-dark.png")
+            take(page, options.output / "explorer-light.png")
+            page.keyboard.press("t")  # dark
+            page.keyboard.press("2")  # similarity
+            take(page, options.output / "explorer-dark.png")
         with opened(browser, explorations["photos_attention"], **PHONE) as page:
             point_at(page, 8, 8)
-            page.screenshot(path=options.output / "explorer-phone.png")
+            take(page, options.output / "explorer-phone.png")
         browser.close()
 
 

@@ -191,7 +191,9 @@ def hubs(sources: Sources) -> Figure:
         statistics = analysis.graph_statistics(analysis.to_networkx(graphs[block], graphs.layouts[block]))
         figure.colorbar(ax.images[1], ax=ax, shrink=0.8)
         ax.set_title(f"block {block + 1}", fontsize=10)
-        ax.set_xlabel(f"{len(statistics.components)} components; {statistics.reciprocity:.0%} of edges reciprocal")
+        count = len(statistics.components)
+        components = f"{count} component{'' if count == 1 else 's'}"
+        ax.set_xlabel(f"{components}; {statistics.reciprocity:.0%} of edges reciprocal")
     counts = {f"block {block + 1}": analysis.times_chosen(graphs[block], GRID**2) for block in BLOCKS}
     plot.plot_degrees(counts, ax=axes[3])
     figure.suptitle(f"Number of patches that have each patch as a neighbour. {description}", fontsize=11)
