@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -90,7 +92,7 @@ class RelativePosition(nn.Module):
             return _resize(self.table, shape)
         key = (shape, self.table.dtype, self.table.device, self.table.data_ptr(), self.table._version)
         if self._resized is None or self._resized[0] != key:  # resize once per size, not per batch
-            self._resized = (key, _resize(self.table, shape))
+            self._resized = (key, _resize_shared(self.table, shape))
         return self._resized[1]
 
 
@@ -101,6 +103,22 @@ def _relative_table(channels: int, size: int, reduction: int) -> Tensor:
     encoding = _sine_cosine(channels, size)
     similarity = torch.from_numpy((2 * encoding @ encoding.T / channels).astype(np.float32))
     return -_resize(similarity, (size**2, size**2 // reduction**2))
+
+
+# The blocks of a stage have equal tables. For large images, a resized copy for each would take gigabytes.
+_resized_tables: WeakValueDictionary[object, Tensor] = WeakValueDictionary()
+
+
+def _resize_shared(table: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resize the table, or return the result of another block with an equal one."""
+    if table.is_meta or torch._C._len_torch_dispatch_stack():  # no values to compare
+        return _resize(table, shape)
+    content = table.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    key = (shape, tuple(table.shape), table.dtype, table.device, hashlib.sha256(content).digest())
+    resized = _resized_tables.get(key)
+    if resized is None:
+        resized = _resized_tables[key] = _resize(table, shape)
+    return resized
 
 
 def _sine_cosine(channels: int, size: int) -> np.ndarray:

@@ -67,3 +67,13 @@ def test_absolute_positions_of_graphs_of_different_size():
     torch.testing.assert_close(out[15:], module(torch.zeros(8, 4), Layout.from_grid(1, 4, 2)))
     with pytest.raises(ValueError, match="do not match"):
         Layout.from_batch(batch).with_grids([(3, 5), (3, 2)])
+
+
+def test_blocks_with_equal_tables_share_resized_ones():
+    layout = Layout.from_grid(1, 12, 16)
+    first, second, other = RelativePosition(8, 8, 2), RelativePosition(8, 8, 2), RelativePosition(8, 8, 2)
+    other.table.mul_(2)
+    assert first(layout) is second(layout)
+    torch.testing.assert_close(other(layout), 2 * first(layout))
+    with torch.device("meta"):
+        assert RelativePosition(8, 8, 2).to("meta")(layout).shape == (192, 48)
