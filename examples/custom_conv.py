@@ -6,10 +6,10 @@ Trains a small ViG on scikit-learn's handwritten digits, once with the conv belo
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from arguments import at_least
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -62,17 +62,6 @@ def accuracy(model: nn.Module, data: TensorDataset) -> float:
     model.eval()
     correct = [model(images).argmax(1) == labels for images, labels in DataLoader(data, batch_size=256)]
     return torch.cat(correct).double().mean().item()
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type for integers of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
-        return int(text)
-
-    return integer
 
 
 def main(arguments: list[str] | None = None) -> None:

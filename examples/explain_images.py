@@ -15,7 +15,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from superpixels import accuracy, at_least, load_images, train
+from arguments import at_least
+from superpixels import accuracy, load_images, train
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.explain import Explainer, Explanation

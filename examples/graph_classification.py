@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from arguments import at_least
 from torch_geometric.data import Batch, Data
 from torch_geometric.datasets import TUDataset
 from torch_geometric.loader import DataLoader
@@ -104,17 +104,6 @@ def fit(graphs: list[Data], split: dict[str, list[int]], options: argparse.Names
         curve.append([accuracy(model, part) for part in held_out])
         bar.set_postfix(val=f"{curve[-1][0]:.1%}")
     return curve
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type for integers of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
-        return int(text)
-
-    return integer
 
 
 def main(arguments: list[str] | None = None) -> None:

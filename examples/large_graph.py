@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from arguments import at_least
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.datasets import Planetoid
@@ -126,17 +127,6 @@ def write_memmap(file: Path, count: int, parts: Iterator[Tensor]) -> np.ndarray:
         array[first : first + len(part)] = part
         first += len(part)
     return array
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type for integers of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
-        return int(text)
-
-    return integer
 
 
 def main(arguments: list[str] | None = None) -> None:

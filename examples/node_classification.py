@@ -11,13 +11,13 @@ settings, too, were chosen on the validation nodes; those for CiteSeer are `--no
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
 import torch.nn.functional as F
 import torch_geometric.transforms as T
+from arguments import at_least
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.datasets import KarateClub, Planetoid
@@ -105,17 +105,6 @@ def train_and_test(data: Data, options: argparse.Namespace, seed: int) -> float:
             best = max(best, evaluate(model, data), key=lambda result: result[:2])
             bar.set_postfix(val=f"{best[0]:.1%}")
     return best[2]
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type for integers of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
-        return int(text)
-
-    return integer
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from arguments import at_least
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch_geometric.nn import MLP, EdgeConv as PyGEdgeConv
@@ -147,17 +147,6 @@ def train(
         if options.output:
             write(options.output, results)
     return curve
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return an argument type for integers of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        if int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {text}")
-        return int(text)
-
-    return integer
 
 
 def main(arguments: list[str] | None = None) -> None:

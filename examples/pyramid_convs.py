@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from custom_conv import accuracy, at_least, digits, train
+from arguments import at_least
+from custom_conv import accuracy, digits, train
 from torch import nn
 from torch.utils.data import TensorDataset
 from torch_geometric.nn import GATv2Conv, TransformerConv

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from custom_conv import at_least, digits
+from arguments import at_least
+from custom_conv import digits
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 

@@ -148,7 +148,7 @@ class Layout:
         return torch.arange(self.num_graphs, device=device).repeat_interleave(self.nodes_per_graph)
 
     def with_grids(self, grids: Sequence[tuple[int, int]]) -> Layout:
-        """Return this layout with a grid of its own size for every graph.
+        """Return this layout with a grid of its own size for every graph, or one grid for all if the sizes are equal.
 
         Raises:
             ValueError: if the grids do not match the graphs.
@@ -156,6 +156,8 @@ class Layout:
         sizes = self.sizes().tolist()
         if [height * width for height, width in grids] != sizes:
             raise ValueError(f"grids {list(grids)} do not match graphs of {sizes} nodes")
+        if len(set(grids)) == 1:  # images of one size need no ragged paths
+            return replace(self, batch=None, grid=grids[0])
         return replace(self, grids=tuple(grids))
 
     def with_edges(self, edge_index: Any, edge_attr: Tensor | None = None) -> Layout:

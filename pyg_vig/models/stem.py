@@ -106,8 +106,6 @@ class PatchStem(nn.Module):
         grids = data.get("grid")
         if grids is not None:
             layout = layout.with_grids([(int(h), int(w)) for h, w in grids.view(-1, 2).tolist()])
-            if len(set(layout.grids or ())) == 1:  # images of one size need no ragged paths
-                layout = Layout.from_data(data)
         if data.edge_index is not None:
             edge_attr = data.edge_attr if self.edge_dim is not None else None
             check_edge_attr(edge_attr, data.edge_index.size(1), self.edge_dim)

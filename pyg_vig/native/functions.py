@@ -152,7 +152,7 @@ def linear(
     (n, channels), (out_channels, depth) = x.shape, weight.shape
     if depth * groups != channels * (1 if y is None else 2) or out_channels % groups:
         raise ValueError(f"weight of shape {tuple(weight.shape)} in {groups} groups does not fit {channels} channels")
-    if not all(part is None or part.dtype is torch.float32 for part in (x, y, weight)):
+    if not (x.dtype is weight.dtype is torch.float32 and (y is None or y.dtype is torch.float32)):
         raise ValueError(f"expected inputs and weight in float32, got {x.dtype} and {weight.dtype}")
     for name, part, shape in (
         ("second input", y, (n, channels)),

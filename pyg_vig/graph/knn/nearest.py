@@ -101,26 +101,10 @@ def _nearest_fallback(
     loop: bool | None,
     index_offset: int,
 ) -> Tensor:
-    index = _nearest_in_chunks(sources, targets, k, src_bias, pair_bias, cosine, loop)
-    return (
-        index + torch.arange(index.size(0), device=index.device).view(-1, 1, 1) * index_offset
-        if index_offset
-        else index
-    )
-
-
-def _nearest_in_chunks(
-    sources: Tensor,
-    targets: Tensor,
-    k: int,
-    src_bias: Tensor | None,
-    pair_bias: Tensor | None,
-    cosine: bool,
-    loop: bool | None,
-) -> Tensor:
     if cosine:
         sources, targets = unit_rows(sources, targets)
     (graphs, n), m = targets.shape[:2], sources.size(1)
+    offsets = torch.arange(graphs, device=targets.device).view(-1, 1, 1) * index_offset if index_offset else None
 
     def search_chunk(graph_slice: slice, row_slice: slice, out: Tensor | None = None) -> Tensor:
         distance = torch.bmm(targets[graph_slice, row_slice], sources[graph_slice].mT, out=out).mul_(-2)
@@ -134,7 +118,8 @@ def _nearest_in_chunks(
             distance = distance.masked_fill_(
                 row.unsqueeze(1) + (row_slice.start or 0) == column, -math.inf if loop else math.inf
             )
-        return distance.topk(k, dim=-1, largest=False, sorted=True).indices
+        chunk_index = distance.topk(k, dim=-1, largest=False, sorted=True).indices
+        return chunk_index if offsets is None else chunk_index + offsets[graph_slice]
 
     if torch.compiler.is_compiling() or graphs * n * m <= CHUNK_NUMEL:
         return search_chunk(slice(None), slice(None))
