@@ -2,7 +2,8 @@
 
 The forward pass reads the rows twice: for the moments, and to normalise and activate. The backward pass reads rows and
 gradients twice as well, and recomputes the activation's derivative from the rows each time. A first kernel sums over
-the rows of each block, a second over the blocks, always in the same order, in float32.
+the rows of each block, a second over the blocks, always in the same order, in float32. Moments of blocks are combined
+by the formula of Chan, Golub and LeVeque (1979), which no large mean or outlier deprives of its digits.
 """
 
 from __future__ import annotations
@@ -32,13 +33,12 @@ def batch_norm(
     """Batch norm and activation of ``x``; also returns its mean, variance, scale and shift, ``(4, C)``."""
     n, channels = x.shape
     coefficients = x.new_empty(4, channels, dtype=torch.float32)
-    grid, sums, sizes, tile = _block_grid(x, coefficients)
-    _moments_kernel[grid](x, sums, n, channels, *sizes, *tile)
+    grid, moments, sizes, tile = _block_grid(x, coefficients)
+    _moments_kernel[grid](x, moments, n, channels, *sizes, *tile)
     mean, var, batches, momentum, offset = running or (x, x, x, 0.0, None)  # placeholders, not read
     flags = (running is not None, offset is not None)
     _statistics_kernel[(triton.cdiv(channels, _TILE_CHANNELS),)](
-        x,
-        sums,
+        moments,
         weight,
         bias,
         mean,
@@ -48,7 +48,7 @@ def batch_norm(
         coefficients,
         n,
         channels,
-        sizes[1],
+        *sizes,
         eps,
         momentum,
         *flags,
@@ -103,7 +103,7 @@ def _block_grid(x: Tensor, coefficients: Tensor) -> tuple[tuple[int, int], Tenso
 @triton.jit
 def _moments_kernel(
     x,
-    sums,
+    moments,
     n,
     channels,
     rows,
@@ -111,47 +111,75 @@ def _moments_kernel(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """For every block, the sums of ``x - x[0]`` and of its square; subtracting ``x[0]`` avoids cancellation."""
+    """For every block, the mean and the sum of squared deviations from it.
+
+    The sums are of differences to the mean of the block's first tile, which avoids cancellation.
+    """
     block, column = tl.program_id(0), tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    channel_mask = (column < channels)[None, :]
-    origin = tl.load(x + column, mask=column < channels, other=0.0).to(tl.float32)[None, :]
+    begin, end = block * rows, tl.minimum((block + 1) * rows, n)
+    origin = tl.sum(_load_rows(x, begin, end, column, channels, ROWS), 0) / tl.minimum(end - begin, ROWS)
     first = tl.zeros((ROWS, CHANNELS), tl.float32)
     second = tl.zeros((ROWS, CHANNELS), tl.float32)
-    end = tl.minimum((block + 1) * rows, n)
-    for start in range(block * rows, end, ROWS):
+    for start in range(begin, end, ROWS):
         row = start + tl.arange(0, ROWS)
-        mask = (row < end)[:, None] & channel_mask
-        value = tl.load(x + row.to(tl.int64)[:, None] * channels + column[None, :], mask=mask, other=0.0)
-        value = tl.where(mask, value.to(tl.float32) - origin, 0.0)
+        value = _load_rows(x, start, end, column, channels, ROWS) - origin[None, :]
+        value = tl.where((row < end)[:, None], value, 0.0)
         first += value
         second += value * value
-    _store_sums(sums, first, second, block, blocks, column, channels)
+    total = tl.sum(first, 0)
+    offset = total / (end - begin)
+    deviation = tl.maximum(tl.sum(second, 0) - total * offset, 0.0)
+    _store_pair(moments, origin + offset, deviation, block, blocks, column, channels)
 
 
 @triton.jit
-def _store_sums(sums, first, second, block, blocks, column, channels):
-    pointer = sums + block.to(tl.int64) * channels + column
-    tl.store(pointer, tl.sum(first, 0), mask=column < channels)
-    tl.store(pointer + blocks.to(tl.int64) * channels, tl.sum(second, 0), mask=column < channels)
+def _load_rows(x, start, end, column, channels, ROWS: tl.constexpr):
+    row = (start + tl.arange(0, ROWS))[:, None]
+    mask = (row < end) & (column < channels)[None, :]
+    return tl.load(x + row.to(tl.int64) * channels + column[None, :], mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _load_sums(sums, blocks, column, channels, BLOCKS: tl.constexpr, CHANNELS: tl.constexpr):
-    first = tl.zeros((BLOCKS, CHANNELS), tl.float32)
-    second = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+def _store_pair(pairs, first, second, block, blocks, column, channels):
+    pointer = pairs + block.to(tl.int64) * channels + column
+    tl.store(pointer, first, mask=column < channels)
+    tl.store(pointer + blocks.to(tl.int64) * channels, second, mask=column < channels)
+
+
+@triton.jit
+def _load_pairs(pairs, start, blocks, column, channels, BLOCKS: tl.constexpr):
+    """Load what :func:`_store_pair` wrote for blocks from ``start`` on; also return the number of each block."""
+    block = (start + tl.arange(0, BLOCKS))[:, None]
+    mask = (block < blocks) & (column < channels)[None, :]
+    pointer = pairs + block.to(tl.int64) * channels + column[None, :]
+    first = tl.load(pointer, mask=mask, other=0.0)
+    return first, tl.load(pointer + blocks.to(tl.int64) * channels, mask=mask, other=0.0), block
+
+
+@triton.jit
+def _combine_moments(moments, n, channels, rows, blocks, column, BLOCKS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Return mean and variance of all rows: the squared deviation of every block's mean counts for all its rows."""
+    total = tl.zeros((BLOCKS, CHANNELS), tl.float32)
     for start in range(0, blocks, BLOCKS):
-        block = start + tl.arange(0, BLOCKS)
-        mask = (block < blocks)[:, None] & (column < channels)[None, :]
-        pointer = sums + block.to(tl.int64)[:, None] * channels + column[None, :]
-        first += tl.load(pointer, mask=mask, other=0.0)
-        second += tl.load(pointer + blocks.to(tl.int64) * channels, mask=mask, other=0.0)
-    return tl.sum(first, 0), tl.sum(second, 0)
+        mean, _, block = _load_pairs(moments, start, blocks, column, channels, BLOCKS)
+        total += mean * _rows_in_block(block, n, rows)
+    common = tl.sum(total, 0) / n
+    squares = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+    for start in range(0, blocks, BLOCKS):
+        mean, deviation, block = _load_pairs(moments, start, blocks, column, channels, BLOCKS)
+        difference = mean - common[None, :]
+        squares += deviation + difference * difference * _rows_in_block(block, n, rows)
+    return common, tl.sum(squares, 0) / n
+
+
+@triton.jit
+def _rows_in_block(block, n, rows):
+    return tl.maximum(tl.minimum(n - block * rows, rows), 0).to(tl.float32)
 
 
 @triton.jit
 def _statistics_kernel(
-    x,
-    sums,
+    moments,
     weight,
     bias,
     running_mean,
@@ -161,6 +189,7 @@ def _statistics_kernel(
     coefficients,
     n,
     channels,
+    rows,
     blocks,
     eps,
     momentum,
@@ -171,10 +200,7 @@ def _statistics_kernel(
 ):
     column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = column < channels
-    first, second = _load_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
-    mean_offset = first / n
-    mean = tl.load(x + column, mask=mask, other=0.0).to(tl.float32) + mean_offset
-    var = tl.maximum(second / n - mean_offset * mean_offset, 0.0)
+    mean, var = _combine_moments(moments, n, channels, rows, blocks, column, BLOCKS, CHANNELS)
     scale = tl.load(weight + column, mask=mask, other=0.0).to(tl.float32) / tl.sqrt(var + eps)
     shift = tl.load(bias + column, mask=mask, other=0.0).to(tl.float32)
     tl.store(coefficients + column, mean, mask=mask)
@@ -273,7 +299,7 @@ def _grad_sums_kernel(
         grad_z = tl.where(mask, grad_z, 0.0)
         first += grad_z
         second += grad_z * centered
-    _store_sums(sums, first, second, block, blocks, column, channels)
+    _store_pair(sums, tl.sum(first, 0), tl.sum(second, 0), block, blocks, column, channels)
 
 
 @triton.jit
@@ -289,7 +315,13 @@ def _grad_params_kernel(
 ):
     column = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     mask = column < channels
-    total, product = _load_sums(sums, blocks, column, channels, BLOCKS, CHANNELS)
+    first = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+    second = tl.zeros((BLOCKS, CHANNELS), tl.float32)
+    for start in range(0, blocks, BLOCKS):
+        of_grad, of_product, _ = _load_pairs(sums, start, blocks, column, channels, BLOCKS)
+        first += of_grad
+        second += of_product
+    total, product = tl.sum(first, 0), tl.sum(second, 0)
     var = tl.load(coefficients + channels + column, mask=mask, other=0.0)
     tl.store(grad_params + column, product / tl.sqrt(var + eps), mask=mask)
     tl.store(grad_params + channels + column, total, mask=mask)

@@ -310,6 +310,14 @@ class TestBatchNorm:
             batch_norm._recompute_output(act, x, coefficients), out
         )  # recomputation in backward is exact
 
+    def test_outliers_cost_no_digits(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
+        """A difference to the first row of all, squared and summed, would drown the others if that row is far away."""
+        x, weight, bias, *_ = self.setup(rows, channels, dtype)
+        x[0] = 1e4
+        _, coefficients = batch_norm._forward(x, weight, bias, 1e-5, act)
+        torch.testing.assert_close(coefficients[0].double(), x.double().mean(0), rtol=3e-6, atol=0)
+        torch.testing.assert_close(coefficients[1].double(), x.double().var(0, correction=0), rtol=3e-6, atol=0)
+
     def test_backward(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         x, weight, bias, *_ = self.setup(rows, channels, dtype)
         grad = torch.randn_like(x)
