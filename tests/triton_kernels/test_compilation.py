@@ -100,7 +100,17 @@ def test_nearest_neighbours(sources: int, dtype: str, gpu: str) -> None:
 def test_batch_norm(name: str, gpu: str) -> None:
     from pyg_vig.triton_kernels import batch_norm
 
-    floats = ("sums", "moments", "weight", "bias", "running_mean", "running_var", "offset", "coefficients", "grad_params")
+    floats = (
+        "sums",
+        "moments",
+        "weight",
+        "bias",
+        "offset",
+        "running_mean",
+        "running_var",
+        "coefficients",
+        "grad_params",
+    )
     numbers = {"eps": "fp32", "momentum": "fp32", "batches": "*i64"}
     sizes = {
         "BLOCKS": batch_norm._TILE_BLOCKS,
