@@ -141,9 +141,9 @@ def _load_rows(x, start, end, column, channels, ROWS: tl.constexpr):
 
 @triton.jit
 def _store_pair(pairs, first, second, block, blocks, column, channels):
-    pointer = pairs + block.to(tl.int64) * channels + column
-    tl.store(pointer, first, mask=column < channels)
-    tl.store(pointer + blocks.to(tl.int64) * channels, second, mask=column < channels)
+    block = block.to(tl.int64)
+    tl.store(pairs + block * channels + column, first, mask=column < channels)
+    tl.store(pairs + (block + blocks) * channels + column, second, mask=column < channels)
 
 
 @triton.jit
@@ -151,9 +151,9 @@ def _load_pairs(pairs, start, blocks, column, channels, BLOCKS: tl.constexpr):
     """Load what :func:`_store_pair` wrote for blocks from ``start`` on; also return the number of each block."""
     block = (start + tl.arange(0, BLOCKS))[:, None]
     mask = (block < blocks) & (column < channels)[None, :]
-    pointer = pairs + block.to(tl.int64) * channels + column[None, :]
-    first = tl.load(pointer, mask=mask, other=0.0)
-    return first, tl.load(pointer + blocks.to(tl.int64) * channels, mask=mask, other=0.0), block
+    row = block.to(tl.int64)
+    first = tl.load(pairs + row * channels + column[None, :], mask=mask, other=0.0)
+    return first, tl.load(pairs + (row + blocks) * channels + column[None, :], mask=mask, other=0.0), block
 
 
 @triton.jit
