@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 
+# Asked now, because compilers cannot trace the question before PyTorch 2.12 or so.
+_AUTOCAST_DEVICES = frozenset(
+    device for device in ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu") if torch.amp.is_autocast_available(device)
+)
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Convert to at least float32: in half precision sums overflow or lose digits, and close neighbours look equal.
 
@@ -43,5 +49,4 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         ...     (x @ x).dtype
         torch.float32
     """
-    device_type = device.type
-    return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()
+    return torch.autocast(device.type, enabled=False) if device.type in _AUTOCAST_DEVICES else nullcontext()

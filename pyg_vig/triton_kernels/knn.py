@@ -11,12 +11,15 @@ key: the bits of the float, mapped to an integer of the same order, above the co
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pyg_vig.triton_kernels import on_input_device
+from pyg_vig.triton_kernels.launch import launch
 
 _EXCLUDED_KEY = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # above every key: no candidate
 _EMPTY_SLOT = tl.constexpr(0x7FFFFFFF00000000)  # above every distance, even infinity: a free slot of the list
@@ -49,32 +52,22 @@ def nearest(
     optional = (*scales, src_bias, pair_bias, ptr_src, ptr_dst)
     flags = [part is not None for part in (ptr_src, scales[0], src_bias, pair_bias)]
     self_mode = _SELF_RANKED if loop is None else _SELF_FIRST if loop else _SELF_EXCLUDED
-    slots = max(triton.next_power_of_2(count), 2)
-    one_tile, rows, columns, warps = _tile_sizes(*max_sizes, slots, src.dtype)
-    blocks = triton.cdiv(max_sizes[0], rows)
-    _nearest_kernel[(num_graphs * blocks,)](
-        src,
-        dst,
-        *(src if part is None else part for part in optional),  # placeholders, not read
-        out,
-        n,
-        m,
-        src.size(1),
-        blocks,
-        count,
-        *flags,
-        self_mode,
-        one_tile,
-        rows,
-        columns,
-        32,
-        _precision(src.dtype),
-        slots,
-        num_warps=warps,
-    )
+    slots = _slots(count)
+    *tile, warps = _tile_sizes(*max_sizes, slots, src.dtype)
+    blocks = -(-max_sizes[0] // tile[1])
+    tensors = (src, dst, *(src if part is None else part for part in optional), out)  # placeholders are not read
+    constants = (*flags, self_mode, *tile, 32, _precision(src.dtype), slots)
+    launch(_nearest_kernel, (num_graphs * blocks,), tensors, (n, m, src.size(1), blocks, count), constants, warps)
     return out
 
 
+@cache
+def _slots(count: int) -> int:
+    """Length of the list of the nearest, a power of two."""
+    return max(triton.next_power_of_2(count), 2)
+
+
+@lru_cache(1024)
 def _tile_sizes(destinations: int, sources: int, slots: int, dtype: torch.dtype) -> tuple[bool, int, int, int]:
     """Whether one tile holds all sources, its rows and columns, and the number of warps; tuned on an H200."""
     if sources > _MAX_ONE_TILE:  # eight warps avoid register spills
@@ -109,7 +102,7 @@ def _scales(src: Tensor, dst: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scale(x: Tensor) -> Tensor:
     scale = x.new_empty(x.size(0), dtype=torch.float32)
-    _scale_kernel[(triton.cdiv(x.size(0), _NORM_ROWS),)](x, scale, *x.shape, _NORM_ROWS, 128)
+    launch(_scale_kernel, (-(-x.size(0) // _NORM_ROWS),), (x, scale), x.shape, (_NORM_ROWS, 128))
     return scale
 
 

@@ -8,12 +8,15 @@ destinations and channels, edge by edge, in a fixed order, so results do not var
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pyg_vig.triton_kernels import on_input_device, tile_width
+from pyg_vig.triton_kernels.launch import launch
 
 _TILE = 1024  # entries of a program's tile: eight per thread, for high occupancy
 _WARPS = 4
@@ -36,9 +39,8 @@ def gather_max(
     grid, tile = _tile_grid(num_dst, x.size(1))
     if out.numel():
         flags = (*_degree_flags(ptr, src, num_dst), return_argmax, _accumulator_type(x))
-        _max_kernel[grid](
-            x, src, _ptr_or_placeholder(ptr, src), out, argmax, *_sizes(out, src), *flags, *tile, num_warps=_WARPS
-        )
+        tensors = x, src, _ptr_or_placeholder(ptr, src), out, argmax
+        launch(_max_kernel, grid, tensors, _sizes(out, src), (*flags, *tile), _WARPS)
     return out, argmax
 
 
@@ -52,7 +54,8 @@ def weighted_sum(x: Tensor, src: Tensor, ptr: Tensor | None, num_dst: int, weigh
         scale = x if weight is None else weight
         sizes = (*_sizes(out, src), heads, x.size(1) // heads)
         flags = (*_degree_flags(ptr, src, num_dst), weight is not None, _accumulator_type(x))
-        _sum_kernel[grid](x, src, _ptr_or_placeholder(ptr, src), scale, out, *sizes, *flags, *tile, num_warps=_WARPS)
+        tensors = x, src, _ptr_or_placeholder(ptr, src), scale, out
+        launch(_sum_kernel, grid, tensors, sizes, (*flags, *tile), _WARPS)
     return out
 
 
@@ -64,11 +67,10 @@ def inner_products(y: Tensor, x: Tensor, src: Tensor, ptr: Tensor | None, heads:
     _, (rows, channels) = _tile_grid(y.size(0), width)
     if out.numel():
         sizes = (y.size(0), src.numel() // y.size(0), heads, width)
-        grid = (triton.cdiv(y.size(0), rows), heads)
+        grid = (-(-y.size(0) // rows), heads)
         flags = (*_degree_flags(ptr, src, y.size(0)), _accumulator_type(y))
-        _dot_kernel[grid](
-            y, x, src, _ptr_or_placeholder(ptr, src), out, *sizes, *flags, rows, channels, num_warps=_WARPS
-        )
+        tensors = y, x, src, _ptr_or_placeholder(ptr, src), out
+        launch(_dot_kernel, grid, tensors, sizes, (*flags, rows, channels), _WARPS)
     return out
 
 
@@ -78,7 +80,7 @@ def scatter_to_argmax(grad: Tensor, argmax: Tensor, num_src: int) -> Tensor:
     out = grad.new_zeros(num_src, grad.size(1), dtype=_accumulator_dtype(grad))
     grid, tile = _tile_grid(*grad.shape)
     if grad.numel():
-        _scatter_kernel[grid](grad, argmax, out, *grad.shape, *tile, num_warps=_WARPS)
+        launch(_scatter_kernel, grid, (grad, argmax, out), grad.shape, tile, _WARPS)
     return out.to(grad.dtype)
 
 
@@ -88,17 +90,17 @@ def scatter_to_argmax_deterministic(grad: Tensor, argmax: Tensor, dst: Tensor, p
     out = grad.new_empty(ptr.numel() - 1, grad.size(1))
     grid, tile = _tile_grid(*out.shape)
     if out.numel():
-        _scatter_deterministic_kernel[grid](
-            grad, argmax, dst, ptr, out, *out.shape, _accumulator_type(grad), *tile, num_warps=_WARPS
-        )
+        constants = _accumulator_type(grad), *tile
+        launch(_scatter_deterministic_kernel, grid, (grad, argmax, dst, ptr, out), out.shape, constants, _WARPS)
     return out
 
 
+@lru_cache(1024)
 def _tile_grid(rows: int, channels: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grid, and rows and channels per tile."""
     width = tile_width(channels)
     height = min(_TILE // width, _MAX_TILE_ROWS, triton.next_power_of_2(max(rows, 1)))
-    return (triton.cdiv(rows, height), triton.cdiv(channels, width)), (height, width)
+    return (-(-rows // height), -(-channels // width)), (height, width)
 
 
 def _degree_flags(ptr: Tensor | None, src: Tensor, num_dst: int) -> tuple[bool, int]:

@@ -278,6 +278,15 @@ def _moved(adjacency: Adjacency, device: str) -> Adjacency:
     return adjacency.to(device)
 
 
+def test_repeated_launches_read_their_own_arguments() -> None:
+    """The same kernel at other addresses, of which some are no multiples of 16."""
+    index = torch.randint(NUM_SRC, (NUM_DST, 3), device=DEVICE)
+    for first in (0, 0, 1, 2, 1, 0):
+        x = torch.randn(NUM_SRC + 2, 5, device=DEVICE)[first : first + NUM_SRC]
+        for table in (NeighborTable(index, NUM_SRC), NeighborTable(index[:, :2], NUM_SRC)):
+            assert torch.equal(neighbor_max(x, table), x[table.index].amax(1))
+
+
 @pytest.mark.parametrize("act", ["none", "relu", "gelu"])
 @pytest.mark.parametrize(("rows", "channels"), [(2, 1), (37, 40), (300, 130)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
