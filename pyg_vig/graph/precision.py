@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-
 # Asked now, because compilers cannot trace the question before PyTorch 2.12 or so.
 _AUTOCAST_DEVICES = frozenset(
     device for device in ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu") if torch.amp.is_autocast_available(device)
