@@ -38,21 +38,23 @@ def main() -> None:
 
 
 def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge the rows of all results; everything else is taken from the first.
+    """Merge rows and days of all results; everything else is taken from the first.
 
     Raises:
-        ValueError: if the results come from different machines or versions.
+        ValueError: if the results come from different machines (for results of GPUs: different GPUs) or versions.
     """
     first = results[0]
+    machine = ("gpu",) if first.get(GPU) else ("cpu", "cores", "gpu")
     for other in results[1:]:
-        for name in ("cpu", "cores", "gpu"):
+        for name in machine:
             if other["machine"][name] != first["machine"][name]:
                 values = f"{first['machine'][name]} and {other['machine'][name]}"
                 raise ValueError(f"expected results of one machine, got different {name}: {values}")
         if other["versions"] != first["versions"]:
             raise ValueError(f"expected results of the same versions, got {first['versions']} and {other['versions']}")
     rows = {section: [row for part in results for row in part.get(section, [])] for section in (SPEED, "memory", GPU)}
-    return {**first, **rows}
+    days = sorted({part["date"][:10] for part in results})
+    return {**first, **rows, "date": " and ".join(days)}
 
 
 def replace_section(text: str, name: str, section: str) -> str:
@@ -74,12 +76,14 @@ def gpu_section(results: Mapping[str, Any]) -> str:
     for row in results[GPU]:
         if "error" not in row:
             groups.setdefault(tuple(row[key] for key in _GPU_KEYS), {})[row["subject"]] = row
+    order = list(TIMM)  # by family and size
+    cases = sorted(groups, key=lambda case: (case[1], order.index(case[0]), *case[2:]))
     columns = ["network", "mode", "images", "type", "official (ms)", EAGER, FUSED, "CUDA graph", "speed vs products"]
-    lines = [_gpu_line(case, rows) for case, rows in groups.items()]
+    lines = [_gpu_line(case, groups[case]) for case in cases]
     machine, versions = results["machine"], results["versions"]
     caption = (
         f"Median of interleaved rounds at 224 x 224; {machine['gpu']}, PyTorch {versions['torch']}, "
-        f"{results['date'][:10]}; float32 products run as TF32. Speed and peak memory are relative to the official "
+        f"{results['date']}; float32 products run as TF32. Speed and peak memory are relative to the official "
         f"code in the same run. CUDA graph: captured once and replayed, without launch overhead on the host. "
         f"{_PRODUCTS} DeiT: timm's network of similar cost, eager."
     )
@@ -140,7 +144,7 @@ def _cpu_caption(results: Mapping[str, Any], cases: list[tuple[Any, ...]]) -> st
     loads = sorted({f"batch {case[2]} at {case[3]} x {case[3]}, {case[4]}, {case[5]} threads" for case in cases})
     return (
         f"Median of interleaved rounds; {'; '.join(loads)}; {hardware}, PyTorch "
-        f"{versions['torch']}, {results['date'][:10]}. Speed and peak memory are relative to the official code in the "
+        f"{versions['torch']}, {results['date']}. Speed and peak memory are relative to the official code in the "
         f"same run. Tuned malloc: glibc keeps freed memory instead of returning it to the system. {_PRODUCTS}"
     )
 

@@ -15,6 +15,9 @@ from torch.autograd import forward_ad
 class Switch:
     """Enables or disables a set of kernels: by an environment variable (``0`` disables), or for a ``with`` block.
 
+    A block affects all threads, because gradients are computed in other threads than the one that asks for them. If
+    blocks overlap, the one that was entered last counts.
+
     Args:
         variable: name of the environment variable, read once.
 
@@ -29,16 +32,23 @@ class Switch:
     """
 
     def __init__(self, variable: str) -> None:
-        self.on = os.environ.get(variable) != "0"
+        self.on = self._default = os.environ.get(variable) != "0"
+        self._blocks: dict[object, bool] = {}  # in the order in which they were entered
 
     @contextmanager
     def __call__(self, enabled: bool) -> Iterator[None]:
         """Switch the kernels on or off until the block ends."""
-        previous, self.on = self.on, enabled
+        block = object()
+        self._blocks[block] = enabled
+        self._update()
         try:
             yield
         finally:
-            self.on = previous
+            del self._blocks[block]
+            self._update()
+
+    def _update(self) -> None:
+        self.on = next(reversed(self._blocks.values()), self._default)
 
 
 def is_transform_active() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -243,7 +244,9 @@ def check_option_names(name: str, config: Any, options: Iterable[str]) -> None:
     valid = [entry.name for entry in fields(config)]
     unknown = [key for key in options if key not in valid]
     if unknown:
-        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: valid ones are {', '.join(valid)}")
+        close = get_close_matches(unknown[0], valid, n=1)
+        hint = f"did you mean {close[0]!r}? Valid" if close else "valid"
+        raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}: {hint} ones are {', '.join(valid)}")
 
 
 def _is_integer_sequence(values: Any, minimum: int | None = 1) -> bool:

@@ -78,7 +78,7 @@ ALWAYS_INLINE float activate(float z, Activation act) {
 }
 
 ALWAYS_INLINE void activate_simd(float *x, int64_t n, Activation act) {
-    #pragma omp simd
+    #pragma omp simd simdlen(VECTOR_BYTES / 4)
     for (int64_t i = 0; i < n; i++) x[i] = activate(x[i], act);
 }
 

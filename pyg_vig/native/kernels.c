@@ -8,8 +8,9 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline)) /* so that constant arguments are specialised */
 
-#include "activation.h"
 #include "vector.h"
+
+#include "activation.h"
 
 #include "norm.h"
 #include "product.h"

@@ -9,9 +9,9 @@ ALWAYS_INLINE void unit_row(const float *x, int64_t channels, float *out) {
     float square = 0;
     #pragma omp simd reduction(+ : square)
     for (int64_t c = 0; c < channels; c++) square += x[c] * x[c];
-    const float length = sqrtf(square) > 1e-12f ? sqrtf(square) : 1e-12f;
+    const float length = sqrtf(square), inverse = 1.0f / (length > 1e-12f ? length : 1e-12f);
     if (square < INFINITY)
-        for (int64_t c = 0; c < channels; c++) out[c] = x[c] / length;
+        for (int64_t c = 0; c < channels; c++) out[c] = x[c] * inverse;
     else
         for (int64_t c = 0; c < channels; c++) out[c] = 0;
 }

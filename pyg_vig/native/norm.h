@@ -52,7 +52,7 @@ static int moments(const float *x, int64_t n, int64_t channels, float *mean, flo
 ALWAYS_INLINE void activate_row(const float *restrict x, int64_t channels, const float *restrict mean,
                                 const float *restrict scale, const float *restrict shift, Activation act,
                                 float *restrict out) {
-    #pragma omp simd
+    #pragma omp simd simdlen(VECTOR_BYTES / 4)
     for (int64_t c = 0; c < channels; c++) out[c] = activate((x[c] - mean[c]) * scale[c] + shift[c], act);
 }
 
@@ -88,7 +88,7 @@ ALWAYS_INLINE void activation_grad_row(const float *restrict x, const float *res
                                        const float *restrict mean, const float *restrict scale,
                                        const float *restrict shift, Activation act, float *restrict out,
                                        float *restrict sum, float *restrict product) {
-    #pragma omp simd
+    #pragma omp simd simdlen(VECTOR_BYTES / 4)
     for (int64_t c = 0; c < channels; c++) {
         const float centred = x[c] - mean[c];
         const float d = grad[c] * derivative(centred * scale[c] + shift[c], act);
@@ -142,7 +142,7 @@ int batch_norm_backward(const float *x, const float *grad, int64_t n, int64_t ch
         for (int64_t i = 0; i < n; i++) {
             const float *row = x + i * channels, *row_grad = d + i * channels;
             float *row_out = grad_x + i * channels;
-            #pragma omp simd
+            #pragma omp simd simdlen(VECTOR_BYTES / 4)
             for (int64_t c = 0; c < channels; c++)
                 row_out[c] = scale[c] * row_grad[c] + (linear[c] * (row[c] - mean[c]) + constant[c]);
         }

@@ -66,6 +66,7 @@ ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t ou
         float *out = panel + source * depth * PANEL;
         int64_t c = begin;
         for (; c + 4 <= end; c += 4) {
+            for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + (c + 4 * depth) * num_sources); /* the next four */
             const Quad p = load_columns(row[0], c, num_sources, source) * factor[0];
             const Quad q = load_columns(row[1], c, num_sources, source) * factor[1];
             const Quad r = load_columns(row[2], c, num_sources, source) * factor[2];

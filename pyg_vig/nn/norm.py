@@ -14,6 +14,8 @@ _NORMS = {"batch": nn.BatchNorm1d, "batch_norm": nn.BatchNorm1d, "layer": nn.Lay
 def norm_resolver(name: str | None, channels: int) -> nn.Module:
     """Return a normalisation layer for node features by name: ``"batch"``, ``"layer"``, or ``None`` / ``"none"``.
 
+    Upper and lower case are the same, as in PyG's resolvers.
+
     Raises:
         ValueError: for an unknown name (including ``"instance"``: a conv sees edges, not images).
 
@@ -22,11 +24,12 @@ def norm_resolver(name: str | None, channels: int) -> nn.Module:
         >>> type(norm_resolver("layer", 16)).__name__
         'LayerNorm'
     """
-    if name is None or name == "none":
+    lower = "none" if name is None else name.lower()
+    if lower == "none":
         return nn.Identity()
-    if name not in _NORMS:
+    if lower not in _NORMS:
         raise ValueError(f"unknown norm {name!r}: choose 'batch', 'layer' or None")
-    return _NORMS[name](channels)
+    return _NORMS[lower](channels)
 
 
 class BatchNorm(Protocol):

@@ -29,14 +29,38 @@ def test_section_is_replaced_between_the_markers() -> None:
 
 
 def test_results_of_one_machine_are_joined() -> None:
-    machine = {"cpu": "A CPU", "cores": 2, "gpu": None}
-    first = {"machine": machine, "versions": {"torch": "2.15.0"}, "speed": [{"model": "a"}], "memory": [{"model": "a"}]}
-    second = {**first, "speed": [{"model": "b"}], "memory": []}
-    assert [row["model"] for row in merge_results([first, second])["speed"]] == ["a", "b"]
+    first = {
+        "date": "2026-01-02T03:04:05",
+        "machine": {"cpu": "A CPU", "cores": 2, "gpu": None},
+        "versions": {"torch": "2.15.0"},
+        "speed": [{"model": "a"}],
+        "memory": [{"model": "a"}],
+    }
+    second = {**first, "date": "2026-01-01T09:00:00", "speed": [{"model": "b"}], "memory": []}
+    merged = merge_results([first, second])
+    assert [row["model"] for row in merged["speed"]] == ["a", "b"]
+    assert merged["date"] == "2026-01-01 and 2026-01-02"
+    assert merge_results([first, first])["date"] == "2026-01-02"
+    another = {**first, "machine": {**first["machine"], "cpu": "Another"}}
     with pytest.raises(ValueError, match="results of one machine, got different cpu"):
-        merge_results([first, {**first, "machine": {**machine, "cpu": "Another"}}])
+        merge_results([first, another])
     with pytest.raises(ValueError, match="results of the same versions"):
         merge_results([first, {**first, "versions": {"torch": "2.8.0"}}])
+
+
+def test_results_of_one_gpu_may_come_from_several_machines() -> None:
+    results = [
+        {
+            "date": "2026-01-02",
+            "machine": {"cpu": "A CPU", "cores": cores, "gpu": gpu},
+            "versions": {},
+            "gpu": [{"model": "a"}],
+        }
+        for cores, gpu in ((7, "A GPU"), (16, "A GPU"), (16, "Another"))
+    ]
+    assert len(merge_results(results[:2])["gpu"]) == 2
+    with pytest.raises(ValueError, match="got different gpu: A GPU and Another"):
+        merge_results(results)
 
 
 def test_speed_section_compares_with_the_official_code() -> None:

@@ -66,7 +66,7 @@ def test_options_come_from_a_file_and_the_command_line(tmp_path: Path, capsys: p
     [
         ("train --data letters", "pyg-vig train: unknown data 'letters': choose digits, "),
         ("train --model vig_mini", "pyg-vig train: unknown model 'vig_mini'"),
-        ("train --options.kk 3", "pyg-vig train: vig_nano has no option 'kk': valid ones are "),
+        ("train --options.kk 3", "pyg-vig train: vig_nano has no option 'kk': did you mean 'k'? Valid ones are "),
         ("train --data imagefolder:nowhere", "pyg-vig train: no folder nowhere/train"),
         ("train --data cifar10 --root nowhere", "pyg-vig train: cifar10 was not found in nowhere"),
         ("train --epochs 0", "pyg-vig train: epochs must be at least 1, got 0"),

@@ -21,6 +21,7 @@ from tests.nn.conv.graphs import randomize
     [
         ("batch", nn.BatchNorm1d),
         ("batch_norm", nn.BatchNorm1d),
+        ("Layer", nn.LayerNorm),
         ("layer", nn.LayerNorm),
         ("none", nn.Identity),
         (None, nn.Identity),

@@ -97,6 +97,15 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         CocoData(tmp_path)
 
 
+def test_broken_images_are_named(coco_folder: Path) -> None:
+    broken = coco_folder / "part" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    images = load_images(coco_folder)
+    assert images[0][0].isfinite().all()
+    with pytest.raises(ValueError, match=r"1\.png cannot be read \(.+\): repair it, or remove it from the data set"):
+        images[1]
+
+
 def test_boxes_alone_are_enough_without_masks(coco_folder: Path) -> None:
     file = coco_folder / "annotations" / "instances_part.json"
     content = json.loads(file.read_text())

@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 
 import pyg_vig
-from pyg_vig.tasks.segmentation import SegmentationData, SegmentationImages, build_segmenter, segment
+from pyg_vig.tasks.segmentation import (
+    SegmentationConfig,
+    SegmentationData,
+    SegmentationImages,
+    build_segmenter,
+    segment,
+)
 from pyg_vig.tasks.segmentation.ade20k import IGNORE_INDEX, count_classes, training_transform
 from tests.tasks.conftest import COLOURS, SIZES, rectangle
 
@@ -75,6 +81,22 @@ def test_classes_count_from_0_and_the_unlabelled_are_ignored(ade20k_folder: Path
         assert (target[0] == IGNORE_INDEX).all()
         assert (target[y : y + h, x : x + w] == (1 if i < 2 else 2)).all()
         assert (target[1:] == 0).sum() == (height - 1) * width - w * h
+
+
+def test_classes_are_counted_once(ade20k_folder: Path) -> None:
+    config = SegmentationConfig(data=str(ade20k_folder), train_split="part")
+    assert config.resolve_defaults().num_classes == 3
+    assert config.replace(num_classes=7).resolve_defaults().num_classes == 7
+    assert config.replace(data="nowhere").resolve_defaults().num_classes is None  # loading the data says what is wrong
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations"])
+def test_broken_files_are_named(ade20k_folder: Path, kind: str) -> None:
+    images = SegmentationImages(ade20k_folder, "part")
+    broken = getattr(images, kind)[1]
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=f"{broken.name} cannot be read"):
+        images[1]
 
 
 def test_random_changes_move_image_and_classes_together(ade20k_folder: Path) -> None:

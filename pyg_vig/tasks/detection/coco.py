@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from pycocotools.coco import COCO
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from pyg_vig.tasks.reading import read_rgb
 from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import derive_seed, seeded_rng
 
@@ -79,8 +79,7 @@ class CocoImages(Dataset[Sample]):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         draw, index = key if isinstance(key, tuple) else (0, key)
         image_id = self.ids[index]
-        with Image.open(self.folder / self.coco.imgs[image_id]["file_name"]) as file:
-            image = v2.functional.to_image(file.convert("RGB"))
+        image = read_rgb(self.folder / self.coco.imgs[image_id]["file_name"])
         target = self._target(image_id, image.shape[-2:])
         with seeded_rng(derive_seed(self.seed, draw, index)):
             image, target = self.transform(image, target)

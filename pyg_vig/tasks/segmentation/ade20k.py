@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from pyg_vig.tasks.reading import open_image, read_rgb
 from pyg_vig.train.loaders import ImageDataModule
 from pyg_vig.train.sampling import derive_seed, seeded_rng
 
@@ -57,8 +57,7 @@ class SegmentationImages(Dataset[Sample]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         draw, index = key if isinstance(key, tuple) else (0, key)
-        with Image.open(self.images[index]) as file:
-            image = v2.functional.to_image(file.convert("RGB"))
+        image = read_rgb(self.images[index])
         mask = tv_tensors.Mask(read_mask(self.annotations[index]))
         if self.transform is not None:
             with seeded_rng(derive_seed(self.seed, draw, index)):
@@ -69,7 +68,7 @@ class SegmentationImages(Dataset[Sample]):
 
 def read_mask(path: str | Path) -> Tensor:
     """Read an annotation file as classes ``(H, W)`` uint8, starting at 0, with 255 for pixels without a label."""
-    with Image.open(path) as file:
+    with open_image(path) as file:
         return torch.from_numpy(np.array(file, dtype=np.uint8) - np.uint8(1))  # 0 wraps around to 255
 
 
@@ -80,7 +79,7 @@ def count_classes(root: str | Path, split: str) -> int:
 
 
 def _largest_label(path: Path) -> int:
-    with Image.open(path) as file:
+    with open_image(path) as file:
         return int(np.asarray(file).max())
 
 

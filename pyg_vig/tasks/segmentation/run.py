@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -66,6 +66,12 @@ class SegmentationConfig(TaskConfig):
         """Name of the decoder."""
         return self.segmenter
 
+    def resolve_defaults(self) -> SegmentationConfig:
+        """Return the options with the classes counted, so that a resumed run need not read all annotations again."""
+        config = cast("SegmentationConfig", super().resolve_defaults())
+        count = config.num_classes or count_classes(config.data, config.train_split)
+        return config.replace(num_classes=count or None)
+
 
 class SegmentationRun(TaskRun):
     """Training run of a segmenter, see :class:`pyg_vig.train.training_run.TrainingRun`.
@@ -97,7 +103,7 @@ class SegmentationRun(TaskRun):
         model = build_segmenter(
             config.segmenter,
             backbone=config.backbone,
-            num_classes=config.num_classes or count_classes(config.data, config.train_split),
+            num_classes=config.num_classes or 0,
             weights=config.weights,
             freeze_norm=config.freeze_norm,
             backbone_options=config.backbone_options,
