@@ -226,10 +226,14 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder with the trained networks")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "figures")
     options = parser.parse_args()
+    possible = [name for name in FIGURES if (options.data and options.weights) or name in NEED_NO_DATA]
+    for name in options.names:
+        if name not in possible:
+            needs = "needs --data and --weights" if name in FIGURES else f"is no figure: choose {', '.join(FIGURES)}"
+            parser.error(f"{name} {needs}")
     matplotlib.use("Agg")
-    default_names = FIGURES if options.data and options.weights else NEED_NO_DATA
     options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.names or default_names:
+    for name in options.names or possible:
         save(FIGURES[name](Sources(options.data, options.weights)), options.output / f"{name}.png")
         print(options.output / f"{name}.png")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -69,3 +70,20 @@ def test_superpixels_of_four_photographs(photo_network: ModuleType, tmp_path: Pa
     assert len(drawn.axes) == len(figures.PHOTOS)
     figures.save(drawn, tmp_path / "superpixels.png")
     assert (tmp_path / "superpixels.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("hubs", "hubs needs --data and --weights"), ("hub", "hub is no figure: choose .*hubs")]
+)
+def test_figures_that_cannot_be_drawn_are_refused(
+    photo_network: ModuleType,
+    name: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = importlib.import_module("figures")
+    monkeypatch.setattr("sys.argv", ["figures.py", "superpixels", name])
+    with pytest.raises(SystemExit):
+        figures.main()
+    assert re.search(message, capsys.readouterr().err)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import triton
 from torch import Tensor
 
@@ -35,7 +36,8 @@ def launch(
         constants: arguments of the type ``tl.constexpr``.
         num_warps: warps per program.
     """
-    if not isinstance(kernel, triton.JITFunction):  # interpreted
+    # Where Triton interprets the kernel, nothing is compiled; on AMD's GPUs, code also depends on the tensors' storage.
+    if not isinstance(kernel, triton.JITFunction) or torch.version.hip is not None:
         kernel[grid](*tensors, *numbers, *constants, num_warps=num_warps)
         return
     # What Triton specialises code by: types, addresses that are multiples of 16, and some properties of integers.
