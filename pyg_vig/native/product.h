@@ -14,13 +14,23 @@ enum { TILE_ROWS = 6 }; /* 12 vectors of sums, in 16 or more registers */
 enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, MAX_KEPT = 4 << 20 /* floats */ };
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
 
-#if defined(__clang__)
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#if defined(__AVX512F__)
+#define EACH_LANE(F, n) \
+    F(0, n), F(1, n), F(2, n), F(3, n), F(4, n), F(5, n), F(6, n), F(7, n), F(8, n), F(9, n), F(10, n), F(11, n), \
+        F(12, n), F(13, n), F(14, n), F(15, n)
+#elif defined(__AVX__)
+#define EACH_LANE(F, n) F(0, n), F(1, n), F(2, n), F(3, n), F(4, n), F(5, n), F(6, n), F(7, n)
 #else
-typedef int32_t QuadIndex __attribute__((vector_size(16)));
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (QuadIndex){i, j, k, l})
+#define EACH_LANE(F, n) F(0, n), F(1, n), F(2, n), F(3, n)
+#endif
+
+/* Selects lane F(i, n) of the lanes of both vectors as lane i. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, F, n) __builtin_shufflevector(a, b, EACH_LANE(F, n))
+#else
+typedef int32_t LaneIndex __attribute__((vector_size(VECTOR_BYTES)));
+#define SHUFFLE(a, b, F, n) __builtin_shuffle(a, b, (LaneIndex){EACH_LANE(F, n)})
 #endif
 
 static _Thread_local float *scratch_buffer[2];
@@ -46,54 +56,72 @@ static void release_scratch(int slot) {
     }
 }
 
-ALWAYS_INLINE Quad load_columns(const float *weight, int64_t column, int64_t num_sources, int64_t source) {
-    if (num_sources == 1) return *(const Quad *)(weight + column);
-    const Quad low = *(const Quad *)(weight + 2 * column), high = *(const Quad *)(weight + 2 * column + 4);
-    return source ? SHUFFLE(low, high, 1, 3, 5, 7) : SHUFFLE(low, high, 0, 2, 4, 6);
+#define UPPER_ROW(i, d) ((i) & (d) ? LANES + (i) - (d) : (i))
+#define LOWER_ROW(i, d) ((i) & (d) ? LANES + (i) : (i) + (d))
+#define EVERY_OTHER(i, first) (2 * (i) + (first))
+
+/* Exchanges the off-diagonal quarters of every square of 2 * `d` rows. */
+#define EXCHANGE(row, d) \
+    _Pragma("GCC unroll 16") for (int r = 0; r < LANES; r++) if (!(r & (d))) { \
+        const Vector upper = row[r], lower = row[r + (d)]; \
+        row[r] = SHUFFLE(upper, lower, UPPER_ROW, d); \
+        row[r + (d)] = SHUFFLE(upper, lower, LOWER_ROW, d); \
+    }
+
+/* Transposes a square matrix, by exchanging ever larger quarters. */
+ALWAYS_INLINE void transpose(Vector row[LANES]) {
+    EXCHANGE(row, 1)
+    EXCHANGE(row, 2)
+#if defined(__AVX__)
+    EXCHANGE(row, 4)
+#endif
+#if defined(__AVX512F__)
+    EXCHANGE(row, 8)
+#endif
 }
 
-/* Packs channels `begin` to `end` of four outputs, from number `output` on; zeros for outputs beyond the last. */
-ALWAYS_INLINE void pack_four(const float *weight, const float *scale, int64_t output, int64_t outputs,
-                             int64_t num_sources, int64_t depth, int64_t begin, int64_t end, float *panel) {
-    const float *row[4];
-    float factor[4];
-    for (int r = 0; r < 4; r++) {
-        const int64_t output_index = output + r < outputs ? output + r : outputs - 1;
-        row[r] = weight + output_index * num_sources * depth;
-        factor[r] = output + r >= outputs ? 0.0f : scale ? scale[output_index] : 1.0f;
+/* Loads LANES channels, from number `channel` on, of one of the sources whose columns alternate in a row of weights. */
+ALWAYS_INLINE Vector load_channels(const float *weight, int64_t channel, int64_t num_sources, int64_t source) {
+    if (num_sources == 1) return *(const Vector *)(weight + channel);
+    const Vector low = *(const Vector *)(weight + 2 * channel), high = *(const Vector *)(weight + 2 * channel + LANES);
+    return source ? SHUFFLE(low, high, EVERY_OTHER, 1) : SHUFFLE(low, high, EVERY_OTHER, 0);
+}
+
+/* Packs the channels from number `channel` on, up to LANES of them, of LANES outputs. */
+ALWAYS_INLINE void pack_block(const float *const *row, const float *factor, int64_t channel, int64_t num_sources,
+                              int64_t source, int64_t depth, float *out) {
+    if (depth < LANES) {
+        for (int64_t c = channel; c < depth; c++)
+            for (int r = 0; r < LANES; r++) out[c * PANEL + r] = row[r][c * num_sources + source] * factor[r];
+        return;
     }
-    for (int64_t source = 0; source < num_sources; source++) {
-        float *out = panel + source * depth * PANEL;
-        int64_t c = begin;
-        for (; c + 4 <= end; c += 4) {
-            for (int r = 0; r < 4; r++) __builtin_prefetch(row[r] + (c + 4 * depth) * num_sources); /* the next four */
-            const Quad p = load_columns(row[0], c, num_sources, source) * factor[0];
-            const Quad q = load_columns(row[1], c, num_sources, source) * factor[1];
-            const Quad r = load_columns(row[2], c, num_sources, source) * factor[2];
-            const Quad s = load_columns(row[3], c, num_sources, source) * factor[3];
-            const Quad pq_low = SHUFFLE(p, q, 0, 4, 1, 5), pq_high = SHUFFLE(p, q, 2, 6, 3, 7);
-            const Quad rs_low = SHUFFLE(r, s, 0, 4, 1, 5), rs_high = SHUFFLE(r, s, 2, 6, 3, 7);
-            *(Quad *)(out + (c + 0) * PANEL) = SHUFFLE(pq_low, rs_low, 0, 1, 4, 5);
-            *(Quad *)(out + (c + 1) * PANEL) = SHUFFLE(pq_low, rs_low, 2, 3, 6, 7);
-            *(Quad *)(out + (c + 2) * PANEL) = SHUFFLE(pq_high, rs_high, 0, 1, 4, 5);
-            *(Quad *)(out + (c + 3) * PANEL) = SHUFFLE(pq_high, rs_high, 2, 3, 6, 7);
-        }
-        for (; c < end; c++)
-            for (int r = 0; r < 4; r++) out[c * PANEL + r] = row[r][c * num_sources + source] * factor[r];
-    }
+    const int64_t first = channel + LANES <= depth ? channel : depth - LANES; /* the last block overlaps */
+    Vector block[LANES];
+    #pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++) block[r] = load_channels(row[r], first, num_sources, source);
+    transpose(block);
+    #pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++) *(Vector *)(out + (first + r) * PANEL) = block[r] * *(const Vector *)factor;
 }
 
 /* Packs a panel of up to PANEL outputs: their biases, then their weights, (outputs, num_sources * depth), times their
- * scales. The columns of `num_sources` sources alternate in `weight`; in the panel one source follows the other. */
+ * scales; zeros for outputs beyond the last. The columns of `num_sources` sources alternate in `weight`; in the panel
+ * one source follows the other. */
 ALWAYS_INLINE void pack_panel(const float *weight, const float *scale, const float *bias, int64_t outputs,
                               int64_t num_sources, int64_t depth, float *panel) {
-    for (int64_t j = 0; j < PANEL; j++) panel[j] = bias && j < outputs ? bias[j] : 0.0f;
-    panel += PANEL;
-    for (int64_t begin = 0; begin < depth; begin += 64) { /* blocks of the panel that stay in the L1 cache */
-        const int64_t end = begin + 64 < depth ? begin + 64 : depth;
-        for (int64_t j = 0; j < PANEL; j += 4)
-            pack_four(weight, scale, j, outputs, num_sources, depth, begin, end, panel + j);
+    const float *row[PANEL];
+    float factor[PANEL];
+    for (int64_t j = 0; j < PANEL; j++) {
+        const int64_t output = j < outputs ? j : outputs - 1;
+        row[j] = weight + output * num_sources * depth;
+        factor[j] = j >= outputs ? 0.0f : scale ? scale[output] : 1.0f;
+        panel[j] = bias && j < outputs ? bias[j] : 0.0f;
     }
+    panel += PANEL;
+    for (int64_t source = 0; source < num_sources; source++, panel += depth * PANEL)
+        for (int64_t c = 0; c < depth; c += LANES)
+            for (int64_t j = 0; j < PANEL; j += LANES)
+                pack_block(row + j, factor + j, c, num_sources, source, depth, panel + j);
 }
 
 /* Initialises the sums of a tile with the biases, the first row of a panel. */
