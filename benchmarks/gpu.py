@@ -13,8 +13,9 @@ code consists, by default, but for linear layers, of which ours consists, only o
 
 If GPU time is short, first run ``pytest -v -m "gpu and not slow" tests/triton_kernels tests/models``, which compares
 the kernels with their definitions and the networks with their results on the CPU; then this script with ``--no-compile
---jobs 8``; and finally, with another ``--output``, what compiles for minutes: ``--subjects official "compiled, CUDA
-graphs"``.
+--jobs 8``, where 8 cases take about a minute; and finally, with another ``--output``, what compiles for minutes:
+``--subjects official "compiled, CUDA graphs"``. Do not do two of these at once: what is limited by the host would be
+too slow.
 """
 
 from __future__ import annotations
