@@ -68,10 +68,23 @@ def is_transform_active() -> bool:
     return torch._C._is_tracing() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def is_exporting() -> bool:
+    """Whether this runs in :func:`torch.export.export`.
+
+    In PyTorch before 2.12 or so, ``torch.compiler.is_exporting()`` is also true in a region under ``torch.compile``.
+
+    Example:
+        >>> from pyg_vig.kernels import is_exporting
+        >>> is_exporting()
+        False
+    """
+    return torch.compiler._is_exporting_flag
+
+
 def is_untransformed(*tensors: Tensor) -> bool:
     """Whether these are plain tensors, and no exporting, tracing or function transform is active."""
     if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting()
+        return not is_exporting()
     return are_plain_tensors(*tensors) and not is_transform_active()
 
 

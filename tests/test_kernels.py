@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from pyg_vig.kernels import Switch
+from pyg_vig.kernels import Switch, is_exporting
 
 
 def test_nested_blocks_restore_each_other() -> None:
@@ -31,3 +33,19 @@ def test_a_block_ends_with_an_exception(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(KeyError), switch(True):
         raise KeyError
     assert not switch.on
+
+
+class TwiceInExports(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x if is_exporting() else x + 0
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exports_are_recognised(strict: bool) -> None:
+    exported = torch.export.export(TwiceInExports(), (torch.ones(2),), strict=strict)
+    assert exported.module()(torch.ones(2)).tolist() == [2, 2]
+
+
+def test_compiling_is_no_export() -> None:
+    compiled = torch.compile(TwiceInExports(), fullgraph=True, backend="eager")
+    assert compiled(torch.ones(2)).tolist() == [1, 1]

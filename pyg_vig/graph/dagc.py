@@ -12,6 +12,7 @@ from pyg_vig.graph.criss_cross import criss_cross_table
 from pyg_vig.graph.grid import require_single_grid
 from pyg_vig.graph.layout import Layout
 from pyg_vig.graph.precision import at_least_float32
+from pyg_vig.kernels import is_exporting
 
 
 class DAGCGraph(torch.nn.Module):
@@ -85,7 +86,7 @@ def _l1_distance(x: Tensor, y: Tensor) -> Tensor:
 
 def _pairwise_distances(x: Tensor) -> Tensor:
     """Distances between all pairs of rows, ``(..., n, C) -> (..., n, n)``."""
-    if torch.compiler.is_exporting():  # ONNX has no cdist
+    if is_exporting():  # ONNX has no cdist
         return _l1_distance(x.unsqueeze(-2), x.unsqueeze(-3))
     upcast = at_least_float32(x)  # cdist does not support half precision
     return torch.cdist(upcast, upcast, p=1)

@@ -21,7 +21,7 @@ from pyg_vig import triton_kernels
 from pyg_vig.graph import operators
 from pyg_vig.graph.adjacency import Adjacency, NeighborTable, to_csr
 from pyg_vig.graph.criss_cross import CrissCross, clique_max, clique_max_with_grad, clique_sum
-from pyg_vig.kernels import is_transform_active
+from pyg_vig.kernels import is_exporting, is_transform_active
 
 with warnings.catch_warnings():  # torch warns once per process that CSR tensors are in beta; users cannot act on it
     warnings.simplefilter("ignore")
@@ -145,7 +145,7 @@ def needs_fallback(x: Tensor, *, operator_exists: bool = False) -> bool:
         x: the tensor to reduce.
         operator_exists: whether the faster path is a registered operator, which can be compiled, but not exported.
     """
-    if x.device.type != "cpu" or torch.compiler.is_exporting() or is_transform_active():
+    if x.device.type != "cpu" or is_exporting() or is_transform_active():
         return True
     return torch.compiler.is_compiling() and not operator_exists
 

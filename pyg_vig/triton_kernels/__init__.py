@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pyg_vig.kernels import Switch, is_transform_active
+from pyg_vig.kernels import Switch, is_exporting, is_transform_active
 
 __all__ = ["is_supported", "triton_kernels"]
 
@@ -45,7 +45,7 @@ def is_supported(x: Tensor) -> bool:
         >>> is_supported(torch.rand(3, device="meta"))
         False
     """
-    if not (_INSTALLED and triton_kernels.on) or torch.compiler.is_exporting() or is_transform_active():
+    if not (_INSTALLED and triton_kernels.on) or is_exporting() or is_transform_active():
         return False
     if x.device.type == "cuda":
         return torch.compiler.is_compiling() or _is_working(x.device)  # PyTorch's compiler needs Triton itself

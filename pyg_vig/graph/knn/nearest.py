@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_vig import native
-from pyg_vig.kernels import register_operator
+from pyg_vig.kernels import is_exporting, register_operator
 
 CHUNK_NUMEL = 1 << 23  # distances held at a time (32 MiB in float32) where the kernel is not used
 _MAX_K = 1024  # neighbours; the kernel's ranking takes quadratic time and would be slow for more
@@ -55,7 +55,7 @@ def nearest(
         >>> nearest(x, x, 2, cosine=True).tolist()
         [[[0, 2], [1, 2], [2, 0]]]
     """
-    if sources.device.type != "cpu" or torch.compiler.is_exporting():
+    if sources.device.type != "cpu" or is_exporting():
         return _nearest_fallback(sources, targets, k, src_bias, pair_bias, cosine, loop, index_offset)
     run = _nearest_op if torch.compiler.is_compiling() else _nearest_impl
     return run(sources, targets, k, src_bias, pair_bias, cosine, loop, index_offset)
