@@ -71,7 +71,7 @@ def is_transform_active() -> bool:
 def is_exporting() -> bool:
     """Whether this runs in :func:`torch.export.export`.
 
-    In PyTorch before 2.12 or so, ``torch.compiler.is_exporting()`` is also true in a region under ``torch.compile``.
+    In PyTorch 2.11, ``torch.compiler.is_exporting()`` is also true in a region under ``torch.compile``.
 
     Example:
         >>> from pyg_vig.kernels import is_exporting

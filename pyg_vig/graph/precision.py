@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-# Asked now, because compilers cannot trace the question before PyTorch 2.12 or so.
+# Asked now, because the compiler of PyTorch 2.11 cannot trace the question.
 _AUTOCAST_DEVICES = frozenset(
     device for device in ("cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu") if torch.amp.is_autocast_available(device)
 )
