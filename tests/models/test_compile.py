@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses import FakeTensorMode, fake_tensor
 
+import pyg_vig
 from tests.models.networks import FAMILIES, SIZE, small_network
 
 
@@ -49,3 +55,31 @@ def test_without_a_mark_the_second_batch_size_compiles_for_all() -> None:
     for batch in (2, 5, 3, 7):
         compiled(torch.randn(batch, 3, SIZE, SIZE))
     assert counter.frame_count == 2
+
+
+@pytest.mark.skipif(torch.version.cuda is None or find_spec("triton") is None, reason="needs PyTorch for GPUs")
+@pytest.mark.parametrize(
+    ("training", "operators"),
+    [(False, {"nearest_ragged", "neighbor_max"}), (True, {"nearest_ragged", "neighbor_max", "batch_norm"})],
+)
+def test_compiled_for_a_gpu_networks_keep_the_kernels(
+    training: bool, operators: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trace with fake tensors, which need no GPU."""
+    monkeypatch.setattr(fake_tensor, "init_gpu_context", lambda *_: None, raising=False)
+    found = set()
+
+    def collect(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        found.update(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    network = pyg_vig.create_model("vig_nano").train(training)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        for module in network.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        tensors[name] = torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda:0")
+        compiled = torch.compile(network, fullgraph=True, backend=aot_autograd(fw_compiler=collect))
+        assert compiled(torch.empty(8, 3, 32, 32, device="cuda:0")).device.type == "cuda"
+    assert {f"pyg_vig.{name}.default" for name in operators} <= found
