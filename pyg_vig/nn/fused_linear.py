@@ -201,7 +201,7 @@ class _FusedLinear(torch.autograd.Function):
         del x, y, inputs  # perhaps recomputed for the weight gradient: free them before the next products
         grad_x, grad_y = (
             fused_linear(grad, part.mT.flatten(0, 1), groups=groups) if needed else None
-            for part, needed in zip((*weights, None)[:2], needs_grad, strict=False)
+            for part, needed in zip((*weights, None)[:2], needs_grad[:2], strict=True)
         )
         return grad_x, grad_y, grad_weight, grad.sum(0) if needs_grad[3] else None, None
 

@@ -55,7 +55,7 @@ def is_foldable(norm: nn.Module) -> TypeGuard[BatchNorm]:
 
 def uses_batch_statistics(norm: nn.Module) -> TypeGuard[BatchNorm]:
     """Whether ``norm`` is a batch norm that currently uses the statistics of its input rows."""
-    return isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm) and not is_foldable(norm)
+    return isinstance(norm, (nn.BatchNorm1d, nn.SyncBatchNorm)) and not is_foldable(norm)
 
 
 def freeze_batch_norms(model: nn.Module, *, affine: bool = False) -> None:

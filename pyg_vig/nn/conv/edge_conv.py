@@ -107,7 +107,7 @@ class EdgeConv(NeighborConv):
         """Whether the maximum is at one of the two extremes of ``b``, and the norm needs no row per edge."""
         if not is_unmodified(self.nn):
             return False
-        norms = nn.BatchNorm1d | nn.SyncBatchNorm | nn.Identity
+        norms = nn.BatchNorm1d, nn.SyncBatchNorm, nn.Identity  # PyTorch 2.8 cannot compile unions
         return is_quasi_convex(self.nn.act) and isinstance(self.nn.norm, norms)
 
     def _can_fuse(self) -> bool:

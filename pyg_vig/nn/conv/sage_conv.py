@@ -91,7 +91,7 @@ class SAGEConv(NeighborConv):
         norm = self.nn1.norm
         if uses_batch_statistics(norm):
             return not (has_hooks(self.nn1) or has_hooks(self.nn1.norm))
-        return is_foldable(norm) or isinstance(norm, nn.Identity | nn.LayerNorm)
+        return is_foldable(norm) or isinstance(norm, (nn.Identity, nn.LayerNorm))
 
     def _transform(self, x: Tensor, edge_index: Adjacency) -> Tensor:
         norm = self.nn1.norm
