@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyg_vig
 from benchmarks.gpu import CAPTURED
 from benchmarks.networks import OFFICIAL, TIMM
 from pyg_vig.benchmark import table
@@ -76,7 +77,7 @@ def gpu_section(results: Mapping[str, Any]) -> str:
     for row in results[GPU]:
         if "error" not in row:
             groups.setdefault(tuple(row[key] for key in _GPU_KEYS), {})[row["subject"]] = row
-    order = list(TIMM)  # by family and size
+    order = pyg_vig.list_models()  # by family and size
     cases = sorted(groups, key=lambda case: (case[1], order.index(case[0]), *case[2:]))
     columns = ["network", "mode", "images", "type", "official (ms)", EAGER, FUSED, "CUDA graph", "speed vs products"]
     lines = [_gpu_line(case, groups[case]) for case in cases]

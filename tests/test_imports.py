@@ -43,9 +43,8 @@ ALLOWED = {
 
 CORE_DEPENDENCIES = {"torch", "torch_geometric", "numpy", "pyg_vig"}
 EXTENSIONS = {"torch_cluster", "torch_scatter", "pyg_lib", "triton"}
-KERNELS = {
-    ROOT / f"triton_kernels/{name}.py" for name in ("batch_norm", "knn", "launch", "reduce", "trial")
-}  # imported lazily
+# imported lazily
+KERNELS = {ROOT / f"triton_kernels/{name}.py" for name in ("batch_norm", "knn", "launch", "reduce", "trial")}
 EXTRAS = ["lightning", "torchvision", "matplotlib", "networkx", "skimage", "sklearn", "timm", "PIL", "pandas"]
 
 

@@ -15,16 +15,6 @@ enum { LANES = VECTOR_BYTES / 4, PANEL = 2 * LANES, STRIP = 96 << 10, MAX_KEPT =
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
-#if defined(__AVX512F__)
-#define EACH_LANE(F, n) \
-    F(0, n), F(1, n), F(2, n), F(3, n), F(4, n), F(5, n), F(6, n), F(7, n), F(8, n), F(9, n), F(10, n), F(11, n), \
-        F(12, n), F(13, n), F(14, n), F(15, n)
-#elif defined(__AVX__)
-#define EACH_LANE(F, n) F(0, n), F(1, n), F(2, n), F(3, n), F(4, n), F(5, n), F(6, n), F(7, n)
-#else
-#define EACH_LANE(F, n) F(0, n), F(1, n), F(2, n), F(3, n)
-#endif
-
 /* Selects lane F(i, n) of the lanes of both vectors as lane i. */
 #if defined(__clang__)
 #define SHUFFLE(a, b, F, n) __builtin_shufflevector(a, b, EACH_LANE(F, n))

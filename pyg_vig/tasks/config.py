@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pyg_vig.models.config import require
 from pyg_vig.train.options import Precision, RunOptions
 from pyg_vig.train.schedule import Schedule
+
+AnyTaskConfig = TypeVar("AnyTaskConfig", bound="TaskConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ class TaskConfig(RunOptions):
         """Name of the decoder on top of the backbone."""
         raise NotImplementedError
 
-    def resolve_defaults(self) -> TaskConfig:
+    def resolve_defaults(self: AnyTaskConfig) -> AnyTaskConfig:
         """Return the options with the default of ``freeze_norm`` resolved."""
         return self if self.freeze_norm is not None else self.replace(freeze_norm=self.weights is not None)
 

@@ -327,13 +327,13 @@ def _grad_params_kernel(
         first += of_grad
         second += of_product
     total, product = tl.sum(first, 0), tl.sum(second, 0)
-    var = tl.load(coefficients + channels + column, mask=mask, other=0.0)
-    grad_weight = product / tl.sqrt(var + eps)
+    std = tl.sqrt(tl.load(coefficients + channels + column, mask=mask, other=0.0) + eps)
+    grad_weight = product / std
     tl.store(grad_params + column, grad_weight, mask=mask)
     tl.store(grad_params + channels + column, total, mask=mask)
     tl.store(grad_params + 2 * channels + column, tl.zeros((CHANNELS,), tl.float32), mask=mask)
     tl.store(grad_params + 3 * channels + column, total / n, mask=mask)
-    tl.store(grad_params + 4 * channels + column, grad_weight / tl.sqrt(var + eps) / n, mask=mask)
+    tl.store(grad_params + 4 * channels + column, grad_weight / std / n, mask=mask)
 
 
 @triton.jit

@@ -11,7 +11,7 @@ key: the bits of the float, mapped to an integer of the same order, above the co
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 import triton
@@ -52,19 +52,13 @@ def nearest(
     optional = (*scales, src_bias, pair_bias, ptr_src, ptr_dst)
     flags = [part is not None for part in (ptr_src, scales[0], src_bias, pair_bias)]
     self_mode = _SELF_RANKED if loop is None else _SELF_FIRST if loop else _SELF_EXCLUDED
-    slots = _slots(count)
-    *tile, warps = _tile_sizes(*max_sizes, slots, src.dtype)
-    blocks = -(-max_sizes[0] // tile[1])
+    slots = max(1 << (count - 1).bit_length(), 2)  # a power of two
+    one_tile, rows, columns, warps = _tile_sizes(*max_sizes, slots, src.dtype)
+    blocks = -(-max_sizes[0] // rows)
     tensors = (src, dst, *(src if part is None else part for part in optional), out)  # placeholders are not read
-    constants = (*flags, self_mode, *tile, 32, _precision(src.dtype), slots)
+    constants = (*flags, self_mode, one_tile, rows, columns, 32, _precision(src.dtype), slots)
     launch(_nearest_kernel, (num_graphs * blocks,), tensors, (n, m, src.size(1), blocks, count), constants, warps)
     return out
-
-
-@cache
-def _slots(count: int) -> int:
-    """Length of the list of the nearest, a power of two."""
-    return max(triton.next_power_of_2(count), 2)
 
 
 @lru_cache(1024)

@@ -114,6 +114,16 @@ def test_gpu_section_compares_with_the_official_code() -> None:
     assert cells[:4] == ["vig_ti", "inference", "128", "bfloat16"] and "A GPU" in caption
 
 
+def test_gpu_section_is_ordered_and_takes_any_network() -> None:
+    rows = [
+        {"model": model, "mode": "inference", "batch": 8, "dtype": "float32", "subject": "official", "median": 0.01}
+        for model in ("greedyvig_s", "mobilevig_ti", "vig_nano")  # timm has no network like the last two
+    ]
+    results = {"gpu": rows, "machine": {"gpu": "A GPU"}, "versions": {"torch": "2.15.0"}, "date": "2026-01-02"}
+    lines = gpu_section(results).splitlines()[2:5]
+    assert [line.split("|")[1].strip() for line in lines] == ["vig_nano", "mobilevig_ti", "greedyvig_s"]
+
+
 def test_command_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "results" / "nano.json"
     options = "--models vig_nano --size 32 --batch 1 --rounds 1 --threads 1 --malloc default --no-train --no-memory"

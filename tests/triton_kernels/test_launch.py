@@ -25,7 +25,7 @@ class Kernel:
         self.launches: list[tuple[Any, ...]] = []
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., Any]:
-        def run(*args: object, num_warps: int) -> SimpleNamespace:
+        def run(*args: object, num_warps: int) -> object:
             self.launches.append((TRITON, grid, args, num_warps))
             return compiled
 

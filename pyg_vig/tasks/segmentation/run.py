@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 
@@ -68,9 +68,8 @@ class SegmentationConfig(TaskConfig):
 
     def resolve_defaults(self) -> SegmentationConfig:
         """Return the options with the classes counted, so that a resumed run need not read all annotations again."""
-        config = cast("SegmentationConfig", super().resolve_defaults())
-        count = config.num_classes or count_classes(config.data, config.train_split)
-        return config.replace(num_classes=count or None)
+        count = self.num_classes or count_classes(self.data, self.train_split)
+        return super().resolve_defaults().replace(num_classes=count or None)
 
 
 class SegmentationRun(TaskRun):
