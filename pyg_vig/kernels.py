@@ -117,4 +117,4 @@ def register_operator(function: Callable[..., Any], name: str | None = None) -> 
     schema = torch.library.infer_schema(function, mutates_args=())
     torch.library.define(f"pyg_vig::{name}", schema)
     torch.library.impl(f"pyg_vig::{name}", "CompositeExplicitAutograd", function)
-    return getattr(torch.ops.pyg_vig, name)
+    return getattr(torch.ops.pyg_vig, name).default

@@ -25,6 +25,19 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x.to(dtype)``, which takes 2 us on the host even if ``x`` has that dtype already.
+
+    Example:
+        >>> import torch
+        >>> from pyg_vig.graph.precision import cast
+        >>> x = torch.ones(1)
+        >>> cast(x, torch.float32) is x
+        True
+    """
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def as_float64(x: Tensor) -> Tensor:
     """Convert to float64, for small differences of large sums; to float32 on devices without float64.
 

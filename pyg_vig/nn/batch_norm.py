@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyg_vig import native, triton_kernels
+from pyg_vig.graph.precision import cast
 from pyg_vig.kernels import is_untransformed, register_operator
 from pyg_vig.nn.activation import activate, kernel_name
 from pyg_vig.nn.fused_linear import can_use_kernels
@@ -33,7 +34,7 @@ def can_fuse_batch_norm(norm: nn.Module, act: nn.Module, x: Tensor) -> TypeGuard
     weight: Any = norm.weight
     if weight is None or kernel_name(act) not in native.BATCH_NORM_ACTIVATIONS:
         return False
-    if x.device.type == "cuda":
+    if x.is_cuda:
         return (
             triton_kernels.is_supported(x)
             and x.dtype != torch.float64
@@ -59,22 +60,27 @@ def fused_batch_norm(x: Tensor, norm: BatchNorm, act: nn.Module, offset: Tensor 
     Raises:
         ValueError: for fewer than two rows, which have no variance.
     """
-    if x.size(0) < 2:
-        raise ValueError(f"batch norm in training needs at least two rows, got {x.size(0)}: use a larger batch")
+    check_rows(x)
     options = norm.eps, str(kernel_name(act))
     if torch.compiler.is_compiling():
         x = x if offset is None else _WithZeroGradient.apply(x, offset)
         out, coefficients = _batch_norm_operator(x, norm.weight, norm.bias, *options)
         _update_running_statistics(norm, coefficients.detach(), offset, x.size(0))
         return out
-    running = _running_statistics(norm, offset) if x.device.type == "cuda" else None
+    running = running_statistics(norm, offset) if x.is_cuda else None
     out, coefficients = _FusedBatchNorm.apply(x, norm.weight, norm.bias, offset, *options, running)
     if running is None:
         _update_running_statistics(norm, coefficients, offset, x.size(0))
-    return register_recipe(out, partial(_recompute_output, options[1]), x, coefficients)
+    return register_recipe(out, partial(recompute_output, options[1]), x, coefficients)
 
 
-def _running_statistics(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
+def check_rows(x: Tensor) -> None:
+    """Raise a ValueError for fewer than two rows, which have no variance."""
+    if x.size(0) < 2:
+        raise ValueError(f"batch norm in training needs at least two rows, got {x.size(0)}: use a larger batch")
+
+
+def running_statistics(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ...] | None:
     """Running statistics that the GPU kernel updates itself, which saves some launches."""
     if not tracks_running_statistics(norm):
         return None
@@ -82,7 +88,7 @@ def _running_statistics(norm: BatchNorm, offset: Tensor | None) -> tuple[Any, ..
     return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum, offset
 
 
-def _recompute_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
+def recompute_output(act: str, x: Tensor, coefficients: Tensor) -> Tensor:
     """Recompute the output from the rows and the coefficients of the forward pass."""
     if triton_kernels.is_supported(x):
         from pyg_vig.triton_kernels import batch_norm as kernels
@@ -110,7 +116,7 @@ def _batch_norm_operator(x: Tensor, weight: Tensor, bias: Tensor, eps: float, ac
 def _batch_norm_backward_operator(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_x, grad_weight, grad_bias, *_ = _backward(x, weight, bias, coefficients, grad, eps, act)
+    grad_x, grad_weight, grad_bias, _ = batch_norm_gradients(x, weight, bias, coefficients, grad, eps, act)
     return grad_x, grad_weight, grad_bias
 
 
@@ -152,21 +158,31 @@ def _forward(
     return _batch_norm_reference(x, weight, bias, eps, act), coefficients
 
 
-def _backward(
+def batch_norm_gradients(
     x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
-) -> tuple[Tensor, ...]:
-    """Gradients of rows, weight and bias; from the Triton kernel also zeros for an offset."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight, bias, and offset; that of the offset is zero."""
     if triton_kernels.is_supported(x) and not torch.is_grad_enabled():
         from pyg_vig.triton_kernels import batch_norm as kernels
 
         grad_x, grad_weight, grad_bias, zeros = kernels.batch_norm_backward(
             x.contiguous(), grad.contiguous(), coefficients, eps, act
         )
-        return grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), zeros
+        return grad_x, cast(grad_weight, weight.dtype), cast(grad_bias, bias.dtype), zeros
     if native.is_supported(x) and not torch.is_grad_enabled():
-        return native.batch_norm_backward(x, grad, coefficients, eps, act)
-    # These operators are differentiable, for gradients of gradients, and need no recorded graph, since nothing is
-    # recorded inside a custom operator.
+        grads = native.batch_norm_backward(x, grad, coefficients, eps, act)
+    else:
+        grads = _differentiable_gradients(x, weight, bias, coefficients, grad, eps, act)
+    return *grads, torch.zeros_like(grads[2])
+
+
+def _differentiable_gradients(
+    x: Tensor, weight: Tensor, bias: Tensor, coefficients: Tensor, grad: Tensor, eps: float, act: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of rows, weight and bias, in operators that are differentiable, for gradients of gradients.
+
+    They need no recorded graph, since nothing is recorded inside a custom operator.
+    """
     if act != "none":
         grad = _activation_backward(grad, _batch_norm_reference(x, weight, bias, eps, "none"), act)
     mean, var = coefficients[:2]
@@ -201,17 +217,17 @@ class _FusedBatchNorm(torch.autograd.Function):
         ctx.options = eps, act
         ctx.offset_dtype = None if offset is None else offset.dtype
         ctx.mark_non_differentiable(coefficients)
+        ctx.set_materialize_grads(False)
         return out, coefficients
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 7
         x, weight, bias, coefficients = ctx.saved_tensors
-        grad_x, grad_weight, grad_bias, *zeros = _backward(x, weight, bias, coefficients, grad, *ctx.options)
-        grad_offset = None
-        if ctx.needs_input_grad[3]:
-            dtype = ctx.offset_dtype
-            grad_offset = zeros[0].to(dtype) if zeros else torch.zeros_like(grad_bias, dtype=dtype)
-        return grad_x, grad_weight, grad_bias, grad_offset, None, None, None
+        grads = batch_norm_gradients(x, weight, bias, coefficients, grad, *ctx.options)
+        grad_offset = cast(grads[3], ctx.offset_dtype) if ctx.needs_input_grad[3] else None
+        return *grads[:3], grad_offset, None, None, None
 
 
 class _WithZeroGradient(torch.autograd.Function):

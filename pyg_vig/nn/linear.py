@@ -12,6 +12,7 @@ from pyg_vig.nn.activation import activation_resolver
 from pyg_vig.nn.batch_norm import can_fuse_batch_norm, fused_batch_norm
 from pyg_vig.nn.fused_linear import IDENTITY, fused_linear
 from pyg_vig.nn.hooks import has_custom_forward, has_hooks
+from pyg_vig.nn.linear_batch_norm import can_fuse_linear_batch_norm, linear_batch_norm
 from pyg_vig.nn.norm import (
     fold_batch_norm_,
     folded_scale_and_shift,
@@ -124,10 +125,13 @@ class LinearNorm(nn.Module):
             return fused_linear(x, weight, shift, act, groups=groups, scale=scale, shortcut=shortcut)
         if isinstance(norm, nn.Identity):
             return fused_linear(x, weight, bias, act, groups=groups, shortcut=shortcut)
-        if can_fuse_batch_norm(norm, act, x[0] if isinstance(x, tuple) else x):
-            out = fused_batch_norm(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
-        else:
+        inputs = x if isinstance(x, tuple) else (x,)
+        if not can_fuse_batch_norm(norm, act, inputs[0]):
             out = act(norm(fused_linear(x, weight, bias, groups=groups)))
+        elif can_fuse_linear_batch_norm(inputs, weight, groups):
+            out = linear_batch_norm(inputs, weight, bias, norm, act, groups)
+        else:
+            out = fused_batch_norm(fused_linear(x, weight, groups=groups), norm, act, offset=bias)
         return out if shortcut is None else add_residual(shortcut, out)
 
     def reset_parameters(self) -> None:

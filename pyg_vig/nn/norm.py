@@ -119,7 +119,7 @@ def should_fold(x: Tensor, out_channels: int) -> bool:
 
     On a GPU, folding launches half a dozen small kernels and normalising one, which compilers fuse with what follows.
     """
-    if x.device.type != "cuda":
+    if not x.is_cuda:
         return True
     return not torch.compiler.is_compiling() and x.size(0) * out_channels > _LARGE_OUTPUT
 

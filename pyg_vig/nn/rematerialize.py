@@ -37,7 +37,7 @@ class _SavedTensor:
     """A stored matrix. As with all tensors saved by autograd, it is an error to use it after an in-place change."""
 
     def __init__(self, x: Tensor) -> None:
-        self.x, self.version = x.detach(), x._version
+        self.x, self.version = x.detach() if x.requires_grad else x, x._version
 
     def __call__(self) -> Tensor:
         if self.x._version != self.version:

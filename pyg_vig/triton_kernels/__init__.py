@@ -47,9 +47,9 @@ def is_supported(x: Tensor) -> bool:
     """
     if not (_INSTALLED and triton_kernels.on) or is_exporting() or is_transform_active():
         return False
-    if x.device.type == "cuda":
+    if x.is_cuda:
         return torch.compiler.is_compiling() or _is_working(x.device)  # PyTorch's compiler needs Triton itself
-    return _INTERPRETED and x.device.type == "cpu"
+    return _INTERPRETED and x.is_cpu
 
 
 @cache
@@ -74,8 +74,8 @@ def on_input_device(launch: Callable[..., Result]) -> Callable[..., Result]:
 
     @wraps(launch)
     def wrapper(x: Tensor, *args: Any) -> Result:
-        index = x.device.index
-        if index is None or index == torch.cuda.current_device():  # faster than the context manager
+        index = x.get_device()  # negative on the CPU, where Triton interprets
+        if index < 0 or index == torch.cuda.current_device():  # faster than the context manager
             return launch(x, *args)
         with torch.cuda.device(index):
             return launch(x, *args)

@@ -87,9 +87,9 @@ def test_definitions_follow_a_loop_over_nodes() -> None:
 @pytest.mark.parametrize("loop", [None, True, False])
 def test_nearest_is_well_formed(loop: bool | None) -> None:
     x, bias = torch.randn(10, 3), torch.randn(5, 5)
-    torch.library.opcheck(flash.ragged_operator.default, (x, x, x.square().sum(1), bias, None, None, 2, 3, loop, True))
+    torch.library.opcheck(flash.ragged_operator, (x, x, x.square().sum(1), bias, None, None, 2, 3, loop, True))
     ptr = torch.tensor([0, 4, 10])
-    torch.library.opcheck(flash.ragged_operator.default, (x, x, None, None, ptr, ptr, 2, 3, loop, False))
+    torch.library.opcheck(flash.ragged_operator, (x, x, None, None, ptr, ptr, 2, 3, loop, False))
 
 
 def test_compilers_and_exporters_see_through() -> None:

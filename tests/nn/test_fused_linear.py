@@ -232,7 +232,7 @@ def test_groups_filled_up_with_zeros(pair: bool, monkeypatch: pytest.MonkeyPatch
     )
     x = rows if pair else rows[0]
     expected = fused_linear(x, weight, bias, groups=4)
-    monkeypatch.setattr("pyg_vig.nn.linear_fallback._should_use_block_diagonal", lambda *_: True)
+    monkeypatch.setattr("pyg_vig.nn.linear_fallback.prefers_block_diagonal", lambda *_: True)
     found = fused_linear(x, weight, bias, groups=4)
     assert_close(found, expected)
     inputs = [*rows, weight, bias]

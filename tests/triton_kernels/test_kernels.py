@@ -6,12 +6,14 @@ process. Without a GPU and the interpreter, it is skipped.
 
 from __future__ import annotations
 
+import copy
 import os
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 from torch_geometric import EdgeIndex
 
@@ -27,7 +29,10 @@ from pyg_vig.graph import (
 )
 from pyg_vig.graph.knn.flash import nearest_ragged
 from pyg_vig.graph.knn.nearest import unit_rows
-from pyg_vig.nn import batch_norm
+from pyg_vig.nn import LinearNorm, activation_resolver, batch_norm
+from pyg_vig.nn.linear_batch_norm import linear_batch_norm
+from pyg_vig.nn.linear_fallback import linear_fallback
+from pyg_vig.nn.rematerialize import register_recipe
 from pyg_vig.triton_kernels import is_supported, triton_kernels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -315,9 +320,7 @@ class TestBatchNorm:
         assert_close(running[0].double(), 0.9 * mean.double() + 0.1 * (wide.mean(0) + offset), rtol=1e-5, atol=1e-5)
         assert_close(running[1].double(), 0.9 * var.double() + 0.1 * wide.var(0), rtol=1e-4, atol=1e-5)
         assert batches == 4
-        assert torch.equal(
-            batch_norm._recompute_output(act, x, coefficients), out
-        )  # recomputation in backward is exact
+        assert torch.equal(batch_norm.recompute_output(act, x, coefficients), out)  # recomputation in backward is exact
 
     def test_outliers_cost_no_digits(self, dtype: torch.dtype, rows: int, channels: int, act: str) -> None:
         """A difference to the first row of all, squared and summed, would drown the others if that row is far away."""
@@ -332,10 +335,95 @@ class TestBatchNorm:
         grad = torch.randn_like(x)
         _, coefficients = batch_norm._forward(x, weight, bias, 1e-5, act)
         with torch.no_grad():
-            found = batch_norm._backward(x, weight, bias, coefficients, grad, 1e-5, act)
+            found = batch_norm.batch_norm_gradients(x, weight, bias, coefficients, grad, 1e-5, act)
         inputs = [entry.double().requires_grad_() for entry in (x, weight, bias)]
         expected = torch.autograd.grad(self.expected(*inputs, act), inputs, grad.double())
         assert not found[3].any()
         for ours, theirs in zip(found[:3], expected, strict=True):
             scale = float(theirs.abs().max()) + 0.1
             assert_close(ours.double() / scale, theirs / scale, rtol=0, atol=ROUNDING_OF_ROWS[dtype]["atol"])
+
+
+@pytest.mark.parametrize("act", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("pair", [False, True], ids=["one", "two"])
+@pytest.mark.parametrize("groups", [1, 4])
+class TestLinearBatchNorm:
+    def setup(self, groups: int, pair: bool, act: str) -> tuple[tuple[Tensor, ...], LinearNorm, nn.Module]:
+        torch.manual_seed(0)
+        inputs = tuple(torch.randn(37, 8, device=DEVICE, requires_grad=True) for _ in range(1 + pair))
+        layer = LinearNorm(8 * len(inputs), 12, groups=groups).to(DEVICE)
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(torch.randn_like(parameter))
+        return inputs, layer, activation_resolver(act)
+
+    def run(self, inputs: tuple[Tensor, ...], layer: LinearNorm, act: nn.Module) -> Tensor:
+        linear, norm = layer.linear, layer.norm
+        return linear_batch_norm(inputs, linear.weight, linear.bias, norm, act, linear.groups)  # type: ignore[arg-type]
+
+    def expected(self, inputs: tuple[Tensor, ...], layer: LinearNorm, act: nn.Module) -> Tensor:
+        linear = layer.linear
+        return act(layer.norm(linear_fallback(inputs, linear.weight, linear.bias, linear.groups, None)))
+
+    @pytest.mark.parametrize("dtype", list(ROUNDING_OF_ROWS), ids=str)
+    def test_is_the_layer_its_norm_and_activation(self, dtype: torch.dtype, groups: int, pair: bool, act: str) -> None:
+        inputs, layer, activation = self.setup(groups, pair, act)
+        exact, grad = copy.deepcopy(layer).double(), torch.randn(37, 12, device=DEVICE)
+        with torch.autocast(DEVICE, dtype, enabled=dtype != torch.float32):
+            out = self.run(inputs, layer, activation)
+        assert out.dtype == dtype
+        grads = torch.autograd.grad(out, (*inputs, *layer.parameters()), grad.to(dtype))
+        doubles = tuple(x.detach().double().requires_grad_() for x in inputs)
+        expected = self.expected(doubles, exact, activation)
+        expected_grads = torch.autograd.grad(expected, (*doubles, *exact.parameters()), grad.double())
+        atol = 4 * ROUNDING_OF_ROWS[dtype]["atol"]
+        assert_close(out.double(), expected, rtol=0, atol=atol)
+        for ours, theirs in zip(grads, expected_grads, strict=True):
+            assert ours.dtype == torch.float32
+            scale = 1 + float(theirs.abs().max())
+            error = (ours.double() - theirs).abs() / scale
+            assert error.mean() < atol / 4  # a few are large, where rounding decides whether ReLU is active
+        for ours, theirs in zip(layer.buffers(), exact.buffers(), strict=True):
+            assert_close(ours.double(), theirs.double(), rtol=0, atol=atol)
+
+    def test_gradients_of_gradients(self, groups: int, pair: bool, act: str) -> None:
+        inputs, layer, activation = self.setup(groups, pair, act)
+        found = []
+        for run in (self.run, self.expected):
+            variables = (*inputs, *layer.parameters())
+            first = torch.autograd.grad(run(inputs, layer, activation).sin().sum(), inputs, create_graph=True)
+            penalty = torch.stack([grad.square().sum() for grad in first]).sum()
+            found.append(torch.autograd.grad(penalty, variables, allow_unused=True, materialize_grads=True))
+        for ours, theirs in zip(*found, strict=True):
+            scale = 1 + float(theirs.abs().max())
+            assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-4)
+
+    def test_the_input_is_recomputed_instead_of_stored(self, groups: int, pair: bool, act: str) -> None:
+        inputs, layer, activation = self.setup(groups, pair, act)
+        variables, two = (*inputs, *layer.parameters()), torch.tensor(2.0, device=DEVICE)
+        rows = tuple(register_recipe(x * two, torch.mul, x, two) for x in inputs)
+        out, references = self.run(rows, layer, activation), [weakref.ref(x) for x in rows]
+        del rows
+        assert [reference() for reference in references] == [None] * len(inputs)
+        found = torch.autograd.grad(out.sin().sum(), variables)
+        expected = self.run(tuple(x * two for x in inputs), layer, activation)
+        for ours, theirs in zip(found, torch.autograd.grad(expected.sin().sum(), variables), strict=True):
+            assert torch.equal(ours, theirs)
+
+    def test_frozen_parts_get_no_gradient(self, groups: int, pair: bool, act: str) -> None:
+        inputs, layer, activation = self.setup(groups, pair, act)
+        layer.linear.requires_grad_(False)
+        self.run(tuple(x.detach() for x in inputs), layer, activation).sum().backward()
+        assert [x.grad is None for x in (*inputs, *layer.linear.parameters())] == [True] * (len(inputs) + 2)
+        assert layer.norm.bias.grad is not None
+
+
+def test_linear_layers_and_their_norms_are_one_node_in_training() -> None:
+    layer, x = LinearNorm(8, 8).to(DEVICE), torch.randn(5, 8, device=DEVICE)
+    assert type(layer(x, nn.GELU()).grad_fn).__name__ == "_LinearBatchNormBackward"
+    with triton_kernels(False):
+        assert type(layer(x, nn.ReLU()).grad_fn).__name__ != "_LinearBatchNormBackward"
+    with pytest.raises(RuntimeError, match="same dtype"):
+        layer(x.bfloat16())
+    with pytest.raises(ValueError, match="at least two rows, got 1"):
+        layer(x[:1])
