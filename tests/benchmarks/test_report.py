@@ -103,14 +103,16 @@ def test_gpu_section_compares_with_the_official_code() -> None:
             ("eager", 20, 200),
             ("fused", 10, 150),
             ("captured", 5, None),
-            ("deit_tiny_patch16_224", 6, 90),
+            ("compiled, CUDA graphs", 8, None),
+            ("resnet18, captured", 4, None),
+            ("deit_tiny_patch16_224, captured", 6, None),
         )
     ]
     rows.append({**case, "mode": "training", "subject": "all", "error": "OutOfMemoryError: so it is"})
     results = {"gpu": rows, "machine": {"gpu": "A GPU"}, "versions": {"torch": "2.15.0"}, "date": "2026-01-02T03"}
     line, caption = [text for text in gpu_section(results).splitlines()[2:] if text]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[4:] == ["40", "2.0 x", "4.0 x", "8.0 x", "80%", "25%", "6"]
+    assert cells[4:] == ["40", "2.0 x", "4.0 x", "8.0 x", "5.0 x", "80%", "25%", "1.2 x"]
     assert cells[:4] == ["vig_ti", "inference", "128", "bfloat16"] and "A GPU" in caption
 
 
