@@ -45,6 +45,10 @@ class DropPath(nn.Module):
         """Multiply the rows of every graph by 0 or ``1 / (1 - p)``."""
         if not self.drops:
             return x
-        keep = torch.rand(layout.num_graphs, 1, device=x.device) >= self.p
-        scale = layout.expand(keep.to(x.dtype) / (1 - self.p))
+        scale = self.draw(x, layout)
         return register_recipe(x * scale, torch.mul, x, scale)
+
+    def draw(self, x: Tensor, layout: Layout) -> Tensor:
+        """Draw the factor of every row of ``x``, ``(N, 1)``: 0 or ``1 / (1 - p)``, alike for all rows of a graph."""
+        keep = 1 - self.p
+        return layout.expand(x.new_empty(layout.num_graphs, 1).bernoulli_(keep).div_(keep))

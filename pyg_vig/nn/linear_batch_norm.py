@@ -1,7 +1,8 @@
 """Linear layer, batch norm with the statistics of the batch, and activation as one node of the autograd graph.
 
 In training on a GPU, the host limits the speed of small networks: for every layer it spends longer on autograd's nodes,
-casts and hooks than the GPU on the arithmetic. One node for all three, instead of three to ten, takes half that time.
+casts and hooks than the GPU on the arithmetic. One node for all three, instead of three to ten, saves a tenth to a
+fifth of a step of ViG-Ti.
 """
 
 from __future__ import annotations

@@ -75,16 +75,22 @@ def register_recipe(out: Tensor, function: Callable[..., Tensor], *inputs: Tenso
     return out
 
 
-def add_residual(shortcut: Tensor, branch: Tensor) -> Tensor:
+def add_residual(shortcut: Tensor, branch: Tensor, scale: Tensor | None = None) -> Tensor:
     """Sum at the end of a residual branch, to be recomputed if the branch has a recipe and the shortcut has none.
 
     In a chain of blocks, this applies to every second sum: if it applied to all, each would be recomputed from all the
     earlier ones.
+
+    Args:
+        shortcut: input of the block.
+        branch: output of the branch.
+        scale: factors of the branch, which broadcast; applied in the same pass.
     """
-    out = shortcut + branch
+    function, inputs = (torch.add, (branch,)) if scale is None else (torch.addcmul, (branch, scale))
+    out = function(shortcut, *inputs)
     if torch.compiler.is_compiling() or _get_recipe(shortcut) is not None or _get_recipe(branch) is None:
         return out
-    return register_recipe(out, torch.add, shortcut, branch)
+    return register_recipe(out, function, shortcut, *inputs)
 
 
 def save_recipe(x: Tensor, out: Tensor, name: str, index: int = 0) -> Tensor:

@@ -36,4 +36,7 @@ class ResidualBranch(nn.Module):
         is_direct = isinstance(layer_scale, nn.Identity) and not drop_path.drops
         if isinstance(layer, LinearNorm) and is_direct and not hooked:
             return layer(x, shortcut=shortcut)
-        return add_residual(shortcut, drop_path(layer_scale(layer(x)), layout))
+        x = layer_scale(layer(x))
+        if drop_path.drops and not hooked and x.dtype == shortcut.dtype:
+            return add_residual(shortcut, x, drop_path.draw(x, layout))
+        return add_residual(shortcut, drop_path(x, layout))

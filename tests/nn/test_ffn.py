@@ -46,3 +46,18 @@ def test_drop_path_drops_the_branch_of_whole_graphs():
 def test_activation_modules_are_shared_as_given():
     act = nn.PReLU()
     assert FFN(6, act=act).act is act
+
+
+def test_drop_path_in_one_pass_is_the_module():
+    """A hook makes the block call the module, with the same draws."""
+    ffn, layout, x = FFN(6, drop_path=0.5).double(), Layout.from_equal(40, 3), torch.randn(120, 6, dtype=torch.float64)
+    found = []
+    for hooked in (False, True):
+        if hooked:
+            ffn.drop_path.register_forward_hook(lambda *_: None)
+        torch.manual_seed(0)
+        rows = x.clone().requires_grad_()
+        out = ffn(rows, layout)
+        found.append((out.detach(), *torch.autograd.grad(out.sin().sum(), (rows, *ffn.parameters()))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
