@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 from torch_geometric import EdgeIndex
 
 from pyg_vig.graph import (
@@ -29,7 +30,7 @@ from pyg_vig.graph import (
 )
 from pyg_vig.graph.knn.flash import nearest_ragged
 from pyg_vig.graph.knn.nearest import unit_rows
-from pyg_vig.nn import LinearNorm, activation_resolver, batch_norm
+from pyg_vig.nn import LinearNorm, ViGBlock, activation_resolver, batch_norm
 from pyg_vig.nn.linear_batch_norm import linear_batch_norm
 from pyg_vig.nn.linear_fallback import linear_fallback
 from pyg_vig.nn.rematerialize import register_recipe
@@ -427,3 +428,14 @@ def test_linear_layers_and_their_norms_are_one_node_in_training() -> None:
         layer(x.bfloat16())
     with pytest.raises(ValueError, match="at least two rows, got 1"):
         layer(x[:1])
+
+
+def test_checkpointed_blocks_have_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    block, layout = ViGBlock(8, k=3).to(DEVICE), Layout.from_equal(2, 9)
+    x = torch.randn(18, 8, device=DEVICE, requires_grad=True)
+    found = []
+    for out in (block(x, layout), checkpoint(block, x, layout, use_reentrant=False)):
+        found.append(torch.autograd.grad(out.sin().sum(), (x, *block.parameters())))
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs)
