@@ -15,7 +15,7 @@ If GPU time is short, first run ``pytest -v -m "gpu and not slow" tests/triton_k
 the kernels with their definitions and the networks with their results on the CPU; then this script with ``--no-compile
 --jobs 8``, where 8 cases take about a minute; and finally, with another ``--output``, what compiles for minutes:
 ``--subjects official "compiled, CUDA graphs"``. Do not do two of these at once: what is limited by the host would be
-too slow.
+too slow. The same holds after ending a run that compiles, whose compilers may go on for a while.
 """
 
 from __future__ import annotations
